@@ -1,0 +1,41 @@
+"""The only source of identifiers and randomness."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from uuid import UUID
+
+
+def new_id() -> UUID:
+    """Return a UUID of version 7 (RFC 9562, 5.7): 48 bits of Unix milliseconds, then 74 random bits.
+
+    Ids made later sort later (to the millisecond), which keeps the indexes of growing tables compact.
+    """
+    milliseconds = time.time_ns() // 1_000_000
+    value = int.from_bytes(os.urandom(10))
+    value |= milliseconds << 80
+    value = (value & ~(0xF << 76)) | (0x7 << 76)
+    value = (value & ~(0x3 << 62)) | (0x2 << 62)
+    return UUID(int=value)
+
+
+def new_nonce() -> bytes:
+    """Return 16 random bytes."""
+    return secrets.token_bytes(16)
+
+
+def new_secret() -> str:
+    """Return a random secret of 256 bits as URL-safe text, for tokens and session cookies."""
+    return secrets.token_urlsafe(32)
+
+
+def new_key() -> str:
+    """Return an intake key: 128 random bits as 32 hex digits, the form that Sentry DSNs use."""
+    return secrets.token_hex(16)
+
+
+def jitter(fraction: float) -> float:
+    """Return a random factor in [1 − fraction, 1 + fraction], to spread retries."""
+    return 1.0 + (secrets.randbelow(2_000_001) - 1_000_000) / 1_000_000 * fraction
