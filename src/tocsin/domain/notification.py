@@ -1,0 +1,73 @@
+"""Notifications: what a page says. Whom it goes to is decided by duties; how it travels, by channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from tocsin.domain.incident import EscalationReason, Severity
+
+OPENED = "INCIDENT_OPENED"
+"""The reason of the first alert; every later one carries its escalation's reason."""
+
+_LEADS = {
+    OPENED: "New incident",
+    EscalationReason.NO_ACK_1HR.value: "Nobody has acknowledged this yet",
+    EscalationReason.NO_ACK_4HR.value: "Still not acknowledged: escalated to you as supervisor",
+    EscalationReason.NO_ROOT_CAUSE_24HR.value: "Still no root cause: escalated to you as director",
+    EscalationReason.MANUAL_ESCALATION.value: "Somebody asks for your help",
+    EscalationReason.SEVERITY_ESCALATED.value: "It got worse",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentFacts:
+    """What every page needs to know of its incident."""
+
+    incident_id: str
+    number: int
+    severity: Severity
+    title: str
+    created_at: datetime
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageText:
+    """A page as a person reads it (`subject`, `body`) and as a program does (`payload`)."""
+
+    subject: str
+    body: str
+    payload: dict[str, object]
+
+
+def compose(facts: IncidentFacts, reason: str, notes: str = "", previous_lesson: str | None = None) -> PageText:
+    """Write the page for an incident: what happened, why you, what to do now, and what was learned last time."""
+    lead = _LEADS[reason]
+    lines = [
+        f"{lead}.",
+        "",
+        f"  INC-{facts.number}  {facts.severity.value}  {facts.title}",
+        f"  since {facts.created_at:%Y-%m-%d %H:%M:%S} UTC",
+        *([f"  note: {notes}"] if notes else []),
+        "",
+        f"Take it:  tocsin incidents ack {facts.number} --notes '…'",
+        f"Look:     {facts.url}",
+        *(["", "What was learned last time:", f"  {previous_lesson}"] if previous_lesson else []),
+    ]
+    payload: dict[str, object] = {
+        "event": reason,
+        "incident": {
+            "id": facts.incident_id,
+            "number": facts.number,
+            "severity": facts.severity.value,
+            "title": facts.title,
+            "createdAt": facts.created_at.isoformat(),
+            "url": facts.url,
+        },
+        "notes": notes,
+        "previousLesson": previous_lesson,
+    }
+    subject = f"[{facts.severity.value}] INC-{facts.number} {facts.title}"
+    prefix = "" if reason == OPENED else f"{lead}: "
+    return PageText((prefix + subject)[:200], "\n".join(lines), payload)

@@ -1,0 +1,399 @@
+"""An error report: what a client says went wrong, bounded and cleaned at the door.
+
+Everything that is stored, fingerprinted or shown went through `bounded`: the one place that knows how much of
+a report is kept. What it leaves out is never silent: a cut text ends with an ellipsis, and what is missing
+altogether is counted in `context["tocsin"]["leftOut"]`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any, TypeVar
+
+from tocsin.domain.incident import Severity
+
+MAX_REPORT_BYTES = 1_048_576
+"""A single report, decompressed (bytes)."""
+
+MAX_TITLE_CHARACTERS = 200
+MAX_EVENT_ID_CHARACTERS = 64
+MAX_TYPE_CHARACTERS = 256
+"""The type of an error or exception, and the module that defines it (characters)."""
+MAX_MESSAGE_CHARACTERS = 8_192
+"""The message of a report, and its template (characters)."""
+MAX_EXCEPTION_MESSAGE_CHARACTERS = 4_096
+MAX_NAME_CHARACTERS = 200
+"""Platform, service, environment, release, server, logger, culprit, trace and user (characters each)."""
+
+MAX_EXCEPTIONS = 10
+"""Exceptions of a chain: the outermost and the innermost halves are kept."""
+MAX_FRAMES = 100
+"""Frames of all stacks of a report together: of each the outermost and the innermost halves are kept."""
+MAX_FRAME_NAME_CHARACTERS = 256
+"""A frame's function, module and file name (characters each)."""
+MAX_SOURCE_LINE_CHARACTERS = 512
+
+MAX_TAGS = 50
+MAX_TAG_KEY_CHARACTERS = 64
+MAX_TAG_VALUE_CHARACTERS = 256
+MAX_FINGERPRINT_PARTS = 10
+MAX_FINGERPRINT_PART_CHARACTERS = 200
+
+MAX_CONTEXT_DEPTH = 6
+"""Containers within each other, the context itself included."""
+MAX_CONTEXT_ENTRIES = 100
+"""Entries of one container of the context."""
+MAX_CONTEXT_KEY_CHARACTERS = 128
+MAX_CONTEXT_TEXT_CHARACTERS = 4_096
+MAX_CONTEXT_CHARACTERS = 65_536
+"""All keys and values of the context together (characters; a value counts for at least 8)."""
+
+MAX_INTEGER = 2**53
+"""Beyond it other programs read another number than we wrote (RFC 8259, 6): such a number becomes text."""
+
+EARLIEST_CLOCK = datetime(2000, 1, 1, tzinfo=UTC)
+"""A client whose clock is before this has no clock."""
+MAX_CLOCK_AHEAD = timedelta(days=1)
+"""How far in the future a client's clock is still believed."""
+
+UNLABELED = "<unlabeled event>"
+"""The title of a report that has neither a type nor a message."""
+
+ELLIPSIS = "…"
+REPLACEMENT = "\ufffd"
+
+# PostgreSQL cannot store U+0000 in text or jsonb, and UTF-8 has no form for half a surrogate pair.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_VALUE_COST_CHARACTERS = 8
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame of a stack, outermost call first in its stack."""
+
+    function: str
+    module: str = ""
+    filename: str = ""
+    line: int | None = None
+    source_line: str = ""
+    in_app: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RaisedException:
+    """One exception of a chain. Chains run cause first: the last one is what the program saw."""
+
+    type: str
+    message: str = ""
+    module: str = ""
+    frames: tuple[Frame, ...] = ()
+    handled: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReport:
+    """One error as a client reported it.
+
+    `event_id` is the client's own id (1–64 characters): with the project it is the idempotency key.
+    `occurred_at` is the client's clock, UTC. `fingerprint` is the client's own grouping, if it sent one.
+    `template` is the message before its parameters were filled in, where the client knows it.
+    """
+
+    event_id: str
+    severity: Severity
+    error_type: str
+    message: str
+    occurred_at: datetime
+    template: str = ""
+    fingerprint: tuple[str, ...] = ()
+    exceptions: tuple[RaisedException, ...] = ()
+    platform: str = ""
+    service: str = ""
+    environment: str = ""
+    release: str = ""
+    server_name: str = ""
+    logger: str = ""
+    culprit: str = ""
+    trace_id: str = ""
+    user_id: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    context: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Return one line of 1–200 characters that names the failure: `ValueError: no such order`."""
+        name = " ".join(self.error_type.split())
+        lines = self.message.strip().splitlines()
+        parts = [part for part in (name, lines[0].rstrip() if lines else "") if part]
+        return cut(": ".join(parts) or UNLABELED, MAX_TITLE_CHARACTERS)
+
+
+def cut(text: str, limit: int) -> str:
+    """Return `text` in at most `limit` characters, and storable: the last one is an ellipsis if it was longer."""
+    kept = text if len(text) <= limit else text[: limit - 1] + ELLIPSIS
+    if kept.isascii() and "\x00" not in kept:
+        return kept
+    return _UNSTORABLE.sub(REPLACEMENT, kept)
+
+
+def both_ends(items: Sequence[T], limit: int) -> Sequence[T]:
+    """Return at most `limit` items: the first half and the last half of what there is.
+
+    Where a stack starts and where it failed both matter; what repeats in the middle matters least.
+    """
+    if len(items) <= limit:
+        return items
+    head = limit // 2
+    return [*items[:head], *items[len(items) - (limit - head) :]]
+
+
+def bounded(report: ErrorReport, *, received_at: datetime, left_out: Mapping[str, int] | None = None) -> ErrorReport:
+    """Return the report as it may be stored: every part within its MAX_*, every text storable.
+
+    Args:
+        report: any report; its event_id must not be empty.
+        received_at: stands in for a client's clock that cannot be right (UTC).
+        left_out: what a parser has already left out, by kind ("frames", "exceptions").
+    """
+    exceptions, missing = _bounded_chain(report.exceptions, dict(left_out or {}))
+    _count(missing, "tags", len(report.tags) - MAX_TAGS)
+    _count(missing, "fingerprint", len(report.fingerprint) - MAX_FINGERPRINT_PARTS)
+    occurred_at = _believable(report.occurred_at, received_at)
+    return ErrorReport(
+        event_id=_bounded_event_id(report.event_id),
+        severity=report.severity,
+        error_type=cut(report.error_type, MAX_TYPE_CHARACTERS),
+        message=cut(report.message, MAX_MESSAGE_CHARACTERS),
+        occurred_at=occurred_at or received_at,
+        template=cut(report.template, MAX_MESSAGE_CHARACTERS),
+        fingerprint=tuple(
+            cut(part, MAX_FINGERPRINT_PART_CHARACTERS) for part in report.fingerprint[:MAX_FINGERPRINT_PARTS]
+        ),
+        exceptions=exceptions,
+        platform=cut(report.platform, MAX_NAME_CHARACTERS),
+        service=cut(report.service, MAX_NAME_CHARACTERS),
+        environment=cut(report.environment, MAX_NAME_CHARACTERS),
+        release=cut(report.release, MAX_NAME_CHARACTERS),
+        server_name=cut(report.server_name, MAX_NAME_CHARACTERS),
+        logger=cut(report.logger, MAX_NAME_CHARACTERS),
+        culprit=cut(report.culprit, MAX_NAME_CHARACTERS),
+        trace_id=cut(report.trace_id, MAX_NAME_CHARACTERS),
+        user_id=cut(report.user_id, MAX_NAME_CHARACTERS),
+        tags={
+            cut(key, MAX_TAG_KEY_CHARACTERS): cut(value, MAX_TAG_VALUE_CHARACTERS)
+            for key, value in islice(report.tags.items(), MAX_TAGS)
+        },
+        context=_bounded_context(report.context, missing, None if occurred_at else report.occurred_at.isoformat()),
+    )
+
+
+def document(report: ErrorReport) -> dict[str, object]:
+    """Return the report as plain JSON: the form that is stored and shown, absent parts left out.
+
+    The names are those of the native intake: what is stored can be sent again.
+    """
+    return _present(
+        {
+            "eventId": report.event_id,
+            "severity": report.severity.value,
+            "type": report.error_type,
+            "message": report.message,
+            "occurredAt": _timestamp(report.occurred_at),
+            "template": report.template,
+            "fingerprint": list(report.fingerprint),
+            "exceptions": [_exception_document(exception) for exception in report.exceptions],
+            "platform": report.platform,
+            "service": report.service,
+            "environment": report.environment,
+            "release": report.release,
+            "serverName": report.server_name,
+            "logger": report.logger,
+            "culprit": report.culprit,
+            "traceId": report.trace_id,
+            "userId": report.user_id,
+            "tags": dict(report.tags),
+            "context": dict(report.context),
+        }
+    )
+
+
+def _exception_document(exception: RaisedException) -> dict[str, object]:
+    return _present(
+        {
+            "type": exception.type,
+            "message": exception.message,
+            "module": exception.module,
+            "handled": exception.handled,
+            "frames": [_frame_document(frame) for frame in exception.frames],
+        }
+    )
+
+
+def _frame_document(frame: Frame) -> dict[str, object]:
+    return _present(
+        {
+            "function": frame.function,
+            "module": frame.module,
+            "filename": frame.filename,
+            "line": frame.line,
+            "sourceLine": frame.source_line,
+            "inApp": frame.in_app,
+        }
+    )
+
+
+def _present(parts: dict[str, object]) -> dict[str, object]:
+    return {
+        name: part
+        for name, part in parts.items()
+        if part is not None and not (isinstance(part, (str, list, dict)) and not part)
+    }
+
+
+def _timestamp(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _bounded_event_id(event_id: str) -> str:
+    """Return an id that fits. A cut would make one id of two, and the second report would be lost as a copy."""
+    storable = cut(event_id, len(event_id))
+    if storable == event_id and len(event_id) <= MAX_EVENT_ID_CHARACTERS:
+        return event_id
+    return hashlib.sha256(event_id.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _believable(occurred_at: datetime, received_at: datetime) -> datetime | None:
+    instant = occurred_at if occurred_at.tzinfo is not None else occurred_at.replace(tzinfo=UTC)
+    if not EARLIEST_CLOCK <= instant <= received_at + MAX_CLOCK_AHEAD:
+        return None
+    return instant.astimezone(UTC)
+
+
+def _count(missing: dict[str, int], kind: str, number: int) -> None:
+    if number > 0:
+        missing[kind] = missing.get(kind, 0) + number
+
+
+def _bounded_chain(
+    chain: Sequence[RaisedException], missing: dict[str, int]
+) -> tuple[tuple[RaisedException, ...], dict[str, int]]:
+    kept = both_ends(chain, MAX_EXCEPTIONS)
+    _count(missing, "exceptions", len(chain) - len(kept))
+    shares = _fair_shares([len(exception.frames) for exception in kept], MAX_FRAMES)
+    exceptions = []
+    for exception, share in zip(kept, shares, strict=True):
+        _count(missing, "frames", len(exception.frames) - share)
+        exceptions.append(_bounded_exception(exception, share))
+    return tuple(exceptions), missing
+
+
+def _fair_shares(wanted: Sequence[int], total: int) -> list[int]:
+    """Divide `total` so that small wishes are met in full and the large ones share what remains."""
+    shares = [0] * len(wanted)
+    smallest_first = sorted(range(len(wanted)), key=wanted.__getitem__)
+    for position, index in enumerate(smallest_first):
+        shares[index] = min(wanted[index], total // (len(wanted) - position))
+        total -= shares[index]
+    return shares
+
+
+def _bounded_exception(exception: RaisedException, frames: int) -> RaisedException:
+    return RaisedException(
+        type=cut(exception.type, MAX_TYPE_CHARACTERS),
+        message=cut(exception.message, MAX_EXCEPTION_MESSAGE_CHARACTERS),
+        module=cut(exception.module, MAX_TYPE_CHARACTERS),
+        frames=tuple(_bounded_frame(frame) for frame in both_ends(exception.frames, frames)),
+        handled=exception.handled,
+    )
+
+
+def _bounded_frame(frame: Frame) -> Frame:
+    return Frame(
+        function=cut(frame.function, MAX_FRAME_NAME_CHARACTERS),
+        module=cut(frame.module, MAX_FRAME_NAME_CHARACTERS),
+        filename=cut(frame.filename, MAX_FRAME_NAME_CHARACTERS),
+        line=frame.line if frame.line is not None and 0 <= frame.line <= MAX_INTEGER else None,
+        source_line=cut(frame.source_line, MAX_SOURCE_LINE_CHARACTERS),
+        in_app=frame.in_app,
+    )
+
+
+def _bounded_context(
+    context: Mapping[str, object], missing: Mapping[str, int], client_clock: str | None
+) -> dict[str, object]:
+    notes = _present({"leftOut": dict(missing), "clientClock": client_clock})
+    # Ours first: it is small, and must not fall to the budget that a client's own context uses up.
+    noted = {"tocsin": notes, **{key: context[key] for key in context if key != "tocsin"}} if notes else context
+    return _ContextCleaner().mapping(noted, MAX_CONTEXT_DEPTH)
+
+
+class _ContextCleaner:
+    """Copies JSON within the bounds of a context; one budget of characters serves the whole of it."""
+
+    __slots__ = ("_remaining",)
+
+    def __init__(self) -> None:
+        self._remaining = MAX_CONTEXT_CHARACTERS
+
+    def mapping(self, source: Mapping[Any, object], depth: int) -> dict[str, object]:
+        kept: dict[str, object] = {}
+        for key, value in self._affordable(source.items()):
+            name = self._text(key if isinstance(key, str) else _as_text(key), MAX_CONTEXT_KEY_CHARACTERS)
+            kept[name] = self._value(value, depth - 1)
+        if len(source) > len(kept):
+            kept[ELLIPSIS] = f"{len(source) - len(kept)} more"
+        return kept
+
+    def _sequence(self, source: Sequence[object], depth: int) -> list[object]:
+        kept = [self._value(value, depth - 1) for value in self._affordable(source)]
+        if len(source) > len(kept):
+            kept.append(f"{ELLIPSIS} {len(source) - len(kept)} more")
+        return kept
+
+    def _affordable(self, items: Iterable[T]) -> Iterable[T]:
+        for item in islice(items, MAX_CONTEXT_ENTRIES):
+            if self._remaining <= 0:
+                return
+            yield item
+
+    def _value(self, value: object, depth: int) -> object:
+        self._remaining -= _VALUE_COST_CHARACTERS
+        if isinstance(value, (dict, list, tuple)):
+            if depth <= 0:
+                return ELLIPSIS
+            return self.mapping(value, depth) if isinstance(value, dict) else self._sequence(value, depth)
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int) and abs(value) <= MAX_INTEGER:
+            return value
+        if isinstance(value, float) and math.isfinite(value) and not _is_huge_whole(value):
+            return value
+        return self._text(value if isinstance(value, str) else _as_text(value), MAX_CONTEXT_TEXT_CHARACTERS)
+
+    def _text(self, text: str, limit: int) -> str:
+        kept = cut(text, max(1, min(limit, self._remaining)))
+        self._remaining -= len(kept)
+        return kept
+
+
+def _is_huge_whole(value: float) -> bool:
+    # RFC 8785 writes 2.5e16 as an integer, and then it is one that MAX_INTEGER forbids.
+    return abs(value) > MAX_INTEGER and value.is_integer()
+
+
+def _as_text(value: object) -> str:
+    """Return a number that JSON cannot hold as text, and of anything else only its type: str() may run its code."""
+    if isinstance(value, int):
+        # Decimal digits take quadratic time, and Python refuses more than 4,300 of them; hexadecimal ones do not.
+        return str(value) if value.bit_length() <= 4_096 else hex(value)
+    if value is None or isinstance(value, float):
+        return str(value)
+    return f"<{type(value).__name__}>"
