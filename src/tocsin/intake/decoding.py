@@ -1,0 +1,165 @@
+"""From the bytes of a request to plain JSON values, without trusting either."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable
+
+import msgspec
+
+from tocsin.errors import Code, TocsinError, refuse
+
+MAX_DEPTH = 64
+"""Containers within each other in a JSON document."""
+
+_GZIP_WINDOW = 16 + zlib.MAX_WBITS
+_ZLIB_WINDOW = zlib.MAX_WBITS
+_RAW_WINDOW = -zlib.MAX_WBITS
+_MAX_INTEGER_TEXT_CHARACTERS = 100
+
+
+def decode_body(body: bytes, content_encoding: str, limit: int) -> bytes:
+    """Return the body as it was before compression.
+
+    Args:
+        body: the body as received.
+        content_encoding: the Content-Encoding header; "" means none.
+        limit: how many bytes the result may have. No more than that is ever decompressed.
+
+    Raises:
+        TocsinError: TOO_LARGE, MALFORMED (not what the header says, cut off, or followed by something else),
+            UNSUPPORTED_MEDIA_TYPE.
+    """
+    name = content_encoding.strip().lower()
+    decode = _DECODERS.get(name)
+    if decode is None:
+        raise refuse(
+            Code.UNSUPPORTED_MEDIA_TYPE,
+            f"Cannot read a body with Content-Encoding {name[:40]!r}.",
+            "Send it as gzip, deflate or without Content-Encoding.",
+        )
+    return decode(body, limit)
+
+
+def _identity(body: bytes, limit: int) -> bytes:
+    if len(body) > limit:
+        raise _too_large(limit)
+    return body
+
+
+def _gzip(body: bytes, limit: int) -> bytes:
+    return _inflate(body, limit, _GZIP_WINDOW)
+
+
+def _deflate(body: bytes, limit: int) -> bytes:
+    """RFC 9110, 8.4.1.2: deflate means the zlib format, but some senders leave its header away."""
+    try:
+        return _inflate(body, limit, _ZLIB_WINDOW)
+    except TocsinError as error:
+        if error.refusal.code is not Code.MALFORMED:
+            raise
+    return _inflate(body, limit, _RAW_WINDOW)
+
+
+_DECODERS: dict[str, Callable[[bytes, int], bytes]] = {
+    "": _identity,
+    "identity": _identity,
+    "gzip": _gzip,
+    "x-gzip": _gzip,
+    "deflate": _deflate,
+}
+
+
+def _inflate(body: bytes, limit: int, window: int) -> bytes:
+    inflater = zlib.decompressobj(wbits=window)
+    try:
+        data = inflater.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise _malformed_body(f"it is not what Content-Encoding says ({error})") from error
+    if len(data) > limit:
+        raise _too_large(limit)
+    if not inflater.eof:
+        raise _malformed_body("the compressed data ends too early")
+    if inflater.unused_data:
+        raise _malformed_body("something follows the compressed data")
+    return data
+
+
+def _malformed_body(problem: str) -> TocsinError:
+    return refuse(Code.MALFORMED, f"Cannot decompress the body: {problem}.", "Compress the whole body as one stream.")
+
+
+def _too_large(limit: int) -> TocsinError:
+    return refuse(
+        Code.TOO_LARGE,
+        f"The body is larger than {limit:,} bytes when decompressed.",
+        "Send fewer reports in a request, or less context with each.",
+        limitBytes=limit,
+    )
+
+
+def parse_json(body: bytes) -> object:
+    """Return the JSON document as plain Python: dict, list, str, int, float, bool, None.
+
+    More generous than RFC 8259 where real clients are: NaN and infinities (Python's json writes them), lone
+    surrogates (JavaScript's does), and bytes that are not UTF-8 (read as U+FFFD) cost nobody a report.
+
+    Raises:
+        TocsinError: MALFORMED, with the position (in characters, from 0), or nested deeper than MAX_DEPTH.
+    """
+    try:
+        document = msgspec.json.decode(body)
+    except RecursionError as error:
+        raise _too_deep() from error
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        document = _parse_generously(body.decode("utf-8-sig", "replace"))
+    if _deeper_than(document, MAX_DEPTH):
+        raise _too_deep()
+    return document
+
+
+def _parse_generously(text: str) -> object:
+    try:
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:
+            # Python refuses to make an integer of more than 4,300 digits.
+            return json.loads(text, parse_int=_shortened)
+    except RecursionError as error:
+        raise _too_deep() from error
+    except json.JSONDecodeError as error:
+        raise refuse(
+            Code.MALFORMED,
+            f"The body is not JSON: {error.msg} at character {error.pos} (line {error.lineno}).",
+            "Send a complete JSON document in UTF-8.",
+            position=error.pos,
+        ) from error
+
+
+def _shortened(digits: str) -> object:
+    return int(digits) if len(digits) <= _MAX_INTEGER_TEXT_CHARACTERS else digits[:_MAX_INTEGER_TEXT_CHARACTERS] + "…"
+
+
+def _too_deep() -> TocsinError:
+    return refuse(
+        Code.MALFORMED,
+        f"The JSON document is nested deeper than {MAX_DEPTH} levels.",
+        "Flatten what you send: a report's context is kept to a few levels only.",
+    )
+
+
+def _deeper_than(document: object, limit: int) -> bool:
+    level = [document] if isinstance(document, (dict, list)) else []
+    for _ in range(limit):
+        if not level:
+            return False
+        level = [
+            child
+            for container in level
+            for child in (container.values() if isinstance(container, dict) else container)
+            if isinstance(child, (dict, list))
+        ]
+    return bool(level)
