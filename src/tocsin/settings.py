@@ -1,0 +1,128 @@
+"""Settings: environment (`TOCSIN_*`), a `.env` file, `tocsin.toml` → one frozen, validated object.
+
+All wrong values are reported together. The order of precedence is environment, `.env`, TOML, default.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from tocsin.domain.incident import Severity
+from tocsin.errors import Code, refuse
+
+DEFAULT_PORT = 8420
+
+
+def default_data_dir() -> Path:
+    """Return where the embedded database lives: /var/lib/tocsin for root, the user's data directory otherwise."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/tocsin")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "tocsin"
+
+
+class Settings(BaseSettings):
+    """Everything that an operator can set. Names in the environment: `TOCSIN_` and the field's name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TOCSIN_",
+        env_file=".env",
+        env_ignore_empty=True,
+        toml_file="tocsin.toml",
+        frozen=True,
+        extra="ignore",
+    )
+
+    database_url: SecretStr | None = Field(None, description="PostgreSQL 15 or newer; unset: the embedded server.")
+    migrate_database_url: SecretStr | None = Field(
+        None, description="A more privileged sign-in for `tocsin migrate` alone; unset: TOCSIN_DATABASE_URL."
+    )
+    data_dir: Path = Field(default_factory=default_data_dir, description="Where the embedded database lives.")
+    host: str = Field("127.0.0.1", description="The address to listen on.")
+    port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="The port to listen on (0: any free one).")
+    secret_key: SecretStr | None = Field(
+        None, min_length=32, description="Signs outgoing webhooks; at least 32 characters. Unset: made at first start."
+    )
+    public_url: str | None = Field(None, description="How people reach this server; written into pages.")
+    secure_cookies: bool | None = Field(None, description="Cookies over https only; unset: if the public URL is https.")
+    pool_size: int = Field(12, ge=2, le=100, description="Database connections a process may hold.")
+
+    dedup_window: int = Field(
+        300, ge=0, le=86400, description="Seconds in which a report joins the last incident even if that is closed."
+    )
+    incident_threshold: Severity = Field(Severity.HIGH, description="From which severity an error opens an incident.")
+    session_blocking: bool = Field(False, description="An unacknowledged CRITICAL incident blocks sessions after 2 h.")
+    session_hours: int = Field(12, ge=1, le=720, description="How long a sign-in lasts.")
+
+    smtp_host: str | None = Field(None, description="The mail server for pages; unset: no mail can be sent.")
+    smtp_port: int = Field(587, ge=1, le=65535)
+    smtp_username: str | None = None
+    smtp_password: SecretStr | None = None
+    smtp_security: Literal["none", "starttls", "tls"] = "starttls"
+    smtp_sender: str = Field("tocsin@localhost", description="The From address of pages.")
+    webhook_allowed_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (), description="Inside networks that webhooks may reach, as JSON: '[\"10.0.0.0/8\"]'."
+    )
+    delivery_timeout: float = Field(20.0, gt=0, le=45, description="Seconds that one delivery may take.")
+
+    bootstrap_email: str | None = Field(None, description="First start only: the superadmin's e-mail.")
+    bootstrap_password: SecretStr | None = Field(None, min_length=12)
+    bootstrap_token: SecretStr | None = Field(None, min_length=20, description="First start only: their API token.")
+    bootstrap_key: str | None = Field(None, description="First start only: project 1's intake key, 32 hex digits.")
+
+    @field_validator("incident_threshold")
+    @classmethod
+    def _loud_errors_stay_loud(cls, value: Severity) -> Severity:
+        if value is Severity.CRITICAL:
+            raise ValueError("HIGH errors always open an incident: the threshold may be LOW, MEDIUM or HIGH")
+        return value
+
+    @field_validator("bootstrap_key")
+    @classmethod
+    def _key_is_hex(cls, value: str | None) -> str | None:
+        if value is not None and (len(value) != 32 or set(value) - set("0123456789abcdef")):
+            raise ValueError("must be 32 lower-case hex digits")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # the signature is pydantic's
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the TOML file below the environment and `.env`."""
+        return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def dedup_window_time(self) -> timedelta:
+        """Return the dedup window as a duration."""
+        return timedelta(seconds=self.dedup_window)
+
+    @property
+    def base_url(self) -> str:
+        """Return how people reach this server, without a trailing slash."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings; raise MISCONFIGURED naming every wrong one."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks the types
+    except ValidationError as error:
+        problems = "\n".join(
+            f"  TOCSIN_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}" for item in error.errors()
+        )
+        raise refuse(
+            Code.MISCONFIGURED,
+            f"{error.error_count()} wrong setting{'s' if error.error_count() > 1 else ''}:\n{problems}",
+            "Correct them in the environment, .env or tocsin.toml; docs/reference/settings.md lists them all.",
+        ) from None

@@ -1,0 +1,310 @@
+"""Incidents as they are read: where they stand, lists, counts, and the parts of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from tocsin.domain.follow_up import parse_follow_ups
+from tocsin.domain.incident import EscalationReason, Severity, Status
+from tocsin.domain.workflow import Acknowledgment, IncidentState
+from tocsin.store.database import Tx
+from tocsin.store.queries import Queries
+
+QUERIES = Queries("incidents")
+MAX_TIMELINE_ENTRIES = 1_000
+MAX_ESCALATIONS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of an incident's timeline, with what the workflow needs to know."""
+
+    incident_id: UUID
+    number: int
+    status: str
+    current_severity: str
+    sequence: int
+    checksum: bytes
+    created_at: datetime
+    acknowledged_at: datetime | None
+    acknowledged_by: UUID | None
+    acknowledged_by_name: str | None
+    has_root_cause: bool
+    no_ack_1hr_at: datetime | None
+    no_ack_4hr_at: datetime | None
+    no_root_cause_24hr_at: datetime | None
+    sessions_blocked_at: datetime | None
+    lessons_learned: str | None
+    follow_up_actions: list[Any] | None
+    title: str
+    recurrence_of: UUID | None
+    project_id: int | None
+
+    def state(self) -> IncidentState:
+        """Return the state as the workflow sees it."""
+        acknowledgment = None
+        if self.acknowledged_by and self.acknowledged_at:
+            acknowledgment = Acknowledgment(self.acknowledged_by, self.acknowledged_by_name or "", self.acknowledged_at)
+        fired = {
+            EscalationReason.NO_ACK_1HR: self.no_ack_1hr_at,
+            EscalationReason.NO_ACK_4HR: self.no_ack_4hr_at,
+            EscalationReason.NO_ROOT_CAUSE_24HR: self.no_root_cause_24hr_at,
+        }
+        return IncidentState(
+            number=self.number,
+            status=Status(self.status),
+            severity=Severity(self.current_severity),
+            acknowledgment=acknowledgment,
+            has_root_cause=self.has_root_cause,
+            lessons_learned=self.lessons_learned,
+            follow_up_actions=parse_follow_ups(self.follow_up_actions or []),
+            sessions_blocked=self.sessions_blocked_at is not None and self.acknowledged_at is None,
+            fired=frozenset(reason for reason, at in fired.items() if at is not None),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentRow:
+    """One incident of a list."""
+
+    id: UUID
+    number: int
+    project_id: int | None
+    incident_type: str
+    severity: str
+    current_severity: str
+    status: str
+    title: str
+    description: str
+    created_at: datetime
+    created_by_system: bool
+    created_from_error_id: UUID | None
+    occurrences: int
+    last_seen_at: datetime
+    recurrence_of: UUID | None
+    acknowledged_at: datetime | None
+    acknowledged_by: UUID | None
+    acknowledged_by_name: str | None
+    resolved_at: datetime | None
+    closed_at: datetime | None
+    checksum: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentFilter:
+    """Which incidents a list shows; None lets all through. Times are half-open: [after, before)."""
+
+    statuses: tuple[Status, ...] | None = None
+    severities: tuple[Severity, ...] | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+    def parameters(self) -> dict[str, object]:
+        """Return the filter as parameters of the queries."""
+        return {
+            "statuses": [str(status) for status in self.statuses] if self.statuses is not None else None,
+            "severities": [str(severity) for severity in self.severities] if self.severities is not None else None,
+            "created_after": self.created_after,
+            "created_before": self.created_before,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AcknowledgmentRow:
+    """Who took the incident."""
+
+    id: UUID
+    ack_by_user_id: UUID
+    ack_by_name: str
+    ack_at: datetime
+    ack_notes: str
+    severity_at_ack: str
+    checksum: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RootCauseRow:
+    """Why it happened."""
+
+    id: UUID
+    root_cause_summary: str
+    root_cause_category: str
+    identified_by_user_id: UUID
+    identified_by_name: str
+    identified_at: datetime
+    remediation_steps: str
+    verified_at: datetime | None
+    checksum: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ResolutionRow:
+    """How it ended, with what the closing added."""
+
+    id: UUID
+    resolved_by_user_id: UUID
+    resolved_by_name: str
+    resolved_at: datetime
+    resolution_summary: str
+    resolution_notes: str | None
+    impact_assessment: str | None
+    lessons_learned: str | None
+    follow_up_actions: list[Any] | None
+    checksum: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRow:
+    """One entry of the timeline."""
+
+    id: UUID
+    sequence: int
+    event_type: str
+    status_before: str | None
+    status_after: str
+    actor_user_id: UUID | None
+    actor_name: str | None
+    actor_role: str
+    metadata: dict[str, Any]
+    event_at: datetime
+    checksum: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EscalationRow:
+    """One escalation, with its acknowledgment."""
+
+    id: UUID
+    escalation_reason: str
+    escalated_to_user_id: UUID | None
+    escalated_to_name: str | None
+    escalated_by_user_id: UUID | None
+    escalation_notes: str
+    escalated_at: datetime
+    acknowledged_at: datetime | None
+    acknowledged_by_user_id: UUID | None
+    checksum: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many incidents have a status and a severity."""
+
+    status: str
+    current_severity: str
+    incidents: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonCount:
+    """How many escalations have a reason."""
+
+    escalation_reason: str
+    count: int
+
+
+async def find(tx: Tx, *, incident_id: UUID | None = None, number: int | None = None) -> UUID | None:
+    """Return the id of the incident with this id or number, or None."""
+    found: UUID | None = await tx.value(QUERIES["find"], {"id": incident_id, "number": number})
+    return found
+
+
+async def lock_failure_of(tx: Tx, incident_id: UUID) -> None:
+    """Lock the failure of an incident; do it before `lock_head`, as intake does."""
+    await tx.value(QUERIES["lock_failure_of"], {"incident_id": incident_id})
+
+
+async def lock_head(tx: Tx, incident_id: UUID) -> Head | None:
+    """Lock the head of an incident and read it, or return None when there is no such incident."""
+    parameters = {"incident_id": incident_id}
+    if not await tx.value(QUERIES["lock_head"], parameters):
+        return None
+    return await tx.first(QUERIES["head"], Head, parameters)
+
+
+async def page(
+    tx: Tx, where: IncidentFilter, *, before_number: int | None, limit: int, offset: int
+) -> list[IncidentRow]:
+    """Return one page of incidents, newest first."""
+    bounds = {"before_number": before_number, "limit": limit, "offset": offset, "incident_id": None}
+    return await tx.rows(QUERIES["list"], IncidentRow, where.parameters() | bounds)
+
+
+async def get(tx: Tx, incident_id: UUID) -> IncidentRow | None:
+    """Return one incident as lists show it."""
+    bounds = {"before_number": None, "limit": 1, "offset": 0, "incident_id": incident_id}
+    return await tx.first(QUERIES["list"], IncidentRow, IncidentFilter().parameters() | bounds)
+
+
+async def total(tx: Tx, where: IncidentFilter) -> int:
+    """Return how many incidents a filter lets through: from the counters, unless it filters by time."""
+    if where.created_after or where.created_before:
+        counted: int = await tx.value(QUERIES["count_by_head"], where.parameters())
+        return counted
+    return sum(
+        tally.incidents
+        for tally in await tallies(tx)
+        if (where.statuses is None or tally.status in where.statuses)
+        and (where.severities is None or tally.current_severity in where.severities)
+    )
+
+
+async def tallies(tx: Tx) -> list[Tally]:
+    """Return how many incidents there are by status and severity."""
+    return await tx.rows(QUERIES["tallies"], Tally)
+
+
+async def fold_tallies(tx: Tx) -> None:
+    """Fold the counters' differences."""
+    await tx.run(QUERIES["fold_tallies"])
+
+
+async def count_overdue(tx: Tx, before: datetime) -> int:
+    """Return how many incidents, created by `before`, nobody has acknowledged."""
+    counted: int = await tx.value(QUERIES["count_overdue"], {"before": before})
+    return counted
+
+
+async def count_escalations(tx: Tx, since: datetime) -> list[ReasonCount]:
+    """Return the escalations since an instant, by reason."""
+    return await tx.rows(QUERIES["count_escalations_by_reason"], ReasonCount, {"since": since})
+
+
+async def acknowledgment(tx: Tx, incident_id: UUID) -> AcknowledgmentRow | None:
+    """Return the acknowledgment of an incident."""
+    return await tx.first(QUERIES["acknowledgment"], AcknowledgmentRow, {"incident_id": incident_id})
+
+
+async def root_cause(tx: Tx, incident_id: UUID) -> RootCauseRow | None:
+    """Return the root cause of an incident."""
+    return await tx.first(QUERIES["root_cause"], RootCauseRow, {"incident_id": incident_id})
+
+
+async def resolution(tx: Tx, incident_id: UUID) -> ResolutionRow | None:
+    """Return the resolution of an incident."""
+    return await tx.first(QUERIES["resolution"], ResolutionRow, {"incident_id": incident_id})
+
+
+async def timeline(tx: Tx, incident_id: UUID) -> list[EntryRow]:
+    """Return the latest entries of an incident, oldest first (at most MAX_TIMELINE_ENTRIES)."""
+    return await tx.rows(QUERIES["timeline"], EntryRow, {"incident_id": incident_id, "limit": MAX_TIMELINE_ENTRIES})
+
+
+async def escalations(tx: Tx, incident_id: UUID) -> list[EscalationRow]:
+    """Return the escalations of an incident, oldest first (at most MAX_ESCALATIONS)."""
+    return await tx.rows(QUERIES["escalations"], EscalationRow, {"incident_id": incident_id, "limit": MAX_ESCALATIONS})
+
+
+async def lesson_of(tx: Tx, incident_id: UUID | None) -> str | None:
+    """Return what was learned from an incident, None when nothing is recorded."""
+    lesson: str | None = await tx.value(QUERIES["lesson_of"], {"incident_id": incident_id})
+    return lesson
+
+
+async def blocking(tx: Tx) -> UUID | None:
+    """Return the oldest incident that blocks sessions now."""
+    found: UUID | None = await tx.value(QUERIES["blocking"])
+    return found

@@ -1,0 +1,159 @@
+"""Jobs and timers: rows that are due at an instant, claimed by lease, woken by NOTIFY."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from tocsin.store.database import Tx
+from tocsin.store.queries import Queries
+
+QUERIES = Queries("jobs")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A claimed job. `attempts` counts this one."""
+
+    id: UUID
+    kind: str
+    key: str
+    payload: dict[str, Any]
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The state of the machinery, in one row."""
+
+    worker_seen_at: datetime | None
+    workers_alive: int
+    earliest_job_due_at: datetime | None
+    dead_jobs: int
+    oldest_unsent_page_at: datetime | None
+    unsent_pages: int
+    failed_pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadJob:
+    """A job that was set aside."""
+
+    kind: str
+    key: str
+    attempts: int
+    last_error: str | None
+    dead_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Id:
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class _IncidentId:
+    incident_id: UUID
+
+
+async def enqueue(
+    tx: Tx, *, job_id: UUID, kind: str, key: str, payload: dict[str, object], due_at: datetime, now: datetime
+) -> None:
+    """Add a job, or bring the one with the same key forward; workers wake when the transaction commits."""
+    job = {"id": job_id, "kind": kind, "key": key, "payload": Jsonb(payload), "due_at": due_at, "now": now}
+    await tx.run(QUERIES["enqueue"], job)
+    await tx.run(QUERIES["notify"])
+
+
+async def ensure(tx: Tx, *, job_id: UUID, kind: str, now: datetime) -> None:
+    """Add a recurring job, keyed by its kind and due now, unless it is there."""
+    await tx.run(QUERIES["ensure"], {"id": job_id, "kind": kind, "key": kind, "due_at": now, "now": now})
+
+
+async def claim(
+    tx: Tx, *, kinds: Sequence[str], lease_token: UUID, now: datetime, lease_until: datetime, limit: int
+) -> list[Job]:
+    """Take up to `limit` due jobs of these kinds under a lease."""
+    claim_of = {
+        "kinds": list(kinds),
+        "lease_token": lease_token,
+        "now": now,
+        "lease_until": lease_until,
+        "limit": limit,
+    }
+    return await tx.rows(QUERIES["claim"], Job, claim_of)
+
+
+async def next_due(tx: Tx, kinds: Sequence[str]) -> datetime | None:
+    """Return when the earliest job of these kinds is due."""
+    due_at: datetime | None = await tx.value(QUERIES["next_due"], {"kinds": list(kinds)})
+    return due_at
+
+
+async def finish(tx: Tx, job_id: UUID, lease_token: UUID) -> bool:
+    """Remove a job that is done; return False if the lease was lost meanwhile."""
+    return await tx.run(QUERIES["finish"], {"id": job_id, "lease_token": lease_token}) == 1
+
+
+async def reschedule(tx: Tx, job_id: UUID, lease_token: UUID, due_at: datetime) -> bool:
+    """Set a job to run again, its attempts starting anew; return False if the lease was lost meanwhile."""
+    parameters = {"id": job_id, "lease_token": lease_token, "due_at": due_at}
+    return await tx.run(QUERIES["reschedule"], parameters) == 1
+
+
+async def retry(tx: Tx, job_id: UUID, lease_token: UUID, due_at: datetime, error: str) -> bool:
+    """Set a failed job to run again; return False if the lease was lost meanwhile."""
+    parameters = {"id": job_id, "lease_token": lease_token, "due_at": due_at, "error": error}
+    return await tx.run(QUERIES["retry"], parameters) == 1
+
+
+async def bury(tx: Tx, job_id: UUID, lease_token: UUID, now: datetime, error: str) -> bool:
+    """Set a job aside; return False if the lease was lost meanwhile."""
+    parameters = {"id": job_id, "lease_token": lease_token, "now": now, "error": error}
+    return await tx.run(QUERIES["bury"], parameters) == 1
+
+
+async def overdue_by_state(tx: Tx, *, thresholds: dict[str, datetime | None], limit: int) -> list[UUID]:
+    """Return incidents that a rule should have reached: created by the rule's threshold and not yet escalated.
+
+    `thresholds` has the keys no_ack_1hr, no_ack_4hr, no_root_cause_24hr and block; None switches one off.
+    """
+    rows = await tx.rows(QUERIES["overdue_by_state"], _IncidentId, thresholds | {"limit": limit})
+    return [row.incident_id for row in rows]
+
+
+async def orphaned_notifications(tx: Tx, limit: int) -> list[UUID]:
+    """Return pages that are owed and have no living job."""
+    return [row.id for row in await tx.rows(QUERIES["orphaned_notifications"], _Id, {"limit": limit})]
+
+
+async def expire(tx: Tx, before: datetime) -> None:
+    """Remove remembered answers, ended sessions and silent workers older than an instant."""
+    await tx.run(QUERIES["expire"], {"before": before})
+
+
+async def worker_seen(tx: Tx, worker_id: UUID, name: str, now: datetime) -> None:
+    """Note that a worker is alive."""
+    await tx.run(QUERIES["worker_seen"], {"id": worker_id, "name": name, "now": now})
+
+
+async def worker_gone(tx: Tx, worker_id: UUID) -> None:
+    """Note that a worker stopped in good order."""
+    await tx.run(QUERIES["worker_gone"], {"id": worker_id})
+
+
+async def health(tx: Tx, *, alive_since: datetime, failed_since: datetime) -> Health:
+    """Return the state of the machinery."""
+    row = await tx.first(QUERIES["health"], Health, {"alive_since": alive_since, "failed_since": failed_since})
+    assert row is not None, "a query without FROM always has one row"
+    return row
+
+
+async def dead(tx: Tx, limit: int) -> list[DeadJob]:
+    """Return jobs that were set aside, latest first."""
+    return await tx.rows(QUERIES["dead"], DeadJob, {"limit": limit})

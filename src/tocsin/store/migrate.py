@@ -1,0 +1,137 @@
+"""Migrations: numbered SQL files, forward only, each in its own transaction, all under one lock."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, sql
+
+from tocsin.errors import Code, refuse
+from tocsin.store.database import SCHEMA
+
+_FILE = re.compile(r"^(\d{4})_(\w+)\.sql$")
+_LOCK_KEY = 0x70C51
+"""The advisory lock under which migrations run; any constant of our own will do."""
+OLDEST_SERVER = 150_000
+
+_CREATE_HISTORY = b"""
+CREATE TABLE IF NOT EXISTS tocsin.schema_migrations
+    (version integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL,
+     applied_at timestamptz NOT NULL DEFAULT now())
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file: its number, its name and its text."""
+
+    version: int
+    name: str
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        """Return the hash by which an edited file is noticed."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def migrations() -> list[Migration]:
+    """Return every migration of this version of Tocsin, in order."""
+    folder = resources.files("tocsin.store").joinpath("migrations")
+    found = [(match, entry) for entry in folder.iterdir() if (match := _FILE.match(entry.name))]
+    return sorted(
+        (Migration(int(match[1]), match[2], entry.read_text("utf-8")) for match, entry in found),
+        key=lambda migration: migration.version,
+    )
+
+
+async def migrate(conninfo: str) -> list[str]:
+    """Bring the schema up to date; return the names of what was applied. Several at once wait for each other.
+
+    Raises MISCONFIGURED when the server is older than 15, the sign-in may not create roles or schemas, or the
+    schema was made by a newer Tocsin.
+    """
+    async with await AsyncConnection.connect(conninfo, autocommit=True) as connection:
+        _check_server(connection)
+        await connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK_KEY])
+        try:
+            await _prepare_owner(connection)
+            applied = await _applied(connection)
+            pending = _pending(applied)
+            for migration in pending:
+                await _apply(connection, migration)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise refuse(
+                Code.MISCONFIGURED,
+                f"The database sign-in may not set up the schema: {error.diag.message_primary}",
+                "Give TOCSIN_MIGRATE_DATABASE_URL a role with CREATEROLE that owns the database; "
+                "docs/how-to/own-postgresql.md has the statements for your administrator.",
+            ) from None
+    return [f"{migration.version:04d}_{migration.name}" for migration in pending]
+
+
+async def pending_migrations(conninfo: str) -> list[str]:
+    """Return the names of migrations that this database still lacks; raise MISCONFIGURED if it is newer than we are."""
+    async with await AsyncConnection.connect(conninfo, autocommit=True) as connection:
+        _check_server(connection)
+        return [f"{migration.version:04d}_{migration.name}" for migration in _pending(await _applied(connection))]
+
+
+def _check_server(connection: AsyncConnection[Any]) -> None:
+    if connection.info.server_version < OLDEST_SERVER:
+        raise refuse(
+            Code.MISCONFIGURED,
+            f"PostgreSQL {connection.info.server_version // 10000} is too old: Tocsin needs 15 or newer.",
+            "Point TOCSIN_DATABASE_URL at a newer server, or unset it to use the embedded one.",
+        )
+
+
+async def _prepare_owner(connection: AsyncConnection[Any]) -> None:
+    roles = resources.files("tocsin.store").joinpath("migrations", "roles.sql").read_bytes()
+    await connection.execute(roles)
+    await connection.execute("SET ROLE tocsin_owner")
+    await connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(SCHEMA)))
+    await connection.execute(_CREATE_HISTORY)
+    await connection.execute(b"GRANT USAGE ON SCHEMA tocsin TO tocsin_app")
+    await connection.execute(b"GRANT SELECT ON tocsin.schema_migrations TO tocsin_app")
+
+
+async def _applied(connection: AsyncConnection[Any]) -> dict[int, str]:
+    exists = await connection.execute("SELECT to_regclass('tocsin.schema_migrations') IS NOT NULL")
+    if (await exists.fetchone() or (False,))[0] is not True:
+        return {}
+    cursor = await connection.execute("SELECT version, sha256 FROM tocsin.schema_migrations")
+    return dict(await cursor.fetchall())
+
+
+def _pending(applied: dict[int, str]) -> list[Migration]:
+    known = {migration.version: migration for migration in migrations()}
+    if unknown := sorted(set(applied) - set(known)):
+        raise refuse(
+            Code.MISCONFIGURED,
+            f"The database has migration {unknown[-1]:04d}, which this version of Tocsin does not know.",
+            "A newer Tocsin has migrated it: use that version or a newer one.",
+        )
+    for version, sha256 in applied.items():
+        if known[version].sha256 != sha256:
+            raise refuse(
+                Code.MISCONFIGURED,
+                f"Migration {version:04d} was applied with another text than this version of Tocsin carries.",
+                "Applied migrations never change: install the released package, and look at what was edited.",
+            )
+    return [migration for version, migration in sorted(known.items()) if version not in applied]
+
+
+async def _apply(connection: AsyncConnection[Any], migration: Migration) -> None:
+    async with connection.transaction():
+        await connection.execute("SET LOCAL search_path = tocsin")
+        await connection.execute(migration.text.encode())
+        await connection.execute(
+            "INSERT INTO tocsin.schema_migrations (version, name, sha256) VALUES (%s, %s, %s)",
+            [migration.version, migration.name, migration.sha256],
+        )

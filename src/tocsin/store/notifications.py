@@ -1,0 +1,188 @@
+"""Notifications and their attempts; whom to tell: duties, contact methods, rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from tocsin.domain.escalation import Duty, EscalationRule
+from tocsin.domain.incident import EscalationReason
+from tocsin.domain.notification import PageText
+from tocsin.store.database import Tx
+from tocsin.store.queries import Queries
+
+QUERIES = Queries("notifications")
+MAX_RECIPIENTS = 100
+MAX_LISTED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """One way to reach a person."""
+
+    user_id: UUID
+    name: str
+    channel: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A page that is owed."""
+
+    id: UUID
+    incident_id: UUID
+    reason: str
+    user_id: UUID
+    channel: str
+    address: str
+    subject: str
+    body: str
+    payload: dict[str, Any]
+    created_at: datetime
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationRow:
+    """A page as lists show it, with the answer to its last attempt."""
+
+    id: UUID
+    reason: str
+    user_id: UUID
+    user_name: str
+    channel: str
+    address: str
+    created_at: datetime
+    state: str
+    settled_at: datetime | None
+    attempts: int | None
+    last_answer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DutyRow:
+    """Who holds a duty."""
+
+    duty: str
+    user_id: UUID
+    name: str
+    email: str
+    active: bool
+    assigned_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _RuleRow:
+    reason: str
+    after_seconds: int
+    duty: str
+
+
+async def contacts_of_duty(tx: Tx, duty: Duty) -> list[Contact]:
+    """Return how the holder of a duty is reached; empty when nobody holds it."""
+    return await tx.rows(QUERIES["contacts_of_duty"], Contact, {"duty": duty.value})
+
+
+async def contacts_of_user(tx: Tx, user_id: UUID) -> list[Contact]:
+    """Return how a person is reached."""
+    return await tx.rows(QUERIES["contacts_of_user"], Contact, {"user_id": user_id})
+
+
+async def contacts_of_superadmins(tx: Tx) -> list[Contact]:
+    """Return how the superadmins are reached, the first one's contacts first."""
+    return await tx.rows(QUERIES["contacts_of_superadmins"], Contact, {"limit": MAX_RECIPIENTS})
+
+
+async def insert(
+    tx: Tx,
+    *,
+    notification_id: UUID,
+    incident_id: UUID,
+    escalation_id: UUID | None,
+    reason: str,
+    contact: Contact,
+    page: PageText,
+    now: datetime,
+) -> None:
+    """Owe a page to somebody."""
+    columns = {
+        "id": notification_id,
+        "incident_id": incident_id,
+        "escalation_id": escalation_id,
+        "reason": reason,
+        "user_id": contact.user_id,
+        "channel": contact.channel,
+        "address": contact.address,
+        "subject": page.subject,
+        "body": page.body,
+        "payload": Jsonb(page.payload),
+        "created_at": now,
+    }
+    await tx.run(QUERIES["insert"], columns)
+
+
+async def get(tx: Tx, notification_id: UUID) -> Notification | None:
+    """Return one page."""
+    return await tx.first(QUERIES["get"], Notification, {"id": notification_id})
+
+
+async def insert_attempt(
+    tx: Tx,
+    *,
+    attempt_id: UUID,
+    notification_id: UUID,
+    started_at: datetime,
+    finished_at: datetime,
+    outcome: str,
+    answer: str,
+) -> None:
+    """Record what came of one attempt."""
+    columns = {
+        "id": attempt_id,
+        "notification_id": notification_id,
+        "started_at": started_at,
+        "finished_at": finished_at,
+        "outcome": outcome,
+        "answer": answer,
+    }
+    await tx.run(QUERIES["insert_attempt"], columns)
+
+
+async def settle(tx: Tx, notification_id: UUID, state: str, now: datetime) -> None:
+    """Say how a page ended: DELIVERED or FAILED."""
+    await tx.run(QUERIES["settle"], {"id": notification_id, "state": state, "now": now})
+
+
+async def of_incident(tx: Tx, incident_id: UUID) -> list[NotificationRow]:
+    """Return the pages of an incident, oldest first (at most MAX_LISTED)."""
+    return await tx.rows(QUERIES["of_incident"], NotificationRow, {"incident_id": incident_id, "limit": MAX_LISTED})
+
+
+async def duties(tx: Tx) -> list[DutyRow]:
+    """Return who holds which duty."""
+    return await tx.rows(QUERIES["duties"], DutyRow)
+
+
+async def assign_duty(tx: Tx, duty: Duty, user_id: UUID, now: datetime) -> None:
+    """Give a duty to a user."""
+    await tx.run(QUERIES["assign_duty"], {"duty": duty.value, "user_id": user_id, "now": now})
+
+
+async def rules(tx: Tx) -> tuple[EscalationRule, ...]:
+    """Return the escalation rules in force, earliest first."""
+    rows = await tx.rows(QUERIES["rules"], _RuleRow)
+    return tuple(
+        EscalationRule(EscalationReason(row.reason), timedelta(seconds=row.after_seconds), Duty(row.duty))
+        for row in rows
+    )
+
+
+async def set_rule(tx: Tx, rule: EscalationRule) -> None:
+    """Change when a rule fires and whom it pages."""
+    columns = {"reason": rule.reason.value, "after_seconds": int(rule.after.total_seconds()), "duty": rule.duty.value}
+    await tx.run(QUERIES["set_rule"], columns)

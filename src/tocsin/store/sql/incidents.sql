@@ -1,0 +1,114 @@
+-- Incidents as they are read: where they stand, lists, counts.
+
+-- name: find
+-- Finds an incident by its id or by its number.
+SELECT incident_id FROM incident_heads
+WHERE incident_id = %(id)s OR number = %(number)s
+
+-- name: lock_failure_of
+-- Locks the failure of an incident, so that no report joins while it closes.
+SELECT fingerprint FROM failures WHERE incident_id = %(incident_id)s FOR UPDATE
+
+-- name: lock_head
+-- Locks the head: everything that appends to the timeline waits here. Failures are locked before heads.
+SELECT lock_head(%(incident_id)s)
+
+-- name: head
+-- Reads what the workflow needs to know of an incident.
+SELECT h.incident_id, h.number, h.status, h.current_severity, h.sequence, h.checksum, h.created_at,
+       h.acknowledged_at, h.acknowledged_by, u.name AS acknowledged_by_name, h.root_cause_at IS NOT NULL AS has_root_cause,
+       h.no_ack_1hr_at, h.no_ack_4hr_at, h.no_root_cause_24hr_at, h.sessions_blocked_at,
+       r.lessons_learned, r.follow_up_actions, i.title, i.recurrence_of, i.project_id
+FROM incident_heads h
+JOIN incidents i ON i.id = h.incident_id
+LEFT JOIN users u ON u.id = h.acknowledged_by
+LEFT JOIN incident_resolution r ON r.incident_id = h.incident_id
+WHERE h.incident_id = %(incident_id)s
+
+-- name: list
+-- One page of incidents, newest first; every filter that is NULL lets all through. before_number is the keyset cursor.
+SELECT s.id, s.number, s.project_id, s.incident_type, s.severity, s.current_severity, s.status, s.title, s.description,
+       s.created_at, s.created_by_system, s.created_from_error_id, s.occurrences, s.last_seen_at, s.recurrence_of,
+       s.acknowledged_at, s.acknowledged_by, u.name AS acknowledged_by_name, s.resolved_at, s.closed_at, s.checksum
+FROM incident_heads h
+JOIN current_incident_status s ON s.id = h.incident_id
+LEFT JOIN users u ON u.id = s.acknowledged_by
+WHERE (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
+  AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
+  AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
+  AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
+  AND (%(before_number)s::bigint IS NULL OR h.number < %(before_number)s)
+  AND (%(incident_id)s::uuid IS NULL OR h.incident_id = %(incident_id)s)
+ORDER BY h.number DESC
+LIMIT %(limit)s OFFSET %(offset)s
+
+-- name: count_by_head
+-- Counts the incidents that a filter by time lets through.
+SELECT count(*) FROM incident_heads h
+WHERE (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
+  AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
+  AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
+  AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
+
+-- name: tallies
+-- Counts incidents by status and severity from the folded counters.
+SELECT status, current_severity, sum(change)::bigint AS incidents FROM incident_tallies
+GROUP BY status, current_severity HAVING sum(change) <> 0
+
+-- name: fold_tallies
+-- Folds the counters' differences into one row each; one statement, so that no reader sees half of it.
+WITH gone AS (DELETE FROM incident_tallies RETURNING status, current_severity, change)
+INSERT INTO incident_tallies
+SELECT status, current_severity, sum(change) FROM gone GROUP BY status, current_severity HAVING sum(change) <> 0
+
+-- name: count_overdue
+-- Counts the incidents that nobody acknowledged in time.
+SELECT count(*) FROM incident_heads WHERE status = 'REPORTED' AND created_at <= %(before)s
+
+-- name: count_escalations_by_reason
+-- Counts the escalations since an instant, by reason.
+SELECT escalation_reason, count(*) AS count FROM incident_escalations
+WHERE escalated_at >= %(since)s GROUP BY escalation_reason ORDER BY escalation_reason
+
+-- name: acknowledgment
+-- The acknowledgment of an incident.
+SELECT a.id, a.ack_by_user_id, u.name AS ack_by_name, a.ack_at, a.ack_notes, a.severity_at_ack, a.checksum
+FROM incident_acknowledgments a JOIN users u ON u.id = a.ack_by_user_id WHERE a.incident_id = %(incident_id)s
+
+-- name: root_cause
+-- The root cause of an incident.
+SELECT c.id, c.root_cause_summary, c.root_cause_category, c.identified_by_user_id, u.name AS identified_by_name,
+       c.identified_at, c.remediation_steps, c.verified_at, c.checksum
+FROM incident_root_causes c JOIN users u ON u.id = c.identified_by_user_id WHERE c.incident_id = %(incident_id)s
+
+-- name: resolution
+-- The resolution of an incident, with what its closing added.
+SELECT r.id, r.resolved_by_user_id, u.name AS resolved_by_name, r.resolved_at, r.resolution_summary, r.resolution_notes,
+       r.impact_assessment, l.lessons_learned, l.follow_up_actions, r.checksum
+FROM incident_resolution r JOIN users u ON u.id = r.resolved_by_user_id
+JOIN incident_lessons l ON l.incident_id = r.incident_id WHERE r.incident_id = %(incident_id)s
+
+-- name: timeline
+-- The latest entries of an incident in their order; a bound keeps a page readable.
+SELECT * FROM (
+    SELECT e.id, e.sequence, e.event_type, e.status_before, e.status_after, e.actor_user_id, u.name AS actor_name, e.actor_role,
+           e.metadata, e.event_at, e.checksum
+    FROM incident_lifecycle e LEFT JOIN users u ON u.id = e.actor_user_id
+    WHERE e.incident_id = %(incident_id)s ORDER BY e.sequence DESC LIMIT %(limit)s
+) latest ORDER BY sequence
+
+-- name: escalations
+-- The escalations of an incident, with their acknowledgments.
+SELECT e.id, e.escalation_reason, e.escalated_to_user_id, u.name AS escalated_to_name, e.escalated_by_user_id,
+       e.escalation_notes, e.escalated_at, e.acknowledged_at, e.acknowledged_by_user_id, e.checksum
+FROM escalation_status e LEFT JOIN users u ON u.id = e.escalated_to_user_id
+WHERE e.incident_id = %(incident_id)s ORDER BY e.escalated_at, e.id LIMIT %(limit)s
+
+-- name: lesson_of
+-- What was learned from an incident.
+SELECT lessons_learned FROM incident_lessons WHERE incident_id = %(incident_id)s
+
+-- name: blocking
+-- The oldest incident that blocks sessions now.
+SELECT incident_id FROM incident_heads
+WHERE sessions_blocked_at IS NOT NULL AND acknowledged_at IS NULL ORDER BY sessions_blocked_at LIMIT 1

@@ -1,0 +1,105 @@
+"""What `tocsin verify --db` reads: whole tables in a stream, and pairs that should match and do not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from psycopg import DataError
+from psycopg.abc import Buffer
+from psycopg.rows import dict_row
+from psycopg.types.datetime import TimestamptzLoader
+
+from tocsin.store.database import Tx
+from tocsin.store.queries import Queries
+
+QUERIES = Queries("verify")
+DETAIL_TABLES = (
+    "incidents",
+    "incident_acknowledgments",
+    "incident_root_causes",
+    "incident_escalations",
+    "incident_escalation_acknowledgments",
+    "incident_resolution",
+    "incident_closures",
+)
+_CHUNK = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class HeadCheck:
+    """A head, and in which of its columns it is not what its incident and its timeline make it."""
+
+    incident_id: UUID
+    changed: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A row that lacks its counterpart; `kind` is its table."""
+
+    id: UUID
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Id:
+    id: UUID
+
+
+class _AnyTime(TimestamptzLoader):
+    """Reads a time that Python cannot hold (infinity, the year 10000) as its text: a finding, not the end."""
+
+    def load(self, data: Buffer) -> Any:
+        try:
+            return super().load(data)
+        except DataError:
+            return bytes(data).decode()
+
+
+async def snapshot(tx: Tx) -> None:
+    """Make the whole transaction see one instant, so that work going on meanwhile is no finding."""
+    await tx.run(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    await tx.run(b"SET LOCAL statement_timeout = 0")
+    await tx.run(b"SET LOCAL idle_in_transaction_session_timeout = 0")
+
+
+async def count_rows(tx: Tx) -> int:
+    """Return how many guarded rows there are."""
+    counted: int = await tx.value(QUERIES["count_rows"])
+    return counted
+
+
+async def rows(tx: Tx, table: str) -> AsyncIterator[dict[str, Any]]:
+    """Yield every row of a guarded table, in the order of its query, a chunk in memory at a time."""
+    async with tx.connection.cursor(name=f"verify_{table}", row_factory=dict_row) as cursor:
+        cursor.itersize = _CHUNK
+        cursor.adapters.register_loader("timestamptz", _AnyTime)
+        await cursor.execute(QUERIES[f"rows_of_{table}"])
+        async for row in cursor:
+            yield row
+
+
+async def heads(tx: Tx) -> AsyncIterator[HeadCheck]:
+    """Yield every head, checked against its timeline."""
+    async with tx.connection.cursor(name="verify_heads", row_factory=dict_row) as cursor:
+        cursor.itersize = _CHUNK
+        await cursor.execute(QUERIES["heads"])
+        async for row in cursor:
+            yield HeadCheck(**row)
+
+
+async def broken_pairs(tx: Tx) -> list[tuple[str, Broken]]:
+    """Return every row that lacks its counterpart, with what is wrong."""
+    found = [
+        ("no timeline entry names it", broken) for broken in await tx.rows(QUERIES["details_without_entry"], Broken)
+    ]
+    for name, kind, problem in (
+        ("entries_without_detail", "incident_lifecycle", "the detail that it names is gone or changed"),
+        ("incidents_without_head", "incidents", "its head is gone"),
+        ("changed_reports", "audit_logs", "it is not the report that opened the incident, or it is gone"),
+    ):
+        found += [(problem, Broken(row.id, kind)) for row in await tx.rows(QUERIES[name], _Id)]
+    return found
