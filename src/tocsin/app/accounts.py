@@ -1,0 +1,316 @@
+"""Accounts: users, tokens, duties, contact methods, projects and keys, and the very first start."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from tocsin import ids
+from tocsin.app.sessions import hash_password
+from tocsin.app.work import Work, secret_hash
+from tocsin.domain.access import Actor, Permission, Role, require
+from tocsin.domain.escalation import Duty, EscalationRule
+from tocsin.domain.incident import EscalationReason
+from tocsin.domain.workflow import checked_text
+from tocsin.errors import Code, TocsinError, refuse
+from tocsin.store import credentials, notifications, projects, users
+from tocsin.store.credentials import TokenRow
+from tocsin.store.notifications import DutyRow
+from tocsin.store.projects import ProjectRow
+from tocsin.store.users import ContactMethod, User
+
+_EMAIL = re.compile(r"(?=[!-~]+\Z)[^@<>\"',;:]{1,64}@[A-Za-z0-9.-]{1,189}")
+_WEBHOOK = re.compile(r"https?://[!-~]{1,1980}")
+MIN_PASSWORD_CHARACTERS = 12
+CHANNELS = ("email", "webhook")
+DEFAULT_ADMIN_EMAIL = "admin@localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class FirstStart:
+    """What the first start made; secrets are shown once and cannot be shown again."""
+
+    email: str
+    password: str
+    key: str
+    project_id: int
+    token: str | None
+
+
+async def first_start(work: Work) -> FirstStart | None:
+    """Make the superadmin, project 1 with its key, and the duties' first holder; None when there are users already."""
+    await users.lock(work.tx)
+    if await users.count(work.tx):
+        return None
+    settings = work.settings
+    email = checked_email(settings.bootstrap_email or DEFAULT_ADMIN_EMAIL)
+    password = settings.bootstrap_password.get_secret_value() if settings.bootstrap_password else ids.new_secret()
+    admin_id = await _insert_user(work, email, email.split("@")[0], Role.SUPERADMIN, password)
+    await projects.insert_internal(work.tx, work.now)
+    project_id = await projects.insert(work.tx, "default", work.now)
+    key = await _insert_key(work, project_id, settings.bootstrap_key or ids.new_key())
+    for duty in Duty:
+        await notifications.assign_duty(work.tx, duty, admin_id, work.now)
+    token = settings.bootstrap_token.get_secret_value() if settings.bootstrap_token else None
+    if token:
+        await _insert_token(work, admin_id, "bootstrap", token, None)
+    return FirstStart(email, password, key, project_id, token)
+
+
+def checked_email(email: str) -> str:
+    """Return the address, or raise INVALID when it is not one (a subset of RFC 5321 that every server takes)."""
+    if not _EMAIL.fullmatch(email):
+        problem = "is not an e-mail address"
+        raise refuse(Code.INVALID, f"{email!r} {problem}.", errors=[{"field": "email", "problem": problem}])
+    return email
+
+
+def checked_password(password: str) -> str:
+    """Return the password, or raise INVALID when it is too short or too long."""
+    if not MIN_PASSWORD_CHARACTERS <= len(password) <= 1_000:
+        problem = f"must have {MIN_PASSWORD_CHARACTERS} to 1000 characters"
+        raise refuse(Code.INVALID, f"The password {problem}.", errors=[{"field": "password", "problem": problem}])
+    return password
+
+
+async def add_user(work: Work, actor: Actor, *, email: str, name: str, role: Role, password: str | None) -> UUID:
+    """Add a user, reachable by e-mail; return their id. Raises CONFLICT when the address is taken."""
+    require(actor, Permission.ADMINISTER)
+    if await users.by_email(work.tx, checked_email(email)) is not None:
+        raise refuse(Code.CONFLICT, f"There is a user {email} already.", "See who there is: `tocsin users list`.")
+    return await _insert_user(work, email, checked_text("name", name)[:200], role, password)
+
+
+async def _insert_user(work: Work, email: str, name: str, role: Role, password: str | None) -> UUID:
+    user_id = work.new_id()
+    await users.insert(
+        work.tx,
+        user_id=user_id,
+        email=email,
+        name=name,
+        role=role,
+        password_hash=hash_password(checked_password(password)) if password is not None else None,
+        created_at=work.now,
+    )
+    await users.add_contact(
+        work.tx, contact_id=work.new_id(), user_id=user_id, channel="email", address=email, now=work.now
+    )
+    return user_id
+
+
+async def find_user(work: Work, email: str) -> User:
+    """Return a user by e-mail; raise NOT_FOUND."""
+    user = await users.by_email(work.tx, email)
+    if user is None:
+        raise refuse(Code.NOT_FOUND, f"There is no user {email}.", "See who there is: `tocsin users list`.")
+    return user
+
+
+async def list_users(work: Work, actor: Actor) -> list[User]:
+    """Return every user."""
+    require(actor, Permission.READ)
+    return await users.listed(work.tx)
+
+
+async def set_role(work: Work, actor: Actor, email: str, role: Role) -> None:
+    """Change a user's role; the last superadmin keeps theirs."""
+    require(actor, Permission.ADMINISTER)
+    user = await _changeable(work, email, stays_superadmin=role is Role.SUPERADMIN)
+    await users.set_role(work.tx, user.id, role)
+    await credentials.revoke_sessions_of(work.tx, user.id, work.now)
+
+
+async def set_password(work: Work, actor: Actor, email: str, password: str) -> None:
+    """Give a user a new password and end their sessions."""
+    require(actor, Permission.ADMINISTER)
+    user = await find_user(work, email)
+    await users.set_password(work.tx, user.id, hash_password(checked_password(password)))
+    await credentials.revoke_sessions_of(work.tx, user.id, work.now)
+
+
+async def set_active(work: Work, actor: Actor, email: str, *, active: bool) -> None:
+    """Let a user in or shut one out; the last superadmin stays."""
+    require(actor, Permission.ADMINISTER)
+    user = await _changeable(work, email, stays_superadmin=active)
+    await users.set_active(work.tx, user.id, active=active)
+    if not active:
+        await credentials.revoke_sessions_of(work.tx, user.id, work.now)
+
+
+async def _changeable(work: Work, email: str, *, stays_superadmin: bool) -> User:
+    await users.lock(work.tx)
+    user = await find_user(work, email)
+    others = [admin for admin in await users.active_superadmins(work.tx) if admin.id != user.id]
+    if user.role == Role.SUPERADMIN and not stays_superadmin and not others:
+        raise refuse(
+            Code.CONFLICT,
+            f"{email} is the last superadmin: somebody must be able to administer.",
+            "Make somebody else superadmin first: `tocsin users role EMAIL superadmin`.",
+        )
+    return user
+
+
+async def add_token(work: Work, actor: Actor, *, email: str, name: str, days: int | None) -> str:
+    """Make an API token for a user and return it; it cannot be shown again."""
+    require(actor, Permission.ADMINISTER)
+    user = await find_user(work, email)
+    token = f"tcs_{ids.new_secret()}"
+    await _insert_token(work, user.id, checked_text("name", name)[:200], token, days)
+    return token
+
+
+async def _insert_token(work: Work, user_id: UUID, name: str, token: str, days: int | None) -> None:
+    await credentials.insert_token(
+        work.tx,
+        token_id=work.new_id(),
+        user_id=user_id,
+        name=name,
+        token_hash=secret_hash(token),
+        now=work.now,
+        expires_at=work.now + timedelta(days=days) if days is not None else None,
+    )
+
+
+async def list_tokens(work: Work, actor: Actor) -> list[TokenRow]:
+    """Return every token, never its secret."""
+    require(actor, Permission.ADMINISTER)
+    return await credentials.tokens(work.tx)
+
+
+async def revoke_token(work: Work, actor: Actor, token_id: UUID) -> None:
+    """End a token; raise NOT_FOUND when there is no valid one of this id."""
+    require(actor, Permission.ADMINISTER)
+    if not await credentials.revoke_token(work.tx, token_id, work.now):
+        raise refuse(Code.NOT_FOUND, f"There is no valid token {token_id}.", "List them: `tocsin tokens list`.")
+
+
+async def add_contact(work: Work, actor: Actor, email: str, channel: str, address: str) -> None:
+    """Add a way to reach a user; raise CONFLICT when it is there already."""
+    require(actor, Permission.ADMINISTER)
+    user = await find_user(work, email)
+    contact_id = work.new_id()
+    if not await users.add_contact(
+        work.tx,
+        contact_id=contact_id,
+        user_id=user.id,
+        channel=channel,
+        address=_checked_address(channel, address),
+        now=work.now,
+    ):
+        raise refuse(Code.CONFLICT, f"{email} is reached by {channel} at {address} already.")
+
+
+def _checked_address(channel: str, address: str) -> str:
+    if channel == "email":
+        return checked_email(address)
+    if channel == "webhook" and _WEBHOOK.fullmatch(address):
+        return address
+    problem = "must be an e-mail address, or a webhook's http(s) URL"
+    raise refuse(Code.INVALID, f"The address {problem}.", errors=[{"field": "address", "problem": problem}])
+
+
+async def remove_contact(work: Work, actor: Actor, email: str, channel: str, address: str) -> None:
+    """Remove a way to reach a user; the last one of somebody with a duty stays."""
+    require(actor, Permission.ADMINISTER)
+    user = await find_user(work, email)
+    held = [row.duty for row in await notifications.duties(work.tx) if row.user_id == user.id]
+    if held and len(await users.contacts(work.tx, user.id)) == 1:
+        raise refuse(
+            Code.CONFLICT,
+            f"{email} is {', '.join(held)} and has no other contact method: pages would reach nobody.",
+            "Add another one first, or give the duty to somebody else: `tocsin oncall assign`.",
+        )
+    if not await users.remove_contact(work.tx, user_id=user.id, channel=channel, address=address):
+        raise refuse(Code.NOT_FOUND, f"{email} is not reached by {channel} at {address}.")
+
+
+async def list_contacts(work: Work, actor: Actor, email: str) -> list[ContactMethod]:
+    """Return the ways to reach a user."""
+    require(actor, Permission.READ)
+    return await users.contacts(work.tx, (await find_user(work, email)).id)
+
+
+async def assign_duty(work: Work, actor: Actor, duty: Duty, email: str) -> None:
+    """Give a duty to an active user who can be reached."""
+    require(actor, Permission.ADMINISTER)
+    user = await find_user(work, email)
+    if not user.active or not await users.contacts(work.tx, user.id):
+        raise _unreachable(email)
+    await notifications.assign_duty(work.tx, duty, user.id, work.now)
+
+
+def _unreachable(email: str) -> TocsinError:
+    return refuse(
+        Code.INVALID,
+        f"{email} cannot take a duty: they are inactive or have no contact method.",
+        f"Add one: `tocsin users contact add {email} email {email}`.",
+        errors=[{"field": "email", "problem": "inactive or without a contact method"}],
+    )
+
+
+async def list_duties(work: Work, actor: Actor) -> list[DutyRow]:
+    """Return who holds which duty."""
+    require(actor, Permission.READ)
+    return await notifications.duties(work.tx)
+
+
+async def list_rules(work: Work, actor: Actor) -> tuple[EscalationRule, ...]:
+    """Return the escalation rules in force."""
+    require(actor, Permission.READ)
+    return await notifications.rules(work.tx)
+
+
+async def set_rule(
+    work: Work, actor: Actor, reason: EscalationReason, *, after: timedelta, duty: Duty
+) -> EscalationRule:
+    """Change when a timed rule fires and whom it pages; open incidents follow at the next sweep."""
+    require(actor, Permission.ADMINISTER)
+    rule = EscalationRule(reason, after, duty)
+    if not timedelta(seconds=1) <= after <= timedelta(days=365):
+        problem = "must be between 1 second and 365 days"
+        raise refuse(Code.INVALID, f"The delay {problem}.", errors=[{"field": "after", "problem": problem}])
+    await notifications.set_rule(work.tx, rule)
+    return rule
+
+
+async def add_project(work: Work, actor: Actor, name: str) -> tuple[int, str]:
+    """Add a project with its first intake key; return both. The key cannot be shown again."""
+    require(actor, Permission.ADMINISTER)
+    name = checked_text("name", name)[:200]
+    if any(project.name == name for project in await projects.listed(work.tx)):
+        raise refuse(Code.CONFLICT, f"There is a project {name} already.")
+    project_id = await projects.insert(work.tx, name, work.now)
+    return project_id, await _insert_key(work, project_id, ids.new_key())
+
+
+async def add_key(work: Work, actor: Actor, project_id: int) -> str:
+    """Add an intake key to a project and return it; it cannot be shown again."""
+    require(actor, Permission.ADMINISTER)
+    if all(project.id != project_id for project in await projects.listed(work.tx)):
+        raise refuse(Code.NOT_FOUND, f"There is no project {project_id}.", "List them: `tocsin projects list`.")
+    return await _insert_key(work, project_id, ids.new_key())
+
+
+async def list_projects(work: Work, actor: Actor) -> list[ProjectRow]:
+    """Return every project."""
+    require(actor, Permission.READ)
+    return await projects.listed(work.tx)
+
+
+async def _insert_key(work: Work, project_id: int, key: str) -> str:
+    await projects.insert_key(
+        work.tx,
+        key_id=work.new_id(),
+        project_id=project_id,
+        key_hash=secret_hash(key),
+        key_prefix=key[:6],
+        now=work.now,
+    )
+    return key
+
+
+async def project_of_key(work: Work, key: str) -> int | None:
+    """Return the project that an intake key opens, None when it is not valid."""
+    return await projects.of_key(work.tx, secret_hash(key))

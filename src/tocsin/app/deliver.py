@@ -1,0 +1,90 @@
+"""Delivers one page: send first, mark afterwards, so that a crash in between sends it again rather than never.
+
+Each attempt is a row: when, over what, with which answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from tocsin import ids
+from tocsin.app.report_internal import report_internal
+from tocsin.app.work import App
+from tocsin.channels import Channel, Delivered, Message, Outcome, Rejected, Retry
+from tocsin.store import notifications
+from tocsin.store.notifications import Notification
+
+MAX_ATTEMPTS = 20
+"""Attempts before a page is given up; with the back-off below that is about nine hours."""
+FIRST_RETRY_SECONDS = 5.0
+LONGEST_RETRY_SECONDS = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The page needs no further attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The page is to be tried again after a while, because of `answer`."""
+
+    after: timedelta
+    answer: str
+
+
+async def deliver(app: App, channels: Mapping[str, Channel], notification_id: UUID, attempts: int) -> Settled | Again:
+    """Try to deliver a page; `attempts` counts this one. What is given up becomes an incident of its own."""
+    async with app.work() as work:
+        owed = await notifications.get(work.tx, notification_id)
+    if owed is None or owed.state != "PENDING":
+        return Settled()
+    started_at = app.clock()
+    outcome = await _send(channels, owed, started_at)
+    gives_up = isinstance(outcome, Rejected) or (isinstance(outcome, Retry) and attempts >= MAX_ATTEMPTS)
+    async with app.work() as work:
+        await notifications.insert_attempt(
+            work.tx,
+            attempt_id=work.new_id(),
+            notification_id=owed.id,
+            started_at=started_at,
+            finished_at=max(work.now, started_at),
+            outcome=type(outcome).__name__.upper(),
+            answer=outcome.answer,
+        )
+        if isinstance(outcome, Delivered):
+            await notifications.settle(work.tx, owed.id, "DELIVERED", work.now)
+        elif gives_up:
+            await notifications.settle(work.tx, owed.id, "FAILED", work.now)
+            await report_internal(
+                work,
+                "PageNotDelivered",
+                f"A page to {owed.channel} {owed.address} was given up after {attempts} attempts: {outcome.answer}",
+            )
+    if isinstance(outcome, Retry) and not gives_up:
+        return Again(_wait(outcome, attempts), outcome.answer)
+    return Settled()
+
+
+async def _send(channels: Mapping[str, Channel], owed: Notification, now: datetime) -> Outcome:
+    channel = channels.get(owed.channel)
+    if channel is None:
+        return Retry(f"The channel {owed.channel} is not configured: set TOCSIN_SMTP_HOST for e-mail.")
+    message = Message(
+        notification_id=owed.id,
+        subject=owed.subject,
+        text=owed.body,
+        payload=owed.payload,
+        sent_at=now,
+        reply_thread=str(owed.incident_id),
+    )
+    return await channel.send(owed.address, message)
+
+
+def _wait(outcome: Retry, attempts: int) -> timedelta:
+    doubled = min(FIRST_RETRY_SECONDS * 2 ** (attempts - 1), LONGEST_RETRY_SECONDS)
+    seconds = outcome.after_seconds if outcome.after_seconds is not None else doubled * ids.jitter(0.2)
+    return timedelta(seconds=max(seconds, 1.0))

@@ -1,0 +1,95 @@
+"""Claims jobs for a worker and settles them; a job that fails too often is set aside loudly, as an incident."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from tocsin import ids
+from tocsin.app.report_internal import report_internal
+from tocsin.app.work import App, Work
+from tocsin.domain.incident import Severity
+from tocsin.store import jobs
+from tocsin.store.jobs import Job
+
+LEASE = timedelta(seconds=60)
+"""How long a claimed job stays with its worker: longer than a delivery may take (TOCSIN_DELIVERY_TIMEOUT is at most
+45 s), and short enough for the page that a killed worker was about to send."""
+MAX_FAILURES = 10
+FIRST_RETRY_SECONDS = 2.0
+LONGEST_RETRY_SECONDS = 300.0
+MAX_ERROR_CHARACTERS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A claimed job and the token that proves it is ours."""
+
+    job: Job
+    token: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a look for jobs found, and when the next one is due (None: none is waiting)."""
+
+    leases: list[Lease]
+    next_due_at: datetime | None
+
+
+async def claim(app: App, kinds: Sequence[str], limit: int) -> Claimed:
+    """Claim up to `limit` due jobs of these kinds."""
+    async with app.work() as work:
+        token = work.new_id()
+        claimed = await jobs.claim(
+            work.tx, kinds=kinds, lease_token=token, now=work.now, lease_until=work.now + LEASE, limit=limit
+        )
+        return Claimed([Lease(job, token) for job in claimed], await jobs.next_due(work.tx, kinds))
+
+
+async def finish(work: Work, lease: Lease) -> None:
+    """Remove a job that is done. One whose lease was lost belongs to another worker, and stays."""
+    await jobs.finish(work.tx, lease.job.id, lease.token)
+
+
+async def reschedule(work: Work, lease: Lease, due_at: datetime) -> None:
+    """Set a job to run again at an instant."""
+    await jobs.reschedule(work.tx, lease.job.id, lease.token, due_at)
+
+
+async def retry(work: Work, lease: Lease, due_at: datetime, error: str) -> None:
+    """Set a job to be tried again at an instant, because of `error`."""
+    await jobs.retry(work.tx, lease.job.id, lease.token, due_at, error[:MAX_ERROR_CHARACTERS])
+
+
+async def fail(app: App, lease: Lease, error: Exception) -> None:
+    """Take note that a job raised: try again later, or set it aside after MAX_FAILURES attempts, as an incident."""
+    text = f"{type(error).__name__}: {error}".replace("\x00", "�")[:MAX_ERROR_CHARACTERS]
+    async with app.work() as work:
+        if lease.job.attempts < MAX_FAILURES:
+            doubled = min(FIRST_RETRY_SECONDS * 2 ** (lease.job.attempts - 1), LONGEST_RETRY_SECONDS)
+            await retry(work, lease, work.now + timedelta(seconds=doubled * ids.jitter(0.2)), text)
+        elif await jobs.bury(work.tx, lease.job.id, lease.token, work.now, text):
+            message = f"Job {lease.job.key} was set aside after {lease.job.attempts} attempts: {text}"
+            await report_internal(work, "JobSetAside", message, Severity.CRITICAL)
+
+
+async def ensure_chores(app: App, kinds: Sequence[str]) -> None:
+    """See to it that every recurring job exists."""
+    async with app.work() as work:
+        for kind in kinds:
+            await jobs.ensure(work.tx, job_id=work.new_id(), kind=kind, now=work.now)
+
+
+async def worker_seen(app: App, worker_id: UUID, name: str) -> None:
+    """Note that a worker is alive."""
+    async with app.work() as work:
+        await jobs.worker_seen(work.tx, worker_id, name, work.now)
+
+
+async def worker_gone(app: App, worker_id: UUID) -> None:
+    """Note that a worker stopped in good order."""
+    async with app.work() as work:
+        await jobs.worker_gone(work.tx, worker_id)

@@ -1,0 +1,61 @@
+"""The chores that run on a clock: the sweep that audits escalation by state, the counters, what has expired."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tocsin.app import paging
+from tocsin.app.work import Work
+from tocsin.domain.incident import EscalationReason
+from tocsin.store import incidents, jobs
+
+SWEEP_LIMIT = 1_000
+"""Incidents a sweep takes up of each rule; what is left is taken up by the next one."""
+SWEEP_GRACE = timedelta(seconds=30)
+"""How late a timer may be before the sweep takes the incident up: younger ones are just being run."""
+KEEP_FOR = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep found and set going again."""
+
+    incidents: int
+    pages: int
+
+
+async def sweep(work: Work) -> Swept:
+    """Find incidents that a rule should have reached, and owed pages without a job, and queue both.
+
+    The state decides what is due; timers only make it exact. With nothing due this reads a few index entries.
+    """
+    policy = await paging.policy(work)
+    after = {rule.reason: rule.after for rule in policy.rules}
+
+    def threshold(delay: timedelta | None) -> datetime | None:
+        return work.now - SWEEP_GRACE - delay if delay is not None else None
+
+    thresholds = {
+        "no_ack_1hr": threshold(after.get(EscalationReason.NO_ACK_1HR)),
+        "no_ack_4hr": threshold(after.get(EscalationReason.NO_ACK_4HR)),
+        "no_root_cause_24hr": threshold(after.get(EscalationReason.NO_ROOT_CAUSE_24HR)),
+        "block": threshold(policy.block_sessions_after),
+    }
+    overdue = await jobs.overdue_by_state(work.tx, thresholds=thresholds, limit=SWEEP_LIMIT)
+    for incident_id in sorted(overdue):
+        await paging.queue_escalation(work, incident_id, work.now)
+    orphaned = await jobs.orphaned_notifications(work.tx, SWEEP_LIMIT)
+    for notification_id in orphaned:
+        await paging.queue_delivery(work, notification_id)
+    return Swept(len(overdue), len(orphaned))
+
+
+async def fold_counters(work: Work) -> None:
+    """Fold the counters' differences, so that reading them stays cheap."""
+    await incidents.fold_tallies(work.tx)
+
+
+async def expire(work: Work) -> None:
+    """Remove remembered answers, ended sessions and silent workers after a day."""
+    await jobs.expire(work.tx, work.now - KEEP_FOR)

@@ -1,0 +1,128 @@
+"""Reads incidents: lists, one whole, statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tocsin.app.timeline import IncidentRef, not_found
+from tocsin.app.work import Work
+from tocsin.domain.access import Actor, Permission, require
+from tocsin.domain.incident import EscalationReason, Severity, Status
+from tocsin.errors import Code, refuse
+from tocsin.store import incidents, notifications, reports
+from tocsin.store.incidents import (
+    AcknowledgmentRow,
+    EntryRow,
+    EscalationRow,
+    IncidentFilter,
+    IncidentRow,
+    ReasonCount,
+    ResolutionRow,
+    RootCauseRow,
+)
+from tocsin.store.notifications import NotificationRow
+from tocsin.store.reports import ReportRow
+
+MAX_PAGE = 200
+MAX_OFFSET = 10_000
+STATS_WINDOW = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentPage:
+    """One page of a list. `next_cursor` is the number to go on before, None on the last page."""
+
+    incidents: list[IncidentRow]
+    limit: int
+    offset: int
+    total: int
+    next_cursor: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentDetail:
+    """One incident, whole; absent parts are None."""
+
+    incident: IncidentRow
+    ack: AcknowledgmentRow | None
+    root_cause: RootCauseRow | None
+    resolution: ResolutionRow | None
+    timeline: list[EntryRow]
+    escalations: list[EscalationRow]
+    error: ReportRow | None
+    notifications: list[NotificationRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """How many incidents are open, by status and by current severity, and how many nobody acknowledged in time."""
+
+    total_open: int
+    by_status: dict[Status, int]
+    by_severity: dict[Severity, int]
+    overdue: int
+
+
+async def list_incidents(
+    work: Work, actor: Actor, where: IncidentFilter, *, limit: int = 50, offset: int = 0, cursor: int | None = None
+) -> IncidentPage:
+    """Return one page of incidents, newest first: go on with the cursor, or with an offset of at most MAX_OFFSET."""
+    require(actor, Permission.READ)
+    if not 1 <= limit <= MAX_PAGE or not 0 <= offset <= MAX_OFFSET:
+        raise refuse(
+            Code.INVALID,
+            f"limit must be 1 to {MAX_PAGE} and offset 0 to {MAX_OFFSET}.",
+            "To read further, go on with the cursor in pagination.next.",
+        )
+    rows = await incidents.page(work.tx, where, before_number=cursor, limit=limit + 1, offset=offset)
+    total = await incidents.total(work.tx, where)
+    shown = rows[:limit]
+    return IncidentPage(shown, limit, offset, total, shown[-1].number if len(rows) > limit else None)
+
+
+async def show_incident(work: Work, actor: Actor, ref: IncidentRef) -> IncidentDetail:
+    """Return one incident with everything that was recorded of it; raise NOT_FOUND."""
+    require(actor, Permission.READ)
+    number = ref if isinstance(ref, int) else None
+    incident_id = await incidents.find(work.tx, incident_id=None if isinstance(ref, int) else ref, number=number)
+    row = await incidents.get(work.tx, incident_id) if incident_id else None
+    if row is None:
+        raise not_found(ref)
+    return IncidentDetail(
+        incident=row,
+        ack=await incidents.acknowledgment(work.tx, row.id),
+        root_cause=await incidents.root_cause(work.tx, row.id),
+        resolution=await incidents.resolution(work.tx, row.id),
+        timeline=await incidents.timeline(work.tx, row.id),
+        escalations=await incidents.escalations(work.tx, row.id),
+        error=await reports.get(work.tx, row.created_from_error_id) if row.created_from_error_id else None,
+        notifications=await notifications.of_incident(work.tx, row.id),
+    )
+
+
+async def stats(work: Work, actor: Actor) -> Stats:
+    """Return how many incidents are open, and how many of them are overdue for acknowledgment."""
+    require(actor, Permission.READ)
+    tallies = [tally for tally in await incidents.tallies(work.tx) if tally.status != Status.CLOSED]
+    rules = {rule.reason: rule for rule in await notifications.rules(work.tx)}
+    overdue_before = work.now - rules[EscalationReason.NO_ACK_1HR].after
+    return Stats(
+        total_open=sum(tally.incidents for tally in tallies),
+        by_status={
+            status: sum(tally.incidents for tally in tallies if tally.status == status)
+            for status in Status
+            if status is not Status.CLOSED
+        },
+        by_severity={
+            severity: sum(tally.incidents for tally in tallies if tally.current_severity == severity)
+            for severity in Severity
+        },
+        overdue=await incidents.count_overdue(work.tx, overdue_before),
+    )
+
+
+async def escalation_stats(work: Work, actor: Actor) -> list[ReasonCount]:
+    """Return the escalations of the last STATS_WINDOW, by reason."""
+    require(actor, Permission.READ)
+    return await incidents.count_escalations(work.tx, work.now - STATS_WINDOW)

@@ -1,0 +1,133 @@
+"""Settings → wired dependencies. The only place where things are put together."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tocsin import embedded, ids
+from tocsin.app.accounts import FirstStart, first_start
+from tocsin.app.work import App
+from tocsin.channels import Channel
+from tocsin.channels.address_guard import AddressGuard
+from tocsin.channels.smtp import Security, SmtpChannel, SmtpSettings
+from tocsin.channels.webhook import WebhookChannel
+from tocsin.clock import Clock, system_clock
+from tocsin.errors import Code, refuse
+from tocsin.settings import Settings
+from tocsin.store.database import Database
+from tocsin.store.migrate import migrate, pending_migrations
+from tocsin.store.provision import DATABASE, provision
+
+Progress = Callable[[str], None]
+_NEW_PRIVATE_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """How to reach the database: as the application, and as somebody who may migrate."""
+
+    application: str
+    migrator: str
+    embedded: bool
+
+
+def _silent(_: str) -> None:
+    return
+
+
+@asynccontextmanager
+async def database_sources(settings: Settings, progress: Progress = _silent) -> AsyncIterator[Sources]:
+    """Give the connection strings; without TOCSIN_DATABASE_URL the embedded server runs for the time of the block."""
+    if settings.database_url is not None:
+        application = settings.database_url.get_secret_value()
+        privileged = settings.migrate_database_url
+        yield Sources(application, privileged.get_secret_value() if privileged else application, embedded=False)
+        return
+    server = await asyncio.to_thread(embedded.acquire, settings.data_dir, progress=progress)
+    try:
+        superuser = server.superuser
+        await provision(server.conninfo(superuser, "postgres"))
+        yield Sources(server.conninfo("tocsin_app", DATABASE), server.conninfo(superuser, DATABASE), embedded=True)
+    finally:
+        await asyncio.to_thread(server.release)
+
+
+@asynccontextmanager
+async def wired(sources: Sources, settings: Settings, clock: Clock = system_clock) -> AsyncIterator[App]:
+    """Give the application on a database whose schema is current; raise MISCONFIGURED when it is not."""
+    if pending := await pending_migrations(sources.application):
+        raise refuse(
+            Code.MISCONFIGURED,
+            f"The schema is not up to date: {', '.join(pending)} is missing.",
+            "Bring it up to date: `tocsin migrate`.",
+        )
+    database = Database(sources.application, size=settings.pool_size)
+    await database.open()
+    try:
+        yield App(database, settings, clock)
+    finally:
+        await database.close()
+
+
+async def prepare(sources: Sources, app_settings: Settings, clock: Clock = system_clock) -> FirstStart | None:
+    """Migrate, and make the first user when there is none; return what was made."""
+    await migrate(sources.migrator)
+    async with wired(sources, app_settings, clock) as app, app.work() as work:
+        return await first_start(work)
+
+
+@asynccontextmanager
+async def outbound_channels(settings: Settings) -> AsyncIterator[Mapping[str, Channel]]:
+    """Give the channels that are configured; e-mail needs TOCSIN_SMTP_HOST."""
+    async with AsyncExitStack() as stack:
+        channels: dict[str, Channel] = {}
+        if settings.smtp_host:
+            channels["email"] = SmtpChannel(_smtp_settings(settings, settings.smtp_host))
+        key = secret_key(settings)
+        guard = AddressGuard(settings.webhook_allowed_networks)
+        webhook = WebhookChannel(
+            guard,
+            lambda address: hmac.digest(key, address.encode(), "sha256"),
+            timeout_seconds=settings.delivery_timeout,
+        )
+        channels["webhook"] = await stack.enter_async_context(webhook)
+        yield channels
+
+
+def _smtp_settings(settings: Settings, host: str) -> SmtpSettings:
+    return SmtpSettings(
+        host=host,
+        port=settings.smtp_port,
+        sender=settings.smtp_sender,
+        username=settings.smtp_username or "",
+        password=settings.smtp_password.get_secret_value() if settings.smtp_password else "",
+        security=Security(settings.smtp_security),
+        timeout_seconds=settings.delivery_timeout,
+    )
+
+
+def secret_key(settings: Settings) -> bytes:
+    """Return the key that signs webhooks: TOCSIN_SECRET_KEY, or one made once and kept in the data directory."""
+    if settings.secret_key is not None:
+        return settings.secret_key.get_secret_value().encode()
+    return _kept_key(settings.data_dir / "secret_key")
+
+
+def _kept_key(path: Path) -> bytes:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError), os.fdopen(os.open(path, _NEW_PRIVATE_FILE, 0o600), "w") as file:
+            file.write(ids.new_secret())
+        return path.read_bytes()
+    except OSError as error:
+        raise refuse(
+            Code.MISCONFIGURED,
+            f"Cannot keep a secret key in {path}: {error.strerror}.",
+            "Set TOCSIN_SECRET_KEY (32 characters or more), or TOCSIN_DATA_DIR to a directory that can be written.",
+        ) from None

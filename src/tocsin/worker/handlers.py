@@ -1,0 +1,70 @@
+"""What each kind of job does. A handler may run twice: what it does is decided by the state, not by the job."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from tocsin.app import leases, maintain
+from tocsin.app.deliver import Again, deliver
+from tocsin.app.escalate import run_timers
+from tocsin.app.leases import Lease
+from tocsin.app.paging import DELIVER, ESCALATE
+from tocsin.app.work import App, Work
+from tocsin.channels import Channel
+
+SWEEP = "sweep"
+FOLD_COUNTERS = "fold-counters"
+EXPIRE = "expire"
+
+CHORES: dict[str, tuple[timedelta, Callable[[Work], Awaitable[object]]]] = {
+    SWEEP: (timedelta(minutes=5), maintain.sweep),
+    FOLD_COUNTERS: (timedelta(seconds=20), maintain.fold_counters),
+    EXPIRE: (timedelta(hours=1), maintain.expire),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """The handlers of one process: each takes a claimed job and settles its lease in the transaction of its effect."""
+
+    app: App
+    channels: Mapping[str, Channel]
+
+    async def run(self, lease: Lease) -> None:
+        """Run a claimed job and settle it; raises what the job raises."""
+        if lease.job.kind == DELIVER:
+            await self._deliver(lease)
+        elif lease.job.kind == ESCALATE:
+            await self._escalate(lease)
+        else:
+            await self._chore(lease)
+
+    async def _deliver(self, lease: Lease) -> None:
+        notification_id = UUID(lease.job.payload["notificationId"])
+        result = await deliver(self.app, self.channels, notification_id, lease.job.attempts)
+        async with self.app.work() as work:
+            if isinstance(result, Again):
+                await leases.retry(work, lease, work.now + result.after, result.answer)
+            else:
+                await leases.finish(work, lease)
+
+    async def _escalate(self, lease: Lease) -> None:
+        async with self.app.work() as work:
+            escalated = await run_timers(work, UUID(lease.job.payload["incidentId"]))
+            await _settle(work, lease, escalated.next_due_at)
+
+    async def _chore(self, lease: Lease) -> None:
+        interval, chore = CHORES[lease.job.kind]
+        async with self.app.work() as work:
+            await chore(work)
+            await leases.reschedule(work, lease, work.now + interval)
+
+
+async def _settle(work: Work, lease: Lease, next_due_at: datetime | None) -> None:
+    if next_due_at is None:
+        await leases.finish(work, lease)
+    else:
+        await leases.reschedule(work, lease, next_due_at)

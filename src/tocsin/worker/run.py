@@ -1,0 +1,173 @@
+"""The worker's loop: lanes that claim and run jobs, a listener that wakes them, a heartbeat.
+
+Each lane has its own slots, so that slow deliveries never hold up an escalation. A lane sleeps until its earliest
+job is due, until it is woken by NOTIFY, or for IDLE_SECONDS, whichever comes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from tocsin import ids
+from tocsin.app import leases
+from tocsin.app.leases import Lease
+from tocsin.app.paging import DELIVER, ESCALATE
+from tocsin.app.wakeups import wakeups
+from tocsin.app.work import App
+from tocsin.channels import Channel
+from tocsin.errors import TocsinError
+from tocsin.worker.handlers import CHORES, Handlers
+
+log = structlog.get_logger()
+
+IDLE_SECONDS = 30.0
+HEARTBEAT_SECONDS = 5.0
+RECOVERY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Kinds of jobs that share a number of slots."""
+
+    name: str
+    kinds: tuple[str, ...]
+    slots: int
+
+
+LANES = (
+    Lane("escalate", (ESCALATE,), 4),
+    Lane("deliver", (DELIVER,), 16),
+    Lane("chores", tuple(CHORES), 1),
+)
+
+
+class Worker:
+    """One worker of one process. `run` returns after `stop` is set and what was under way has ended."""
+
+    def __init__(self, app: App, channels: Mapping[str, Channel], name: str) -> None:
+        self._app = app
+        self._handlers = Handlers(app, channels)
+        self._name = name
+        self._id: UUID = ids.new_id()
+        self._wake = {lane.name: asyncio.Event() for lane in LANES}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set. A database that goes away is waited for; nothing else is survived silently."""
+        await self._persist("ensure chores", lambda: leases.ensure_chores(self._app, tuple(CHORES)), stop)
+        async with asyncio.TaskGroup() as group:
+            background = [group.create_task(self._listen()), group.create_task(self._beat())]
+            lanes = [group.create_task(self._work(lane, stop)) for lane in LANES]
+            await stop.wait()
+            self.wake()
+            await asyncio.gather(*lanes)
+            for task in background:
+                task.cancel()
+        await leases.worker_gone(self._app, self._id)
+
+    def wake(self) -> None:
+        """Look for due jobs now instead of when the timer says: somebody moved the clock, or added a job."""
+        for event in self._wake.values():
+            event.set()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async for _ in wakeups(self._app):
+                    self.wake()
+            except TocsinError as error:
+                log.error("worker.listen_failed", reason=error.refusal.message)
+                await asyncio.sleep(RECOVERY_SECONDS)
+
+    async def _beat(self) -> None:
+        while True:
+            try:
+                await leases.worker_seen(self._app, self._id, self._name)
+            except TocsinError as error:
+                # The readiness check sees the silence; the log says why.
+                log.error("worker.heartbeat_failed", reason=error.refusal.message)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    async def _work(self, lane: Lane, stop: asyncio.Event) -> None:
+        running: set[asyncio.Task[None]] = set()
+        wake = self._wake[lane.name]
+        async with asyncio.TaskGroup() as group:
+            while not stop.is_set():
+                wake.clear()
+                pause = IDLE_SECONDS
+                if free := lane.slots - len(running):
+                    pause = await self._start_due(group, lane, free, running)
+                await _wait(wake, pause)
+
+    async def _start_due(
+        self, group: asyncio.TaskGroup, lane: Lane, free: int, running: set[asyncio.Task[None]]
+    ) -> float:
+        """Claim and start what is due; return how long to sleep (seconds)."""
+        try:
+            claimed = await leases.claim(self._app, lane.kinds, free)
+        except TocsinError as error:
+            log.error("worker.claim_failed", lane=lane.name, reason=error.refusal.message)
+            return RECOVERY_SECONDS
+        for lease in claimed.leases:
+            task = group.create_task(self._run(lease))
+            running.add(task)
+            task.add_done_callback(running.discard)
+            task.add_done_callback(lambda _: self._wake[lane.name].set())
+        if claimed.next_due_at is None:
+            return IDLE_SECONDS
+        until_due = (claimed.next_due_at - self._app.clock()).total_seconds()
+        return min(max(until_due, 0.0), IDLE_SECONDS) if len(claimed.leases) < free else IDLE_SECONDS
+
+    async def _run(self, lease: Lease) -> None:
+        try:
+            await self._handlers.run(lease)
+        except Exception as error:
+            log.exception("worker.job_failed", job=lease.job.key, attempt=lease.job.attempts)
+            await self._note_failure(lease, error)
+
+    async def _note_failure(self, lease: Lease, error: Exception) -> None:
+        try:
+            await leases.fail(self._app, lease, error)
+        except TocsinError as unavailable:
+            # The lease ends by itself and the job becomes due again: nothing is lost, only later.
+            log.error("worker.failure_not_noted", job=lease.job.key, reason=unavailable.refusal.message)
+
+    async def _persist(self, what: str, attempt: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                return await attempt()
+            except TocsinError as error:
+                log.error("worker.waiting", doing=what, reason=error.refusal.message)
+                await asyncio.sleep(RECOVERY_SECONDS)
+        return None
+
+
+async def _wait(wake: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await wake.wait()
+    except TimeoutError:
+        return
+
+
+async def run_due(app: App, channels: Mapping[str, Channel]) -> int:
+    """Run everything that is due at the application's clock, one after the other; return how many jobs ran.
+
+    For `tocsin demo` and tests, whose clocks are moved by hand. A failing job is noted as in the loop.
+    """
+    handlers = Handlers(app, channels)
+    ran = 0
+    kinds = tuple(kind for lane in LANES for kind in lane.kinds)
+    while claimed := (await leases.claim(app, kinds, 100)).leases:
+        for lease in claimed:
+            try:
+                await handlers.run(lease)
+            except Exception as error:
+                log.exception("worker.job_failed", job=lease.job.key, attempt=lease.job.attempts)
+                await leases.fail(app, lease, error)
+            ran += 1
+    return ran

@@ -1,0 +1,114 @@
+"""What every test shares: one event loop library, how Hypothesis behaves, and a wired application on a clone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+from tests.support.clock import FakeClock
+from tests.support.databases import clone, prepare_template
+from tests.support.servers import Server, embedded_server
+from tocsin.app.accounts import FirstStart, first_start
+from tocsin.app.work import App
+from tocsin.domain.access import Actor
+from tocsin.settings import Settings
+from tocsin.store import users
+from tocsin.store.database import Database
+
+# No deadline: a busy machine is not a bug. In CI the examples are the same every time, so that red means changed code.
+hypothesis_settings.register_profile("tocsin", deadline=None, derandomize=os.environ.get("CI") == "true")
+hypothesis_settings.load_profile("tocsin")
+
+ADMIN_EMAIL = "ada@example.org"
+ADMIN_PASSWORD = "correct horse battery"
+ADMIN_TOKEN = "test-token-of-the-superadmin"
+INTAKE_KEY = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Async tests run on asyncio, the one event loop that the product uses."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A running PostgreSQL with the template database; folders may run their tests on several."""
+    with embedded_server() as running:
+        prepare_template(running)
+        yield running
+
+
+@pytest.fixture
+def database_name(server: Server) -> Iterator[str]:
+    """A migrated database of this test alone."""
+    with clone(server) as name:
+        yield name
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """The time, which stands still until the test moves it."""
+    return FakeClock()
+
+
+@pytest.fixture
+def settings(server: Server, database_name: str) -> Settings:
+    """Settings as an operator would make them; tests vary them with `model_copy(update=…)`."""
+    values: dict[str, Any] = {
+        "database_url": server.conninfo(database_name, user="tocsin_app"),
+        "migrate_database_url": server.conninfo(database_name),
+        "secret_key": "a secret key for the tests, long enough",
+        "bootstrap_email": ADMIN_EMAIL,
+        "bootstrap_password": ADMIN_PASSWORD,
+        "bootstrap_token": ADMIN_TOKEN,
+        "bootstrap_key": INTAKE_KEY,
+        "public_url": "http://tocsin.test",
+        "secure_cookies": False,
+        "_env_file": None,
+    }
+    return Settings(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """A wired application after its first start."""
+
+    app: App
+    admin: Actor
+    first: FirstStart
+
+
+@pytest.fixture
+async def installation(settings: Settings, clock: FakeClock) -> AsyncIterator[Installation]:
+    """A wired application after its first start: one superadmin with every duty, project 1 with its key."""
+    assert settings.database_url is not None
+    database = Database(settings.database_url.get_secret_value(), size=8)
+    await database.open()
+    try:
+        app = App(database, settings, clock)
+        async with app.work() as work:
+            first = await first_start(work)
+            assert first is not None
+            user = await users.by_email(work.tx, ADMIN_EMAIL)
+            assert user is not None
+        yield Installation(app, user.actor(), first)
+    finally:
+        await database.close()
+
+
+@pytest.fixture
+def app(installation: Installation) -> App:
+    """The wired application."""
+    return installation.app
+
+
+@pytest.fixture
+def admin(installation: Installation) -> Actor:
+    """The superadmin, who holds every duty."""
+    return installation.admin

@@ -1,0 +1,38 @@
+"""Databases for the tests: each one a clone of a migrated template."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from tests.support.servers import Server
+from tocsin.store.migrate import migrate
+
+TEMPLATE = "tocsin_template"
+_numbers = itertools.count(1)
+
+
+def prepare_template(server: Server) -> None:
+    """Make the template: migrated, without any user."""
+    with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {TEMPLATE}")
+    asyncio.run(migrate(server.conninfo(TEMPLATE)))
+    with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+        connection.execute("ALTER ROLE tocsin_app LOGIN")
+
+
+@contextmanager
+def clone(server: Server) -> Iterator[str]:
+    """Give the name of a fresh clone of the template."""
+    name = f"t_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        try:
+            yield name
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
