@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.intake.samples import RECEIVED_AT, json_values, new_ids, nothing_but_refusals, only
 from tocsin.domain.incident import Severity
-from tocsin.domain.report import ErrorReport, Frame, RaisedException, bounded, document
+from tocsin.domain.report import MAX_INTEGER, ErrorReport, Frame, RaisedException, bounded, document
 from tocsin.errors import Code, Refusal, TocsinError
 from tocsin.intake import Rejected
 from tocsin.intake.native import MAX_BATCH, parse
@@ -31,7 +31,7 @@ def refused(value: object, content_type: str = "application/json") -> Refusal:
 
 
 def problems(value: object) -> dict[str, str]:
-    fields = refused(value).details["fields"]
+    fields = refused(value).details["errors"]
     assert isinstance(fields, list)
     return {entry["field"]: entry["problem"] for entry in fields}
 
@@ -189,7 +189,7 @@ def test_what_is_no_object_is_invalid(value: object) -> None:
 
 
 def test_thousands_of_problems_are_not_all_repeated() -> None:
-    fields = refused({**LEAST, "exceptions": [{"frames": [3] * 10_000}]}).details["fields"]
+    fields = refused({**LEAST, "exceptions": [{"frames": [3] * 10_000}]}).details["errors"]
     assert isinstance(fields, list)
     assert len(fields) == 20
 
@@ -243,7 +243,7 @@ def test_what_is_skipped_for_its_number_is_counted() -> None:
 
 
 words = st.text(st.characters(), min_size=1, max_size=50)
-frames = st.builds(Frame, words, words, words, st.none() | st.integers(0, 2**53), words, st.booleans())
+frames = st.builds(Frame, words, words, words, st.none() | st.integers(0, MAX_INTEGER), words, st.booleans())
 raised = st.builds(
     RaisedException, words, words, words, st.lists(frames, max_size=3).map(tuple), st.none() | st.booleans()
 )
@@ -261,7 +261,7 @@ reports = st.builds(
     release=words,
     user_id=words,
     tags=st.dictionaries(words, words, max_size=3),
-    context=st.dictionaries(words, st.integers(-(2**53), 2**53) | words, max_size=3),
+    context=st.dictionaries(words, st.integers(-MAX_INTEGER, MAX_INTEGER) | words, max_size=3),
 )
 
 

@@ -54,8 +54,8 @@ MAX_CONTEXT_TEXT_CHARACTERS = 4_096
 MAX_CONTEXT_CHARACTERS = 65_536
 """All keys and values of the context together (characters; a value counts for at least 8)."""
 
-MAX_INTEGER = 2**53
-"""Beyond it other programs read another number than we wrote (RFC 8259, 6): such a number becomes text."""
+MAX_INTEGER = 2**53 - 1
+"""Beyond it other programs read another number than we wrote, and RFC 8785 refuses it: it becomes text."""
 
 EARLIEST_CLOCK = datetime(2000, 1, 1, tzinfo=UTC)
 """A client whose clock is before this has no clock."""

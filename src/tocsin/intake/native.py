@@ -124,7 +124,7 @@ def _report(item: object, received_at: datetime, new_event_id: Callable[[], str]
             Code.INVALID,
             "A report must be a JSON object.",
             'Send {"severity": "error", "message": "what went wrong"}.',
-            fields=[{"field": "", "problem": "must be an object"}],
+            errors=[{"field": "", "problem": "must be an object"}],
         )
     reader = Reader()
     report = _read(reader, item, received_at, new_event_id)
@@ -134,7 +134,7 @@ def _report(item: object, received_at: datetime, new_event_id: Callable[[], str]
             Code.INVALID,
             f"The report is not valid: {named}.",
             "Correct the fields and send it again.",
-            fields=reader.problems,
+            errors=reader.problems,
         )
     return bounded(report, received_at=received_at, left_out=reader.left_out)
 

@@ -251,7 +251,7 @@ def _report(event: object, received_at: datetime, new_event_id: Callable[[], str
             Code.INVALID,
             "The event is not a JSON object.",
             "Send a Sentry event.",
-            fields=[{"field": "", "problem": "must be an object"}],
+            errors=[{"field": "", "problem": "must be an object"}],
         )
     reader = Reader()
     report = _read(reader, event, received_at, new_event_id)
