@@ -138,10 +138,12 @@ class ByHand:
         }
 
     def step(self, incident_id: UUID, name: str, **overrides: object) -> None:
-        """Take one step by its name (see STEPS), detail and entry in one transaction; raises what the database raises."""
+        """Take one step by its name (see STEPS), detail and entry in one transaction, or raise the refusal."""
         with self.connection.transaction():
             STEPS[name](self, incident_id, overrides)
             self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            # For the steps that follow in a transaction around this one.
+            self.connection.execute("SET CONSTRAINTS ALL DEFERRED")
 
     def accepts(self, incident_id: UUID, name: str, **overrides: object) -> str:
         """Try a step and take it back; return "" when it is accepted, the SQLSTATE of the refusal otherwise."""
@@ -248,7 +250,8 @@ def _severity(change: int, *, by_system: bool) -> Any:
         now = hand.head(incident_id)["current_severity"]
         to = SEVERITIES[(SEVERITIES.index(now) + change) % len(SEVERITIES)]
         metadata = {"from": now, "to": to, "reason": "by hand"}
-        hand.entry(incident_id, "SEVERITY_CHANGED", metadata=metadata, by_system=by_system, **overrides)  # type: ignore[arg-type]
+        said: dict[str, Any] = {"metadata": metadata} | dict(overrides)
+        hand.entry(incident_id, "SEVERITY_CHANGED", by_system=by_system, **said)
 
     return step
 

@@ -15,13 +15,15 @@ class ActorUnnamedError(TocsinError):
 async def acting(work: Work, email: str | None) -> Actor:
     """Return the active user of this e-mail; without one the only active superadmin.
 
-    Raises UNAUTHORIZED when there is no such user or no user at all, ActorUnnamedError when there are several to choose from.
+    Raises UNAUTHORIZED when there is no such user or no user at all, ActorUnnamedError when several could be meant.
     """
     if email is not None:
         user = await users.by_email(work.tx, email)
         if user is None or not user.active:
             raise refuse(
-                Code.UNAUTHORIZED, f"There is no active user {email} to act as.", "See who there is: `tocsin users list`."
+                Code.UNAUTHORIZED,
+                f"There is no active user {email} to act as.",
+                "See who there is: `tocsin users list`.",
             )
         return user.actor()
     superadmins = await users.active_superadmins(work.tx)

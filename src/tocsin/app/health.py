@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tocsin.app.work import Work
 from tocsin.store import jobs
 from tocsin.store.jobs import DeadJob, Health
+from tocsin.store.migrate import lacking
 
 WORKER_SILENCE = timedelta(seconds=30)
 PAGE_PATIENCE = timedelta(minutes=2)
@@ -39,41 +41,40 @@ class Condition:
 
 
 async def condition(work: Work) -> Condition:
-    """Look at workers, jobs and pages."""
+    """Look at the schema, workers, jobs and pages."""
     health = await jobs.health(work.tx, alive_since=work.now - WORKER_SILENCE, failed_since=work.now - FAILED_WINDOW)
-    found: list[Problem] = []
+    return Condition(
+        health, (*_of_schema(await lacking(work.tx)), *_of_jobs(health, work.now), *_of_pages(health, work.now))
+    )
+
+
+def _of_schema(missing: list[str]) -> Iterator[Problem]:
+    if missing:
+        message = f"The schema lacks {', '.join(missing)}."
+        yield Problem("schema", message, "Bring it up to date: `tocsin migrate`.", stops_service=True)
+
+
+def _of_jobs(health: Health, now: datetime) -> Iterator[Problem]:
     if not health.workers_alive:
         seen = f"; the last one was seen {health.worker_seen_at:%Y-%m-%d %H:%M:%S} UTC" if health.worker_seen_at else ""
-        found.append(
-            Problem("no_worker", f"No worker is running{seen}: nobody is paged.", "Start `tocsin worker`.", True)
-        )
-    if health.earliest_job_due_at and work.now - health.earliest_job_due_at > JOB_PATIENCE:
-        late = int((work.now - health.earliest_job_due_at).total_seconds())
-        found.append(Problem("late_jobs", f"A job is {late} s late.", "Start more workers: `tocsin worker`."))
-    if health.oldest_unsent_page_at and work.now - health.oldest_unsent_page_at > PAGE_PATIENCE:
-        age = int((work.now - health.oldest_unsent_page_at).total_seconds())
-        found.append(
-            Problem(
-                "unsent_pages",
-                f"{health.unsent_pages} pages are not delivered; the oldest has waited {age} s.",
-                "`tocsin incidents show` lists each with its last answer.",
-            )
-        )
-    if health.failed_pages:
-        found.append(
-            Problem(
-                "failed_pages",
-                f"{health.failed_pages} pages were given up in the last 24 hours.",
-                "The incidents of project `tocsin` name each address and answer.",
-            )
-        )
+        message = f"No worker is running{seen}: nobody is paged."
+        yield Problem("no_worker", message, "Start `tocsin worker`.", stops_service=True)
+    if health.earliest_job_due_at and now - health.earliest_job_due_at > JOB_PATIENCE:
+        late = int((now - health.earliest_job_due_at).total_seconds())
+        yield Problem("late_jobs", f"A job is {late} s late.", "Start more workers: `tocsin worker`.")
     if health.dead_jobs:
-        found.append(
-            Problem(
-                "dead_jobs", f"{health.dead_jobs} jobs were set aside after failing.", "`tocsin doctor` lists them."
-            )
-        )
-    return Condition(health, tuple(found))
+        message = f"{health.dead_jobs} jobs were set aside after failing."
+        yield Problem("dead_jobs", message, "`tocsin doctor` lists them.")
+
+
+def _of_pages(health: Health, now: datetime) -> Iterator[Problem]:
+    if health.oldest_unsent_page_at and now - health.oldest_unsent_page_at > PAGE_PATIENCE:
+        age = int((now - health.oldest_unsent_page_at).total_seconds())
+        message = f"{health.unsent_pages} pages are not delivered; the oldest has waited {age} s."
+        yield Problem("unsent_pages", message, "`tocsin incidents show` lists each with its last answer.")
+    if health.failed_pages:
+        message = f"{health.failed_pages} pages were given up in the last 24 hours."
+        yield Problem("failed_pages", message, "The incidents of project `tocsin` name each address and answer.")
 
 
 async def dead_jobs(work: Work) -> list[DeadJob]:

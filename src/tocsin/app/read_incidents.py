@@ -24,6 +24,20 @@ from tocsin.store.incidents import (
 from tocsin.store.notifications import NotificationRow
 from tocsin.store.reports import ReportRow
 
+__all__ = [
+    "MAX_OFFSET",
+    "MAX_PAGE",
+    "STATS_WINDOW",
+    "IncidentDetail",
+    "IncidentFilter",
+    "IncidentPage",
+    "Stats",
+    "escalation_stats",
+    "list_incidents",
+    "show_incident",
+    "stats",
+]
+
 MAX_PAGE = 200
 MAX_OFFSET = 10_000
 STATS_WINDOW = timedelta(hours=24)

@@ -34,5 +34,9 @@ async def report_locally(app: App, project_id: int, batch: Sequence[ErrorReport]
             for incident_id in {one.incident_id for one in accepted if one.incident_id}
             if (row := await incidents.get(work.tx, incident_id)) is not None
         }
-    return [Taken(one.event_id, one.outcome, numbers.get(one.incident_id)) if one.incident_id else
-            Taken(one.event_id, one.outcome, None) for one in accepted]
+    return [
+        Taken(one.event_id, one.outcome, numbers.get(one.incident_id))
+        if one.incident_id
+        else Taken(one.event_id, one.outcome, None)
+        for one in accepted
+    ]

@@ -23,6 +23,7 @@ Parameters = Mapping[str, Any]
 
 APPLICATION_ROLE = "tocsin_app"
 SCHEMA = "tocsin"
+_GUARD_STATES = "TC"
 _LISTEN = b"LISTEN tocsin_jobs"
 POOL_TIMEOUT_SECONDS = 10.0
 STATEMENT_TIMEOUT_MILLISECONDS = 30_000
@@ -35,6 +36,10 @@ _LOST_RACES = (
 
 class LostRaceError(TocsinError):
     """Another transaction was faster; this one did nothing and may be tried again."""
+
+
+class GuardRefusedError(Exception):
+    """A guard of the schema refused a statement (SQLSTATE TC…): the application tried what must not happen."""
 
 
 class Tx:
@@ -111,6 +116,10 @@ class Database:
             raise LostRaceError(_refusal(error)) from error
         except (PoolTimeout, psycopg.OperationalError) as error:
             raise TocsinError(_refusal(error)) from error
+        except psycopg.DatabaseError as error:
+            if (error.sqlstate or "").startswith(_GUARD_STATES):
+                raise GuardRefusedError(error.diag.message_primary) from error
+            raise
 
     async def notifications(self) -> AsyncIterator[None]:
         """Yield when listening has begun and at each NOTIFY, on a connection of its own.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -12,12 +14,13 @@ import psycopg
 from psycopg import AsyncConnection, sql
 
 from tocsin.errors import Code, refuse
-from tocsin.store.database import SCHEMA
+from tocsin.store.database import SCHEMA, Tx
 
 _FILE = re.compile(r"^(\d{4})_(\w+)\.sql$")
 _LOCK_KEY = 0x70C51
 """The advisory lock under which migrations run; any constant of our own will do."""
 OLDEST_SERVER = 150_000
+CONNECT_TIMEOUT_SECONDS = 10
 
 _CREATE_HISTORY = b"""
 CREATE TABLE IF NOT EXISTS tocsin.schema_migrations
@@ -35,9 +38,19 @@ class Migration:
     text: str
 
     @property
+    def label(self) -> str:
+        """Return how people call it: `0001_core`."""
+        return f"{self.version:04d}_{self.name}"
+
+    @property
     def sha256(self) -> str:
         """Return the hash by which an edited file is noticed."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    version: int
 
 
 def migrations() -> list[Migration]:
@@ -56,12 +69,13 @@ async def migrate(conninfo: str) -> list[str]:
     Raises MISCONFIGURED when the server is older than 15, the sign-in may not create roles or schemas, or the
     schema was made by a newer Tocsin.
     """
-    async with await AsyncConnection.connect(conninfo, autocommit=True) as connection:
+    async with _connected(conninfo) as connection:
         _check_server(connection)
         await connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK_KEY])
         try:
             await _prepare_owner(connection)
             applied = await _applied(connection)
+            _refuse_newer(applied)
             pending = _pending(applied)
             for migration in pending:
                 await _apply(connection, migration)
@@ -72,14 +86,48 @@ async def migrate(conninfo: str) -> list[str]:
                 "Give TOCSIN_MIGRATE_DATABASE_URL a role with CREATEROLE that owns the database; "
                 "docs/how-to/own-postgresql.md has the statements for your administrator.",
             ) from None
-    return [f"{migration.version:04d}_{migration.name}" for migration in pending]
+    return [migration.label for migration in pending]
 
 
 async def pending_migrations(conninfo: str) -> list[str]:
-    """Return the names of migrations that this database still lacks; raise MISCONFIGURED if it is newer than we are."""
-    async with await AsyncConnection.connect(conninfo, autocommit=True) as connection:
+    """Return the names of migrations that this database still lacks.
+
+    A database that a newer Tocsin has migrated lacks nothing: during an upgrade old processes run beside new ones.
+    """
+    async with _connected(conninfo) as connection:
         _check_server(connection)
-        return [f"{migration.version:04d}_{migration.name}" for migration in _pending(await _applied(connection))]
+        return [migration.label for migration in _pending(await _applied(connection))]
+
+
+async def lacking(tx: Tx) -> list[str]:
+    """Return the names of migrations that the database of an open transaction lacks."""
+    applied = await tx.rows(b"SELECT version FROM schema_migrations", _Version)
+    versions = {row.version for row in applied}
+    return [migration.label for migration in migrations() if migration.version not in versions]
+
+
+@asynccontextmanager
+async def _connected(conninfo: str) -> AsyncIterator[AsyncConnection[Any]]:
+    """Connect; raise UNAVAILABLE when the database cannot be reached, MISCONFIGURED when that is no database's URL."""
+    try:
+        connection = await AsyncConnection.connect(conninfo, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS)
+        async with connection:
+            yield connection
+    except psycopg.OperationalError as error:
+        raise refuse(
+            Code.UNAVAILABLE,
+            f"The database cannot be used: {' '.join(str(error).split())}",
+            "See that it runs and that TOCSIN_DATABASE_URL is right; without one, the embedded database is used.",
+        ) from error
+    except psycopg.ProgrammingError as error:
+        if error.sqlstate is not None:
+            raise
+        # libpq quotes what it could not read, and that may hold the password: its words are not repeated.
+        raise refuse(
+            Code.MISCONFIGURED,
+            "TOCSIN_DATABASE_URL or TOCSIN_MIGRATE_DATABASE_URL cannot be read as a database's URL.",
+            "It looks like postgresql://user:password@host:5432/tocsin.",
+        ) from None
 
 
 def _check_server(connection: AsyncConnection[Any]) -> None:
@@ -109,16 +157,19 @@ async def _applied(connection: AsyncConnection[Any]) -> dict[int, str]:
     return dict(await cursor.fetchall())
 
 
-def _pending(applied: dict[int, str]) -> list[Migration]:
-    known = {migration.version: migration for migration in migrations()}
-    if unknown := sorted(set(applied) - set(known)):
+def _refuse_newer(applied: dict[int, str]) -> None:
+    if unknown := sorted(set(applied) - {migration.version for migration in migrations()}):
         raise refuse(
             Code.MISCONFIGURED,
             f"The database has migration {unknown[-1]:04d}, which this version of Tocsin does not know.",
             "A newer Tocsin has migrated it: use that version or a newer one.",
         )
+
+
+def _pending(applied: dict[int, str]) -> list[Migration]:
+    known = {migration.version: migration for migration in migrations()}
     for version, sha256 in applied.items():
-        if known[version].sha256 != sha256:
+        if version in known and known[version].sha256 != sha256:
             raise refuse(
                 Code.MISCONFIGURED,
                 f"Migration {version:04d} was applied with another text than this version of Tocsin carries.",

@@ -442,6 +442,7 @@ DECLARE
     linked  audit_logs := OLD;
 BEGIN
     linked.incident_id := NEW.incident_id;
+    linked.checksum := NEW.checksum;  -- generated after this trigger, from a document that is compared here
     IF OLD.incident_id IS NOT NULL OR NEW.incident_id IS NULL OR linked IS DISTINCT FROM NEW THEN
         RAISE EXCEPTION 'UPDATE on audit_logs refused: a report is linked to its incident once and never changes'
             USING ERRCODE = 'TC001';
@@ -680,10 +681,11 @@ ALTER TABLE audit_logs ENABLE ALWAYS TRIGGER b_link_once;
 -- Views
 ---------------------------------------------------------------------------------------------------------------
 
+-- Number and creation are the head's, as it repeats them: its partial indexes then serve the views below.
 CREATE VIEW current_incident_status AS
-SELECT i.id, i.number, i.project_id, i.incident_type, i.severity, h.current_severity, h.status, i.title, i.description,
-       i.created_at, i.created_by_system, i.created_by_user_id, i.created_from_error_id, i.recurrence_of, i.fingerprint,
-       coalesce(o.occurrences, 0) AS occurrences, coalesce(o.last_seen_at, i.created_at) AS last_seen_at,
+SELECT i.id, h.number, i.project_id, i.incident_type, i.severity, h.current_severity, h.status, i.title, i.description,
+       h.created_at, i.created_by_system, i.created_by_user_id, i.created_from_error_id, i.recurrence_of, i.fingerprint,
+       coalesce(o.occurrences, 0) AS occurrences, coalesce(o.last_seen_at, h.created_at) AS last_seen_at,
        h.acknowledged_at, h.acknowledged_by, h.root_cause_at, h.resolved_at, h.closed_at, h.last_event_at, h.sequence, i.checksum
 FROM incident_heads h
 JOIN incidents i ON i.id = h.incident_id

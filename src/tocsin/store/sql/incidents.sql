@@ -27,20 +27,23 @@ WHERE h.incident_id = %(incident_id)s
 
 -- name: list
 -- One page of incidents, newest first; every filter that is NULL lets all through. before_number is the keyset cursor.
+-- The page is found among the heads alone: what is skipped or filtered out costs no look at the other tables.
 SELECT s.id, s.number, s.project_id, s.incident_type, s.severity, s.current_severity, s.status, s.title, s.description,
        s.created_at, s.created_by_system, s.created_from_error_id, s.occurrences, s.last_seen_at, s.recurrence_of,
        s.acknowledged_at, s.acknowledged_by, u.name AS acknowledged_by_name, s.resolved_at, s.closed_at, s.checksum
-FROM incident_heads h
-JOIN current_incident_status s ON s.id = h.incident_id
+FROM (
+    SELECT h.incident_id FROM incident_heads h
+    WHERE (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
+      AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
+      AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
+      AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
+      AND (%(before_number)s::bigint IS NULL OR h.number < %(before_number)s)
+      AND (%(incident_id)s::uuid IS NULL OR h.incident_id = %(incident_id)s)
+    ORDER BY h.number DESC LIMIT %(limit)s OFFSET %(offset)s
+) page
+JOIN current_incident_status s ON s.id = page.incident_id
 LEFT JOIN users u ON u.id = s.acknowledged_by
-WHERE (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
-  AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
-  AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
-  AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
-  AND (%(before_number)s::bigint IS NULL OR h.number < %(before_number)s)
-  AND (%(incident_id)s::uuid IS NULL OR h.incident_id = %(incident_id)s)
-ORDER BY h.number DESC
-LIMIT %(limit)s OFFSET %(offset)s
+ORDER BY s.number DESC
 
 -- name: count_by_head
 -- Counts the incidents that a filter by time lets through.

@@ -1,0 +1,1 @@
+"""The web server: thin. It reads requests, asks the use cases, and writes their answers."""

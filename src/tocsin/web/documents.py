@@ -1,0 +1,420 @@
+"""The JSON of the public contract: what requests say and what answers show, with exactly these names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Protocol, TypeVar
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from tocsin.app.read_incidents import IncidentDetail, IncidentPage, Stats
+from tocsin.domain.access import Role
+from tocsin.domain.deduplication import Outcome
+from tocsin.domain.follow_up import MAX_FOLLOW_UP_CHARACTERS, MAX_FOLLOW_UPS
+from tocsin.domain.incident import EscalationReason, IncidentType, RootCauseCategory, Severity, Status
+from tocsin.domain.report import MAX_TITLE_CHARACTERS
+from tocsin.domain.timeline import EntryKind
+from tocsin.domain.workflow import MAX_TEXT_CHARACTERS
+
+# The domain checks the texts, with messages for people; here their limits are only declared for the documentation.
+Text = Annotated[
+    str,
+    Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_TEXT_CHARACTERS, "pattern": r"^\s*[^\s\x00][^\x00]*$"}),
+]
+OptionalText = Annotated[str, Meta(extra_json_schema={"maxLength": MAX_TEXT_CHARACTERS, "pattern": r"^[^\x00]*$"})]
+Title = Annotated[
+    str, Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_TITLE_CHARACTERS, "pattern": r"^[ -~]*[!-~][ -~]*$"})
+]
+Line = Annotated[
+    str,
+    Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_FOLLOW_UP_CHARACTERS, "pattern": r"^[ -~]*[!-~][ -~]*$"}),
+]
+Email = Annotated[
+    str, Meta(min_length=3, max_length=254, pattern=r"^[^\s@\x00]+@[^\s@\x00]+$", examples=["ana@example.org"])
+]
+Instant = Annotated[datetime, Meta(tz=True)]
+StatusName = Annotated[
+    str, Meta(description="A status, or `open`: every one but CLOSED.", extra_json_schema={"enum": ["open", *Status]})
+]
+Checksum = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="SHA-256, as hexadecimal digits.")]
+
+
+class Body(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """What a request says. A field that nobody knows is refused: a misspelt one would be lost silently."""
+
+
+class Nothing(Body):
+    """A request that says nothing but its path."""
+
+
+class Document(msgspec.Struct, rename="camel"):
+    """What an answer shows."""
+
+
+class AcknowledgeBody(Body):
+    notes: Text
+
+
+class FollowUpBody(Body, omit_defaults=True):
+    title: Line
+    owner: Line | None = None
+    due_at: Annotated[str, Meta(examples=["2026-12-01", "2026-12-01T09:00:00Z"])] | None = None
+
+
+FollowUps = Annotated[list[str | FollowUpBody], Meta(extra_json_schema={"maxItems": MAX_FOLLOW_UPS})]
+
+
+class RootCauseBody(Body):
+    summary: Text
+    category: RootCauseCategory
+    remediation_steps: Text
+    verified_at: Instant | None = None
+
+
+class ResolveBody(Body):
+    resolution_summary: Text
+    resolution_notes: OptionalText | None = None
+    impact_assessment: OptionalText | None = None
+    lessons_learned: OptionalText | None = None
+    follow_up_actions: FollowUps | None = None
+
+
+class CloseBody(Body):
+    lessons_learned: OptionalText | None = None
+    follow_up_actions: FollowUps | None = None
+
+
+class NoteBody(Body):
+    text: Text
+
+
+class EscalateBody(Body):
+    to: Email
+    reason: Text
+
+
+class SeverityBody(Body):
+    severity: Severity
+    reason: Text
+
+
+class OpenBody(Body):
+    severity: Severity
+    title: Title
+    description: OptionalText = ""
+    error_id: UUID | None = None
+
+
+class SignInBody(Body):
+    email: Email
+    password: Annotated[str, Meta(min_length=1, max_length=1_000)]
+
+
+class ListQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """Which incidents a list shows, and which part of it."""
+
+    status: Annotated[list[StatusName], Meta(description="Only these. May be repeated.")] | None = None
+    severity: (
+        Annotated[list[Severity], Meta(description="Only of these current severities. May be repeated.")] | None
+    ) = None
+    created_after: Annotated[datetime, Meta(tz=True, description="Only created at this instant or later.")] | None = (
+        None
+    )
+    created_before: Annotated[datetime, Meta(tz=True, description="Only created before this instant.")] | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+    offset: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    cursor: Annotated[int, Meta(ge=1, le=2**53 - 1, description="pagination.next of the page before.")] | None = None
+
+
+class Person(Document):
+    id: UUID
+    name: str
+
+
+class IncidentDocument(Document):
+    id: UUID
+    number: int
+    incident_type: IncidentType
+    severity: Severity
+    current_severity: Severity
+    status: Status
+    title: str
+    description: str
+    created_at: datetime
+    created_by_system: bool
+    created_from_error_id: UUID | None
+    occurrences: int
+    last_seen_at: datetime
+    recurrence_of: UUID | None
+    acknowledged_at: datetime | None
+    acknowledged_by: Person | None
+    resolved_at: datetime | None
+    closed_at: datetime | None
+    checksum: Checksum
+
+
+class AcknowledgmentDocument(Document):
+    id: UUID
+    ack_by_user_id: UUID
+    ack_by_name: str
+    ack_at: datetime
+    ack_notes: str
+    severity_at_ack: Severity
+    checksum: Checksum
+
+
+class RootCauseDocument(Document):
+    id: UUID
+    root_cause_summary: str
+    root_cause_category: RootCauseCategory
+    identified_by_user_id: UUID
+    identified_by_name: str
+    identified_at: datetime
+    remediation_steps: str
+    verified_at: datetime | None
+    checksum: Checksum
+
+
+class ResolutionDocument(Document):
+    id: UUID
+    resolved_by_user_id: UUID
+    resolved_by_name: str
+    resolved_at: datetime
+    resolution_summary: str
+    resolution_notes: str | None
+    impact_assessment: str | None
+    lessons_learned: str | None
+    follow_up_actions: list[FollowUpBody] | None
+    checksum: Checksum
+
+
+class EntryDocument(Document):
+    id: UUID
+    sequence: int
+    event_type: EntryKind
+    status_before: Status | None
+    status_after: Status
+    actor_user_id: UUID | None
+    actor_name: str | None
+    actor_role: str
+    metadata: dict[str, Any]
+    event_at: datetime
+    checksum: Checksum
+
+
+class EscalationDocument(Document):
+    id: UUID
+    escalation_reason: EscalationReason
+    escalated_to_user_id: UUID | None
+    escalated_to_name: str | None
+    escalated_by_user_id: UUID | None
+    escalation_notes: str
+    escalated_at: datetime
+    acknowledged_at: datetime | None
+    acknowledged_by_user_id: UUID | None
+    checksum: Checksum
+
+
+class NotificationDocument(Document):
+    id: UUID
+    reason: str
+    user_id: UUID
+    user_name: str
+    channel: str
+    address: str
+    created_at: datetime
+    state: str
+    settled_at: datetime | None
+    attempts: int | None
+    last_answer: str | None
+
+
+class IncidentAnswer(Document):
+    incident: IncidentDocument
+
+
+class IncidentDetailAnswer(Document):
+    incident: IncidentDocument
+    ack: AcknowledgmentDocument | None
+    root_cause: RootCauseDocument | None
+    resolution: ResolutionDocument | None
+    timeline: list[EntryDocument]
+    escalations: list[EscalationDocument]
+    error: Annotated[msgspec.Raw, Meta(description="The report that opened it, as it was accepted; null without one.")]
+    notifications: list[NotificationDocument]
+
+
+class Pagination(Document):
+    limit: int
+    offset: int
+    total: int
+    next: int | None
+
+
+class IncidentListAnswer(Document):
+    incidents: list[IncidentDocument]
+    pagination: Pagination
+
+
+class RootCauseAnswer(Document):
+    root_cause_id: UUID
+
+
+class EscalateAnswer(Document):
+    escalation_id: UUID
+
+
+class OpenByStatus(Document):
+    reported: int
+    acknowledged: int
+    investigating: int
+    resolved: int
+
+
+class OpenBySeverity(Document):
+    critical: int
+    high: int
+    medium: int
+
+
+class StatsAnswer(Document):
+    total_open: int
+    by_status: OpenByStatus
+    by_severity: OpenBySeverity
+    overdue: int
+
+
+class ReasonCountDocument(Document):
+    escalation_reason: EscalationReason
+    count: int
+
+
+class EscalationStatsAnswer(Document):
+    escalations: list[ReasonCountDocument]
+    since: datetime
+
+
+class UserDocument(Document):
+    id: UUID
+    name: str
+    role: Role
+
+
+class SignInAnswer(Document):
+    user: UserDocument
+    csrf_token: str
+
+
+class SessionAnswer(Document):
+    user: UserDocument
+    credential: Annotated[str, Meta(description="`session` or `token`.")]
+
+
+class AcceptedDocument(Document):
+    event_id: str
+    outcome: Outcome
+    incident_id: UUID | None
+
+
+class RejectedDocument(Document):
+    index: int
+    reason: str
+
+
+class IntakeAnswer(Document):
+    accepted: list[AcceptedDocument]
+    rejected: list[RejectedDocument]
+
+
+class SentryAnswer(Document, omit_defaults=True):
+    id: Annotated[str, Meta(description="The event's id; absent when the envelope carried none.")] = ""
+    rejected: list[RejectedDocument] = []
+
+
+class HealthAnswer(Document):
+    status: str
+
+
+class CheckDocument(Document):
+    name: str
+    message: str
+    hint: str
+    stops_service: bool
+
+
+class ReadinessAnswer(Document):
+    status: Annotated[str, Meta(description="`ready` or `not ready`.")]
+    checks: list[CheckDocument]
+
+
+class IncidentRecord(Protocol):
+    """An incident as the use cases give it."""
+
+    @property
+    def acknowledged_by(self) -> UUID | None: ...
+    @property
+    def acknowledged_by_name(self) -> str | None: ...
+
+
+D = TypeVar("D", bound=Document)
+
+
+def shown(kind: type[D], record: object, **instead: object) -> D:
+    """Return a record as a document: the fields have the same names; bytes become hexadecimal digits."""
+    values = {
+        name: instead[name] if name in instead else _plain(getattr(record, name)) for name in kind.__struct_fields__
+    }
+    return kind(**values)
+
+
+def _plain(value: object) -> object:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _shown_each(kind: type[D], records: Sequence[object]) -> list[D]:
+    return [shown(kind, record) for record in records]
+
+
+def incident_document(record: IncidentRecord) -> IncidentDocument:
+    """Return an incident as lists show it."""
+    person = None
+    if record.acknowledged_by is not None:
+        person = Person(record.acknowledged_by, record.acknowledged_by_name or "")
+    return shown(IncidentDocument, record, acknowledged_by=person)
+
+
+def detail_answer(detail: IncidentDetail) -> IncidentDetailAnswer:
+    """Return one incident, whole."""
+    return IncidentDetailAnswer(
+        incident=incident_document(detail.incident),
+        ack=shown(AcknowledgmentDocument, detail.ack) if detail.ack else None,
+        root_cause=shown(RootCauseDocument, detail.root_cause) if detail.root_cause else None,
+        resolution=shown(ResolutionDocument, detail.resolution) if detail.resolution else None,
+        timeline=_shown_each(EntryDocument, detail.timeline),
+        escalations=_shown_each(EscalationDocument, detail.escalations),
+        error=msgspec.Raw(detail.error.document if detail.error else b"null"),
+        notifications=_shown_each(NotificationDocument, detail.notifications),
+    )
+
+
+def list_answer(page: IncidentPage) -> IncidentListAnswer:
+    """Return one page of a list."""
+    return IncidentListAnswer(
+        [incident_document(row) for row in page.incidents],
+        Pagination(page.limit, page.offset, page.total, page.next_cursor),
+    )
+
+
+def stats_answer(stats: Stats) -> StatsAnswer:
+    """Return the numbers of the open incidents."""
+    return StatsAnswer(
+        stats.total_open,
+        OpenByStatus(**{status.value.lower(): count for status, count in stats.by_status.items()}),
+        OpenBySeverity(
+            *(stats.by_severity[severity] for severity in (Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM))
+        ),
+        stats.overdue,
+    )

@@ -1,0 +1,162 @@
+"""Reads requests without trusting them: bounded bodies, typed JSON, typed queries, references in paths."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TypeVar
+from uuid import UUID
+
+import msgspec
+from starlette.requests import Request
+
+from tocsin.app.timeline import IncidentRef
+from tocsin.errors import Code, TocsinError, refuse
+
+MAX_JSON_BYTES = 1_048_576
+BODY_PATIENCE_SECONDS = 60.0
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+"""Beyond it an instant in another time zone may be in the year 10000, which Python cannot hold."""
+
+_JSON_TYPE = re.compile(r"application/(?:json|[a-z0-9!#$&^_.+-]+\+json)", re.IGNORECASE)
+_AT = re.compile(r"(?P<problem>.*?)(?: - at `(?:key in )?\$\.?(?P<field>[^`]*)`)?", re.DOTALL)
+_NAMED = re.compile(r"Object (?:missing required|contains unknown) field `(?P<name>[^`]*)`")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_NUMBER = re.compile(r"(?:INC-)?([1-9][0-9]{0,15})", re.IGNORECASE)
+MAX_INCIDENT_NUMBER = 2**53 - 1
+
+T = TypeVar("T")
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        TocsinError: TOO_LARGE (more than `limit` bytes: no more than that is ever held), MALFORMED (it did not
+            arrive within BODY_PATIENCE_SECONDS).
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:20]) > limit:
+        raise _too_large(limit)
+    chunks, size = [], 0
+    try:
+        async with asyncio.timeout(BODY_PATIENCE_SECONDS):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise _too_large(limit)
+                chunks.append(chunk)
+    except TimeoutError:
+        raise refuse(
+            Code.MALFORMED,
+            f"The body did not arrive within {BODY_PATIENCE_SECONDS:.0f} seconds.",
+            "Send it faster, or in smaller parts.",
+        ) from None
+    return b"".join(chunks)
+
+
+def _too_large(limit: int) -> TocsinError:
+    return refuse(
+        Code.TOO_LARGE, f"The body is larger than {limit:,} bytes.", "Send less in one request.", limitBytes=limit
+    )
+
+
+def decode_json(body: bytes, content_type: str, kind: type[T]) -> T:
+    """Return a JSON body as the struct that an endpoint expects.
+
+    An empty body is an empty object: a request that says nothing but its path needs no body.
+
+    Raises:
+        TocsinError: UNSUPPORTED_MEDIA_TYPE, MALFORMED (it is not JSON), INVALID (it is not of this kind: the first
+            wrong field is named).
+    """
+    if body and not _JSON_TYPE.fullmatch(content_type.partition(";")[0].strip()):
+        raise refuse(
+            Code.UNSUPPORTED_MEDIA_TYPE,
+            f"A body of type {content_type[:100] or '(none)'!r} is not understood here.",
+            "Send JSON, with `Content-Type: application/json`.",
+        )
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise refuse(
+            Code.MALFORMED, f"The body is not JSON: {str(error)[:200]}.", "Send one JSON object in UTF-8."
+        ) from None
+
+
+def decode_query(items: Iterable[tuple[str, str]], kind: type[T], lists: frozenset[str]) -> T:
+    """Return a query as the struct that an endpoint expects; `lists` may be repeated, or separated by commas.
+
+    Raises:
+        TocsinError: INVALID, naming the first wrong parameter.
+    """
+    values: dict[str, str | list[str]] = {}
+    for name, value in items:
+        if name in lists:
+            entry = values.setdefault(name, [])
+            assert isinstance(entry, list)
+            entry.extend(part.strip() for part in value.split(",") if part.strip())
+        elif name in values:
+            raise invalid(name, "is given more than once")
+        else:
+            values[name] = value
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from None
+
+
+def _invalid(error: msgspec.ValidationError) -> TocsinError:
+    """Return the refusal for what msgspec says, for example "Expected `str`, got `int` - at `$.notes`"."""
+    said = _AT.fullmatch(str(error))
+    assert said is not None, "the pattern matches every text"
+    problem, at = said["problem"], said["field"] or ""
+    if named := _NAMED.fullmatch(problem):
+        at = f"{at}.{named['name']}" if at else named["name"]
+        problem = "is missing" if "missing" in problem else "is not known here"
+    return invalid(at[:200], problem.replace("`", "")[:200])
+
+
+def invalid(at: str, problem: str) -> TocsinError:
+    """Return the refusal for one wrong field or parameter; "" means the whole."""
+    return refuse(
+        Code.INVALID,
+        f"{at or 'The request'}: {problem}.",
+        "The fields are described at /docs.",
+        errors=[{"field": at, "problem": problem}],
+    )
+
+
+def believable(name: str, instant: datetime | None) -> datetime | None:
+    """Return an instant in UTC; raise INVALID when it is outside of EARLIEST to LATEST."""
+    if instant is None:
+        return None
+    if not EARLIEST <= instant < LATEST:
+        raise invalid(name, "must be between the years 1970 and 9998")
+    return instant.astimezone(UTC)
+
+
+def incident_ref(text: str) -> IncidentRef:
+    """Return an incident's id or number as a path names it (`42`, `INC-42` or the UUID); raise NOT_FOUND."""
+    number = _NUMBER.fullmatch(text)
+    if number and int(number[1]) <= MAX_INCIDENT_NUMBER:
+        return int(number[1])
+    if _UUID.fullmatch(text):
+        return UUID(text)
+    raise refuse(
+        Code.NOT_FOUND,
+        f"There is no incident {text[:50]!r}.",
+        "Name it by its number (42 or INC-42) or by its id.",
+    )
+
+
+def part_id(text: str, what: str) -> UUID:
+    """Return the id of a part of an incident; raise NOT_FOUND."""
+    if _UUID.fullmatch(text):
+        return UUID(text)
+    raise refuse(Code.NOT_FOUND, f"There is no {what} {text[:50]!r}.", "Its id is in the incident's detail.")
