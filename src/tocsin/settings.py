@@ -110,7 +110,8 @@ class Settings(BaseSettings):
     @property
     def base_url(self) -> str:
         """Return how people reach this server, without a trailing slash."""
-        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -221,8 +221,9 @@ DETAILS: dict[str, Any] = {
 
 def _with_detail(kind: str, table: str, **columns: object) -> Any:
     def step(hand: ByHand, incident_id: UUID, overrides: Mapping[str, object]) -> None:
-        sealed = hand.detail_row(table, incident_id, **columns)
-        hand.entry(incident_id, kind, detail=sealed.checksum, **overrides)  # type: ignore[arg-type]
+        said: dict[str, Any] = dict(overrides)
+        sealed = hand.detail_row(table, incident_id, **(columns | said.pop("detail", {})))
+        hand.entry(incident_id, kind, detail=sealed.checksum, **said)
 
     return step
 
@@ -257,10 +258,10 @@ def _severity(change: int, *, by_system: bool) -> Any:
 
 
 def _escalation_acknowledged(hand: ByHand, incident_id: UUID, overrides: Mapping[str, object]) -> None:
-    escalation_id = hand.latest_escalation(incident_id)
-    assert escalation_id is not None, "tests ask this only of incidents that were escalated"
-    sealed = hand.detail_row("incident_escalation_acknowledgments", incident_id, escalation_id=escalation_id)
-    hand.entry(incident_id, "ESCALATION_ACKNOWLEDGED", detail=sealed.checksum, **overrides)  # type: ignore[arg-type]
+    said: dict[str, Any] = dict(overrides)
+    columns = said.pop("detail", None) or {"escalation_id": hand.latest_escalation(incident_id)}
+    sealed = hand.detail_row("incident_escalation_acknowledgments", incident_id, **columns)
+    hand.entry(incident_id, "ESCALATION_ACKNOWLEDGED", detail=sealed.checksum, **said)
 
 
 STEPS: dict[str, Any] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from uuid import UUID
 
 import argon2
@@ -16,8 +17,6 @@ from tocsin.errors import Code, TocsinError, refuse
 from tocsin.store import credentials, incidents, users
 
 _HASHER = argon2.PasswordHasher()
-_NOBODY = _HASHER.hash("the password of nobody")
-"""Checked when there is no such user, so that the answer takes as long as for a wrong password."""
 MAX_PASSWORD_CHARACTERS = 1_000
 
 
@@ -52,10 +51,16 @@ def hash_password(password: str) -> str:
 def verify_password(password: str, password_hash: str | None) -> bool:
     """Tell whether a password is right; takes as long when there is nothing to compare it with."""
     try:
-        _HASHER.verify(password_hash or _NOBODY, password[:MAX_PASSWORD_CHARACTERS])
+        _HASHER.verify(password_hash or _hash_of_nobody(), password[:MAX_PASSWORD_CHARACTERS])
     except argon2.exceptions.VerifyMismatchError:
         return False
     return password_hash is not None
+
+
+@cache
+def _hash_of_nobody() -> str:
+    """Return what is checked when there is no such user, so that the answer takes as long as for a wrong password."""
+    return hash_password("the password of nobody")
 
 
 async def password_hash_of(work: Work, email: str) -> str | None:

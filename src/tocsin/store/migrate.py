@@ -28,6 +28,15 @@ CREATE TABLE IF NOT EXISTS tocsin.schema_migrations
      applied_at timestamptz NOT NULL DEFAULT now())
 """
 
+# A sign-in that inherits nothing sees the schema only as the role that it may become, as on the pool's connections.
+_BECOME_APPLICATION = b"""
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'tocsin_app') THEN
+        IF pg_has_role(session_user, 'tocsin_app', 'MEMBER') THEN SET ROLE tocsin_app; END IF;
+    END IF;
+END $$
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Migration:
@@ -96,7 +105,15 @@ async def pending_migrations(conninfo: str) -> list[str]:
     """
     async with _connected(conninfo) as connection:
         _check_server(connection)
-        return [migration.label for migration in _pending(await _applied(connection))]
+        try:
+            await connection.execute(_BECOME_APPLICATION)
+            return [migration.label for migration in _pending(await _applied(connection))]
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise refuse(
+                Code.MISCONFIGURED,
+                f"The database sign-in may not use the schema: {error.diag.message_primary}",
+                "Let your administrator run: GRANT tocsin_app TO the role of TOCSIN_DATABASE_URL.",
+            ) from None
 
 
 async def lacking(tx: Tx) -> list[str]:

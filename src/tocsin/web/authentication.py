@@ -127,7 +127,7 @@ def _unauthorized(request: Request) -> TocsinError:
         return refuse(
             Code.UNAUTHORIZED,
             "The bearer token is not valid: it was never made, has expired or was revoked.",
-            "A superadmin can make a new one: `tocsin tokens create`.",
+            "A superadmin can make a new one: `tocsin tokens add`.",
         )
     return refuse(
         Code.UNAUTHORIZED,

@@ -48,7 +48,7 @@ _INTAKE_SECURITY: list[dict[str, list[str]]] = [
     {"sentryAuth": []},
 ]
 _SECURITY_SCHEMES: dict[str, dict[str, str]] = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "An API token: `tocsin tokens create`."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API token: `tocsin tokens add`."},
     "csrf": {"type": "apiKey", "in": "header", "name": CSRF_HEADER, "description": "The csrfToken of the session."},
     "intakeKey": {"type": "http", "scheme": "bearer", "description": "The intake key of a project."},
     "intakeKeyHeader": {"type": "apiKey", "in": "header", "name": "X-Tocsin-Key"},

@@ -1,0 +1,281 @@
+"""What the doctor looks for: facts in, findings out. One function a check; `CHECKS` is all of them, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from ipaddress import ip_address
+
+from tocsin.app.inspection import Inspection
+from tocsin.domain.escalation import Duty
+from tocsin.errors import Refusal
+from tocsin.settings import Settings
+
+MAX_CLOCK_DIFFERENCE = timedelta(seconds=2)
+LOW_DISK_BYTES = 2_000_000_000
+FULL_DISK_BYTES = 200_000_000
+MAX_LISTED_JOBS = 10
+
+
+class Level(StrEnum):
+    """How bad a finding is: fine, a risk, or a promise that is broken now."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found: a stable name, what it is, and what to do about it."""
+
+    name: str
+    level: Level
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was gathered. What could not be looked at is None, and the reason stands in a refusal.
+
+    Args:
+        unreachable: why the database cannot be used.
+        pending: the migrations that it lacks.
+        smtp_answer: what the mail server said; None if none is set.
+        smtp_fault: why it could not be spoken to.
+        free_bytes: the space left where the data directory is; None with a database elsewhere.
+    """
+
+    settings: Settings
+    unreachable: Refusal | None = None
+    pending: tuple[str, ...] = ()
+    inspection: Inspection | None = None
+    smtp_answer: str | None = None
+    smtp_fault: str | None = None
+    free_bytes: int | None = None
+
+
+Check = Callable[[Facts], Iterator[Finding]]
+
+
+def check_settings(facts: Facts) -> Iterator[Finding]:
+    """The settings were read: wrong ones are reported before there are any facts."""
+    yield Finding(
+        "settings", Level.OK, f"Settings are valid; listening on {facts.settings.host}:{facts.settings.port}."
+    )
+
+
+def check_database(facts: Facts) -> Iterator[Finding]:
+    """Can the database be used, and which is it?"""
+    if facts.unreachable is not None:
+        yield Finding("database", Level.PROBLEM, facts.unreachable.message, facts.unreachable.hint)
+    elif facts.inspection is not None:
+        kind = "your own" if facts.settings.database_url else "embedded"
+        yield Finding("database", Level.OK, f"PostgreSQL {facts.inspection.server.version} answers ({kind}).")
+
+
+def check_schema(facts: Facts) -> Iterator[Finding]:
+    """Is the schema current?"""
+    if facts.pending:
+        missing = ", ".join(facts.pending)
+        yield Finding("schema", Level.PROBLEM, f"The schema lacks {missing}.", "Bring it up to date: `tocsin migrate`.")
+    elif facts.inspection is not None:
+        yield Finding("schema", Level.OK, "The schema is current.")
+
+
+def check_machinery(facts: Facts) -> Iterator[Finding]:
+    """Are workers there, jobs in time, pages delivered?"""
+    if facts.inspection is None:
+        return
+    condition = facts.inspection.condition
+    for problem in condition.problems:
+        yield Finding(problem.name, Level.PROBLEM, problem.message, problem.hint)
+    if condition.health.workers_alive:
+        yield Finding("workers", Level.OK, f"{condition.health.workers_alive} worker(s) seen in the last 30 seconds.")
+
+
+def check_dead_jobs(facts: Facts) -> Iterator[Finding]:
+    """Which jobs were set aside, and why? That there are any, the machinery's check says."""
+    if facts.inspection is None:
+        return
+    for job in facts.inspection.dead_jobs[:MAX_LISTED_JOBS]:
+        yield Finding(
+            "dead_job",
+            Level.PROBLEM,
+            f"{job.key} was set aside {job.dead_at:%Y-%m-%d %H:%M} UTC after {job.attempts} attempts: {job.last_error}",
+            "The sweep queues what is still owed; report the error if it is none of yours.",
+        )
+
+
+def check_duties(facts: Facts) -> Iterator[Finding]:
+    """Is every duty held by somebody who is active and can be reached over a channel that works?"""
+    if facts.inspection is None:
+        return
+    working = {"webhook"} | ({"email"} if facts.settings.smtp_host else set())
+    holders = {holder.duty: holder for holder in facts.inspection.duty_holders}
+    for duty in Duty:
+        holder, name = holders.get(duty.value), f"duty_{duty.value.lower()}"
+        assign = f"`tocsin oncall assign {duty.value} EMAIL`."
+        if holder is None:
+            yield Finding(
+                name, Level.WARNING, f"Nobody is {duty.value}: the superadmins are paged.", f"Say who: {assign}"
+            )
+        elif not holder.active:
+            yield Finding(
+                name, Level.PROBLEM, f"{duty.value} is {holder.email}, who is shut out.", f"Give it on: {assign}"
+            )
+        elif not working.intersection(holder.channels):
+            reached = ", ".join(holder.channels) or "nothing"
+            yield Finding(
+                name,
+                Level.PROBLEM,
+                f"{duty.value} is {holder.email}, reached by {reached}: no page can get there.",
+                "Set TOCSIN_SMTP_HOST, or add a webhook: `tocsin users contact add`.",
+            )
+        else:
+            yield Finding(name, Level.OK, f"{duty.value} is {holder.email}, reached by {', '.join(holder.channels)}.")
+
+
+def check_mail(facts: Facts) -> Iterator[Finding]:
+    """Is there a mail server, does it answer, and does the password travel protected?"""
+    settings = facts.settings
+    if not settings.smtp_host:
+        yield Finding(
+            "smtp", Level.WARNING, "No mail server is set: pages by e-mail wait.", "Set TOCSIN_SMTP_HOST and its kin."
+        )
+        return
+    where = f"{settings.smtp_host}:{settings.smtp_port}"
+    if facts.smtp_fault is not None:
+        yield Finding(
+            "smtp",
+            Level.PROBLEM,
+            f"The mail server {where} cannot be spoken to: {facts.smtp_fault}",
+            "Check TOCSIN_SMTP_HOST, _PORT and _SECURITY, and whether a firewall stands between.",
+        )
+    elif facts.smtp_answer is not None:
+        yield Finding("smtp", Level.OK, f"The mail server {where} answers: {facts.smtp_answer}")
+    if settings.smtp_password and settings.smtp_security == "none" and not _is_loopback(settings.smtp_host):
+        yield Finding(
+            "smtp_security",
+            Level.WARNING,
+            f"The mail password travels to {settings.smtp_host} unprotected.",
+            "Set TOCSIN_SMTP_SECURITY to starttls (port 587) or tls (port 465).",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_secret_key(facts: Facts) -> Iterator[Finding]:
+    """Do all machines sign webhooks with the same key?"""
+    if facts.settings.database_url is not None and facts.settings.secret_key is None:
+        yield Finding(
+            "secret_key",
+            Level.WARNING,
+            "TOCSIN_SECRET_KEY is not set: each machine makes its own, and signs webhooks differently.",
+            "Set the same one, of 32 characters or more, wherever `tocsin up`, `serve` or `worker` runs.",
+        )
+
+
+def check_public_url(facts: Facts) -> Iterator[Finding]:
+    """Do the links in pages lead here from elsewhere?"""
+    url = facts.settings.public_url
+    local = url is None or any(name in url for name in ("//127.0.0.1", "//localhost", "//[::1]"))
+    if local:
+        yield Finding(
+            "public_url",
+            Level.WARNING,
+            f"Links in pages lead to {facts.settings.base_url}, which only this machine understands.",
+            "Set TOCSIN_PUBLIC_URL to how people reach this server.",
+        )
+    else:
+        yield Finding("public_url", Level.OK, f"Links in pages lead to {url}.")
+
+
+def check_database_role(facts: Facts) -> Iterator[Finding]:
+    """Could whoever holds the application's sign-in go past the triggers?"""
+    if facts.inspection is None:
+        return
+    server = facts.inspection.server
+    if server.is_superuser or server.can_become_owner:
+        power = "is a superuser" if server.is_superuser else "may become the schema's owner"
+        yield Finding(
+            "database_role",
+            Level.WARNING,
+            f"The sign-in {server.sign_in} {power}: who has its password could switch the triggers off.",
+            "Let TOCSIN_DATABASE_URL sign in as a role that is only a member of tocsin_app, "
+            "and keep the powerful one in TOCSIN_MIGRATE_DATABASE_URL.",
+        )
+    else:
+        yield Finding("database_role", Level.OK, f"The sign-in {server.sign_in} cannot touch the triggers.")
+
+
+def check_tallies(facts: Facts) -> Iterator[Finding]:
+    """Do the counters of the statistics say what counting says?"""
+    if facts.inspection is None:
+        return
+    differences = facts.inspection.tally_differences
+    for one in differences:
+        yield Finding(
+            "tallies",
+            Level.PROBLEM,
+            f"The counter of {one.status} {one.current_severity} incidents says {one.tallied}, not {one.counted}.",
+            "Somebody changed tables by hand: run `tocsin verify --db`.",
+        )
+    if not differences:
+        yield Finding("tallies", Level.OK, "The counters agree with the incidents.")
+
+
+def check_clock(facts: Facts) -> Iterator[Finding]:
+    """Do this machine and the database agree on the time?"""
+    if facts.inspection is None:
+        return
+    ahead = facts.inspection.clock_ahead
+    if abs(ahead) > MAX_CLOCK_DIFFERENCE:
+        side = "ahead of" if ahead > timedelta() else "behind"
+        yield Finding(
+            "clock",
+            Level.WARNING,
+            f"The database's clock is {abs(ahead).total_seconds():.1f} s {side} this machine's.",
+            "Let both follow a time server (NTP): escalations are due by this machine's clock.",
+        )
+    else:
+        yield Finding("clock", Level.OK, "This machine and the database agree on the time.")
+
+
+def check_disk(facts: Facts) -> Iterator[Finding]:
+    """Is there room for the embedded database?"""
+    if facts.free_bytes is None:
+        return
+    gigabytes = f"{facts.free_bytes / 1e9:.1f} GB are free in {facts.settings.data_dir}"
+    if facts.free_bytes < LOW_DISK_BYTES:
+        level = Level.PROBLEM if facts.free_bytes < FULL_DISK_BYTES else Level.WARNING
+        yield Finding("disk", level, f"Only {gigabytes}.", "Make room: a full disk stops the database.")
+    else:
+        yield Finding("disk", Level.OK, f"{gigabytes}.")
+
+
+CHECKS: tuple[Check, ...] = (
+    check_settings,
+    check_database,
+    check_schema,
+    check_database_role,
+    check_clock,
+    check_disk,
+    check_machinery,
+    check_dead_jobs,
+    check_tallies,
+    check_duties,
+    check_mail,
+    check_public_url,
+    check_secret_key,
+)

@@ -1,0 +1,286 @@
+"""`tocsin up`, `serve` and `worker`: the programs that run on, until they are told to stop or a part of them dies."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from typing import Annotated, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import typer
+
+from tocsin import bootstrap
+from tocsin.app.accounts import FirstStart, first_start
+from tocsin.app.work import App
+from tocsin.channels import Channel
+from tocsin.cli import logs
+from tocsin.cli.options import call_of
+from tocsin.cli.output import Call, styled
+from tocsin.cli.running import database
+from tocsin.errors import Code, refuse
+from tocsin.settings import Settings, load_settings
+
+STOP_SECONDS = 30.0
+"""How long what is under way may take to end; longer than a delivery may take by default."""
+INTERRUPTED = 130
+_HIGHLIGHT = "bold yellow"
+
+HostOption = Annotated[str | None, typer.Option("--host", help="The address to listen on, instead of TOCSIN_HOST.")]
+PortOption = Annotated[
+    int | None, typer.Option("--port", min=0, max=65_535, help="The port, instead of TOCSIN_PORT; 0 takes a free one.")
+]
+
+
+def up(context: typer.Context, host: HostOption = None, port: PortOption = None) -> None:
+    """Run everything on this machine.
+
+    Database, migrations, web, API and worker. Without TOCSIN_DATABASE_URL an embedded PostgreSQL is started in
+    TOCSIN_DATA_DIR. The first start makes a superadmin and a project, and prints the sign-in and the DSN: once.
+    Ctrl-C stops it cleanly; started again it goes on where it was.
+
+    \b
+    Example:
+      tocsin up
+      tocsin up --host 0.0.0.0 --port 8420
+
+    Next: paste the DSN into your application, or try it with `tocsin report`.
+    """
+    call = call_of(context)
+    _run(_up(call, _settings(host, port)))
+
+
+def serve(context: typer.Context, host: HostOption = None, port: PortOption = None) -> None:
+    """Run the web and API half.
+
+    Start `tocsin worker` beside it, on this machine or another. It never migrates: where the schema is behind, it
+    refuses and says so. On a database without users it makes the first superadmin, as `tocsin up` does.
+
+    \b
+    Example:
+      tocsin migrate && tocsin serve --host 0.0.0.0
+
+    Next: `tocsin worker`, for without one nobody is paged.
+    """
+    call = call_of(context)
+    _run(_serve(call, _settings(host, port)))
+
+
+def worker(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Option(help="How this worker is called; else by host and process.")] = None,
+) -> None:
+    """Run the half that delivers pages and escalates.
+
+    Any number of workers may run, nothing happens twice. It never migrates: where the schema is behind, it
+    refuses and says so.
+
+    \b
+    Example:
+      tocsin worker --name pager-1
+
+    Next: `tocsin doctor` tells whether it was seen, and whether pages can leave.
+    """
+    call = call_of(context)
+    _run(_work(call, load_settings(), (name or _own_name())[:200]))
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    import uvloop  # noqa: PLC0415
+
+    logs.for_services()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+
+
+def _settings(host: str | None, port: int | None) -> Settings:
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    return load_settings(**given)
+
+
+async def _up(call: Call, settings: Settings) -> None:
+    refuse_taken_port(settings.host, settings.port)
+    async with AsyncExitStack() as stack:
+        sources = await stack.enter_async_context(database(call, settings, create=True))
+        first = await bootstrap.prepare(sources, settings)
+        _tell_sign_in(call, first)
+        app = await stack.enter_async_context(bootstrap.wired(sources, settings))
+        channels = await stack.enter_async_context(bootstrap.outbound_channels(settings))
+        _warn_if_nobody_is_mailed(call, channels)
+        stop = asyncio.Event()
+        parts = {
+            "web server": _web(app, stop, lambda url: _tell_ready(call, settings, url, first)),
+            "worker": _pager(app, channels, _own_name(), stop),
+        }
+        await run_parts(call, stop, parts)
+
+
+async def _serve(call: Call, settings: Settings) -> None:
+    refuse_taken_port(settings.host, settings.port)
+    async with AsyncExitStack() as stack:
+        sources = await stack.enter_async_context(database(call, settings))
+        app = await stack.enter_async_context(bootstrap.wired(sources, settings))
+        async with app.work() as work:
+            first = await first_start(work)
+        _tell_sign_in(call, first)
+        stop = asyncio.Event()
+        web = _web(app, stop, lambda url: _tell_ready(call, settings, url, first))
+        await run_parts(call, stop, {"web server": web})
+
+
+async def _work(call: Call, settings: Settings, name: str) -> None:
+    async with AsyncExitStack() as stack:
+        sources = await stack.enter_async_context(database(call, settings))
+        app = await stack.enter_async_context(bootstrap.wired(sources, settings))
+        channels = await stack.enter_async_context(bootstrap.outbound_channels(settings))
+        _warn_if_nobody_is_mailed(call, channels)
+        stop = asyncio.Event()
+        call.say(f"Worker {name} is running. Stop it with Ctrl-C.")
+        await run_parts(call, stop, {"worker": _pager(app, channels, name, stop)})
+
+
+def _web(app: App, stop: asyncio.Event, on_ready: Callable[[str], None]) -> Coroutine[Any, Any, None]:
+    from tocsin.web.server import serve as serve_web  # noqa: PLC0415  # short commands need not load a web server
+
+    return serve_web(app, stop, host=app.settings.host, port=app.settings.port, on_ready=on_ready)
+
+
+def _pager(app: App, channels: Mapping[str, Channel], name: str, stop: asyncio.Event) -> Coroutine[Any, Any, None]:
+    from tocsin.worker.run import Worker  # noqa: PLC0415  # nor a worker
+
+    return Worker(app, channels, name).run(stop)
+
+
+def _own_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+async def run_parts(call: Call, stop: asyncio.Event, parts: Mapping[str, Coroutine[Any, Any, None]]) -> None:
+    """Run the parts until a signal sets `stop` or one of them dies; the others are stopped then, and it is raised.
+
+    Raises UNAVAILABLE when a part ended that should run on, or did not end in time when told to.
+    """
+    with _stopping_on_signals(call, stop):
+        tasks = {asyncio.create_task(part, name=name): name for name, part in parts.items()}
+        told = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([*tasks, told], return_when=asyncio.FIRST_COMPLETED)
+            asked_to_stop = stop.is_set()
+            ended = [tasks[task] for task in tasks if task.done()]
+            stop.set()
+            _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
+        finally:
+            told.cancel()
+            for task in tasks:
+                task.cancel()
+            outcomes = await asyncio.gather(*tasks, told, return_exceptions=True)
+    for outcome in outcomes[:-1]:
+        if isinstance(outcome, Exception):
+            raise outcome
+    if late:
+        names = ", ".join(tasks[task] for task in late)
+        raise refuse(
+            Code.UNAVAILABLE,
+            f"The {names} did not end within {STOP_SECONDS:g} seconds and was cut off.",
+            "What was under way is done again at the next start.",
+        )
+    if not asked_to_stop:
+        raise refuse(
+            Code.UNAVAILABLE, f"The {', '.join(ended)} ended by itself.", "Start it again; the log above may say why."
+        )
+
+
+@contextmanager
+def _stopping_on_signals(call: Call, stop: asyncio.Event) -> Iterator[None]:
+    def stop_or_leave() -> None:
+        if stop.is_set():
+            call.note("Stopped at once. What was under way is done again at the next start.")
+            # Nothing may be waited for any more, not even by the interpreter; the database minds its own end.
+            os._exit(INTERRUPTED)
+        call.note("Stopping… (again to stop at once)")
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for one in signals:
+        loop.add_signal_handler(one, stop_or_leave)
+    try:
+        yield
+    finally:
+        for one in signals:
+            loop.remove_signal_handler(one)
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    """Raise CONFLICT when somebody listens there, before anything else is started for nothing.
+
+    What else may be wrong with the address, the web server says when it listens.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise refuse(
+                Code.CONFLICT,
+                f"Port {port} of {host} is taken, perhaps by a Tocsin that runs already.",
+                "Stop that one, or choose another port: `--port 8421` or TOCSIN_PORT=8421.",
+            ) from None
+
+
+def dsn(base_url: str, key: str, project_id: int) -> str:
+    """Return what clients are given: the URL with the key before the host and the project after the path."""
+    url = urlsplit(base_url)
+    return urlunsplit((url.scheme, f"{key}@{url.netloc}", f"{url.path.rstrip('/')}/{project_id}", "", ""))
+
+
+def _tell_sign_in(call: Call, first: FirstStart | None) -> None:
+    """Print the secrets as soon as they are recorded: should anything fail from here on, they would be lost."""
+    if first is None:
+        return
+    call.say(
+        styled("Welcome to Tocsin. This is shown once:", "bold"),
+        f"  sign in as   {first.email}",
+        f"  password     {first.password}",
+        f"  intake key   {first.key}  (project {first.project_id})",
+    )
+
+
+def _tell_ready(call: Call, settings: Settings, url: str, first: FirstStart | None) -> None:
+    base_url = settings.public_url.rstrip("/") if settings.public_url else url.rstrip("/")
+    call.say(styled(f"Tocsin is running at {base_url}", "bold green"))
+    if first is not None:
+        where = "your database" if settings.database_url else str(settings.data_dir)
+        call.say(
+            f"  DSN          {dsn(base_url, first.key, first.project_id)}",
+            f"  data         {where}",
+            f"  API docs     {base_url}/docs",
+            "Report a first error:",
+            f"  curl {base_url}/api/v1/errors -H 'Authorization: Bearer {first.key}' \\",
+            """    -d '{"severity": "HIGH", "type": "FirstError", "message": "does the bell ring?"}'""",
+            "Then: tocsin incidents list",
+        )
+    call.note("Stop it with Ctrl-C.")
+
+
+def _warn_if_nobody_is_mailed(call: Call, channels: Mapping[str, Channel]) -> None:
+    if "email" not in channels:
+        call.note(
+            styled(
+                "WARNING: no mail server is set, so pages cannot be mailed: they wait until there is one.", _HIGHLIGHT
+            ),
+            styled(
+                "  Set TOCSIN_SMTP_HOST (and TOCSIN_SMTP_PORT, _USERNAME, _PASSWORD, _SENDER) and start again,",
+                _HIGHLIGHT,
+            ),
+            styled(
+                "  or page a webhook: `tocsin users contact add EMAIL webhook https://…`. `tocsin doctor` checks it.",
+                _HIGHLIGHT,
+            ),
+        )

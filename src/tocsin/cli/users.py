@@ -1,0 +1,275 @@
+"""`tocsin users …`: who there is, what they may do, how they are reached."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from tocsin.app import accounts
+from tocsin.app.work import Work
+from tocsin.cli.options import AsOption, EmailArgument, JsonOption, call_of, secret_of
+from tocsin.cli.output import Call, instant, plain_data
+from tocsin.cli.running import act
+from tocsin.domain.access import Actor, Role
+
+commands = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="""Who there is, and how they are reached.
+
+    Superadmins administer, responders work on incidents, auditors read.
+
+    \b
+    Example:
+      tocsin users add ana@example.org --name Ana --role responder
+
+    Next: `tocsin oncall assign ON_CALL ana@example.org` pages them from then on.
+    """,
+)
+contact = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="""The ways in which a user is reached: by e-mail, by webhook.
+
+    \b
+    Example:
+      tocsin users contact add ana@example.org webhook https://chat.example.org/hook
+
+    Next: `tocsin oncall show` tells who is paged, and how.
+    """,
+)
+commands.add_typer(contact, name="contact")
+
+PasswordStdinOption = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from standard input (its first line).")
+]
+ChannelArgument = Annotated[str, typer.Argument(metavar="CHANNEL", help=" or ".join(accounts.CHANNELS))]
+AddressArgument = Annotated[str, typer.Argument(metavar="ADDRESS", help="The e-mail address, or the webhook's URL.")]
+_PRIVATE = ("passwordHash",)
+
+
+@commands.command("list")
+def list_(context: typer.Context, _as: AsOption = None, _json: JsonOption = False) -> None:
+    """List every user.
+
+    \b
+    Example:
+      tocsin users list
+
+    Next: `tocsin users add EMAIL`, `tocsin users role EMAIL ROLE`.
+    """
+    call = call_of(context)
+    users = act(call, "users list", "", accounts.list_users)
+
+    def tell() -> None:
+        rows = [
+            (
+                user.email,
+                user.name,
+                user.role,
+                "yes" if user.active else "no",
+                "yes" if user.password_hash else "no",
+                str(user.incident_ack_count),
+            )
+            for user in users
+        ]
+        call.table(("EMAIL", "NAME", "ROLE", "ACTIVE", "PASSWORD", "ACKNOWLEDGED"), rows)
+
+    call.answer({"users": [_public(user) for user in users]}, tell)
+
+
+def _public(user: object) -> dict[str, object]:
+    document = plain_data(user)
+    assert isinstance(document, dict), "a record becomes an object"
+    return {name: value for name, value in document.items() if name not in _PRIVATE}
+
+
+@commands.command()
+def add(
+    context: typer.Context,
+    email: EmailArgument,
+    name: Annotated[str | None, typer.Option(help="How they are called; else the address up to the @.")] = None,
+    role: Annotated[Role, typer.Option(case_sensitive=False, help="What they may do.")] = Role.RESPONDER,
+    password_stdin: PasswordStdinOption = False,
+    ask: Annotated[bool, typer.Option("--password", help="Ask for a password; it is not shown.")] = False,
+    _as: AsOption = None,
+    _json: JsonOption = False,
+) -> None:
+    """Add a user, who is reached by e-mail. Without a password they cannot sign in, but be paged and use tokens.
+
+    \b
+    Example:
+      tocsin users add ana@example.org --name "Ana Lima" --role responder --password
+
+    Next: `tocsin oncall assign ON_CALL ana@example.org`.
+    """
+    call = call_of(context)
+    password = secret_of(from_stdin=password_stdin, ask=ask)
+
+    async def operate(work: Work, actor: Actor) -> UUID:
+        called = name if name is not None else email.split("@")[0]
+        return await accounts.add_user(work, actor, email=email, name=called, role=role, password=password)
+
+    user_id = act(call, "users add", email, operate)
+    call.answer({"id": user_id, "email": email, "role": role}, lambda: call.say(f"{email} is a {role.value} now."))
+
+
+@commands.command("role")
+def role_(
+    context: typer.Context,
+    email: EmailArgument,
+    role: Annotated[Role, typer.Argument(case_sensitive=False, help="What they may do from now on.")],
+    _as: AsOption = None,
+    _json: JsonOption = False,
+) -> None:
+    """Change what a user may do; their sessions end. The last superadmin keeps the role.
+
+    \b
+    Example:
+      tocsin users role ana@example.org superadmin
+
+    Next: `tocsin users list`.
+    """
+    call = call_of(context)
+    act(call, "users role", email, lambda work, actor: accounts.set_role(work, actor, email, role))
+    _tell(call, email, {"role": role}, f"{email} is a {role.value} now.")
+
+
+@commands.command()
+def password(
+    context: typer.Context,
+    email: EmailArgument,
+    password_stdin: PasswordStdinOption = False,
+    _as: AsOption = None,
+    _json: JsonOption = False,
+) -> None:
+    """Give a user a new password.
+
+    It is asked for on a terminal; their sessions end.
+
+    \b
+    Example:
+      tocsin users password ana@example.org
+      pass show ana | tocsin users password ana@example.org --password-stdin
+
+    Next: they sign in with it.
+    """
+    call = call_of(context)
+    secret = secret_of(from_stdin=password_stdin, ask=True) or ""
+    act(call, "users password", email, lambda work, actor: accounts.set_password(work, actor, email, secret))
+    _tell(call, email, {"passwordSet": True}, f"{email} has a new password; their sessions have ended.")
+
+
+@commands.command()
+def activate(context: typer.Context, email: EmailArgument, _as: AsOption = None, _json: JsonOption = False) -> None:
+    """Let a user in again.
+
+    \b
+    Example:
+      tocsin users activate ana@example.org
+
+    Next: `tocsin users list`.
+    """
+    _set_active(context, email, active=True)
+
+
+@commands.command()
+def deactivate(context: typer.Context, email: EmailArgument, _as: AsOption = None, _json: JsonOption = False) -> None:
+    """Shut a user out.
+
+    Their sessions end, their tokens do not work, nobody pages them. What they did stays recorded.
+
+    \b
+    Example:
+      tocsin users deactivate ana@example.org
+
+    Next: give their duties to somebody else: `tocsin oncall assign`.
+    """
+    _set_active(context, email, active=False)
+
+
+def _set_active(context: typer.Context, email: str, *, active: bool) -> None:
+    call = call_of(context)
+    verb = "activate" if active else "deactivate"
+    act(call, f"users {verb}", email, lambda work, actor: accounts.set_active(work, actor, email, active=active))
+    _tell(call, email, {"active": active}, f"{email} is {'active' if active else 'shut out'} now.")
+
+
+def _tell(call: Call, email: str, facts: dict[str, object], words: str) -> None:
+    call.answer({"email": email} | facts, lambda: call.say(words))
+
+
+@contact.command("add")
+def contact_add(
+    context: typer.Context,
+    email: EmailArgument,
+    channel: ChannelArgument,
+    address: AddressArgument,
+    _as: AsOption = None,
+    _json: JsonOption = False,
+) -> None:
+    """Add a way to reach a user. Every one of them is used for each page.
+
+    \b
+    Example:
+      tocsin users contact add ana@example.org email ana.mobile@example.org
+
+    Next: `tocsin users contact list ana@example.org`.
+    """
+    call = call_of(context)
+    act(
+        call,
+        "users contact add",
+        f"{email} {channel} {address}",
+        lambda work, actor: accounts.add_contact(work, actor, email, channel, address),
+    )
+    words = f"{email} is reached by {channel} at {address} from now on."
+    _tell(call, email, {"channel": channel, "address": address}, words)
+
+
+@contact.command("list")
+def contact_list(context: typer.Context, email: EmailArgument, _as: AsOption = None, _json: JsonOption = False) -> None:
+    """List the ways in which a user is reached.
+
+    \b
+    Example:
+      tocsin users contact list ana@example.org
+
+    Next: `tocsin users contact add EMAIL CHANNEL ADDRESS`.
+    """
+    call = call_of(context)
+    found = act(call, "users contact list", email, lambda work, actor: accounts.list_contacts(work, actor, email))
+    rows = [(row.channel, row.address, instant(row.created_at)) for row in found]
+    call.answer({"contacts": found}, lambda: call.table(("CHANNEL", "ADDRESS", "SINCE"), rows))
+
+
+@contact.command("remove")
+def contact_remove(
+    context: typer.Context,
+    email: EmailArgument,
+    channel: ChannelArgument,
+    address: AddressArgument,
+    _as: AsOption = None,
+    _json: JsonOption = False,
+) -> None:
+    """Remove a way to reach a user.
+
+    The last one of somebody with a duty stays.
+
+    \b
+    Example:
+      tocsin users contact remove ana@example.org email ana.old@example.org
+
+    Next: `tocsin users contact list ana@example.org`.
+    """
+    call = call_of(context)
+    act(
+        call,
+        "users contact remove",
+        f"{email} {channel} {address}",
+        lambda work, actor: accounts.remove_contact(work, actor, email, channel, address),
+    )
+    words = f"{email} is not reached by {channel} at {address} any more."
+    _tell(call, email, {"channel": channel, "address": address}, words)

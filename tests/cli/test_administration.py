@@ -1,0 +1,88 @@
+"""Users, tokens, projects, duties and rules from a terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.conftest import ADMIN_EMAIL, INTAKE_KEY
+
+
+def test_a_user_comes_is_reached_takes_a_duty_and_is_shut_out(cli: Cli) -> None:
+    cli.done("users", "add", "noor@example.org", "--name", "Noor", "--password-stdin", stdin="a long enough one\n")
+    (noor,) = [user for user in cli.done("users", "list", "--json").json["users"] if user["name"] == "Noor"]
+    assert (noor["email"], noor["role"], noor["active"]) == ("noor@example.org", "responder", True)
+    assert "passwordHash" not in noor
+    hook = "https://hooks.example.org/tocsin"
+    cli.done("users", "contact", "add", "noor@example.org", "webhook", hook)
+    assert hook in cli.done("users", "contact", "list", "noor@example.org").out
+    cli.done("oncall", "assign", "on_call", "noor@example.org")
+    assert f"email noor@example.org, webhook {hook}" in cli.done("oncall", "show").out
+    cli.done("users", "contact", "remove", "noor@example.org", "webhook", hook)
+    last = cli("users", "contact", "remove", "noor@example.org", "email", "noor@example.org")
+    assert (last.code, "ON_CALL" in last.err) == (1, True)
+    cli.done("users", "deactivate", "noor@example.org")
+    assert "NOT REACHABLE" in cli.done("oncall", "show").out
+    cli.done("users", "activate", "noor@example.org")
+    cli.done("users", "role", "noor@example.org", "AUDITOR")
+    cli.done("oncall", "assign", "ON_CALL", ADMIN_EMAIL)
+
+
+def test_the_last_superadmin_stays(cli: Cli) -> None:
+    for step in (["role", ADMIN_EMAIL, "auditor"], ["deactivate", ADMIN_EMAIL]):
+        refused = cli("users", *step)
+        assert (refused.code, "last superadmin" in refused.err) == (1, True)
+
+
+def test_a_password_comes_from_standard_input_or_a_terminal_and_must_be_long(cli: Cli) -> None:
+    cli.done("users", "password", ADMIN_EMAIL, "--password-stdin", stdin="a new long password\n")
+    assert cli("users", "password", ADMIN_EMAIL, "--password-stdin", stdin="short\n").code == 1
+    assert cli("users", "password", ADMIN_EMAIL, "--password-stdin").code == 1
+    assert cli("users", "password", ADMIN_EMAIL, "--password-stdin", stdin=b"\xff\xfe\n").code == 2
+    assert cli("users", "password", ADMIN_EMAIL).code == 2, "there is no terminal to ask at"
+
+
+def test_a_token_is_the_only_thing_on_standard_output_and_is_never_shown_again(cli: Cli) -> None:
+    token = cli.done("tokens", "add", ADMIN_EMAIL, "--name", "bot", "--days", "7").out.strip()
+    assert token.startswith("tcs_")
+    listed = cli.done("tokens", "list", "--json")
+    assert token not in listed.out
+    (row,) = [row for row in listed.json["tokens"] if row["name"] == "bot"]
+    cli.done("tokens", "revoke", row["id"])
+    assert cli("tokens", "revoke", row["id"]).code == 1
+    assert cli("tokens", "revoke", "bot").code == 2
+    assert cli("tokens", "add", ADMIN_EMAIL, "--name", "bot", "--days", "0").code == 2
+
+
+def test_a_project_comes_with_its_dsn_and_can_have_more_keys(cli: Cli) -> None:
+    made = cli.done("projects", "add", "shop", "--json").json
+    assert made["dsn"] == f"http://{made['key']}@tocsin.test/{made['projectId']}"
+    line = cli.done("projects", "key", str(made["projectId"])).out
+    assert line.count("\n") == 1
+    assert line.startswith("http://")
+    assert made["key"] not in line
+    assert [
+        row["keys"] for row in cli.done("projects", "list", "--json").json["projects"] if row["name"] == "shop"
+    ] == [2]
+    assert cli("projects", "add", "shop").code == 1
+    assert cli("projects", "key", "4711").code == 1
+    assert INTAKE_KEY not in cli.done("projects", "list").out
+
+
+def test_a_rule_takes_a_duration_and_a_duty(cli: Cli) -> None:
+    said = cli.done("policies", "set", "no_ack_1hr", "--after", "1h30m", "--duty", "supervisor").out
+    assert said == "NO_ACK_1HR pages SUPERVISOR after 1h30m.\n"
+    rules = {rule["reason"]: rule for rule in cli.done("policies", "list", "--json").json["rules"]}
+    assert rules["NO_ACK_1HR"] == {"reason": "NO_ACK_1HR", "afterSeconds": 5400, "duty": "SUPERVISOR"}
+    assert "1h30m" in cli.done("policies", "list").out
+
+
+@pytest.mark.parametrize("after", ["", "soon", "1", "m", "-5m", "5m1h", "1.5h", "9999999d", "1h 30m"])
+def test_a_duration_that_cannot_be_read_is_wrong_usage(idle_cli: Cli, after: str) -> None:
+    assert idle_cli("policies", "set", "NO_ACK_1HR", "--duty", "ON_CALL", f"--after={after}").code == 2
+
+
+def test_a_delay_out_of_bounds_is_refused_and_a_reason_without_a_clock_is_wrong_usage(cli: Cli) -> None:
+    for after in ("0s", "366d", "999999d"):
+        assert cli("policies", "set", "NO_ACK_1HR", "--after", after, "--duty", "ON_CALL").code == 1
+    assert cli("policies", "set", "MANUAL_ESCALATION", "--after", "1h", "--duty", "ON_CALL").code == 2
