@@ -63,9 +63,12 @@ class MovableClock:
         self._ahead += duration
 
 
-@dataclass(slots=True)
+@dataclass
 class Mailbox:
-    """A mail server's handler that keeps what arrives; `arrived` wakes who waits for a mail."""
+    """A mail server's handler that keeps what arrives; `arrived` wakes who waits for a mail.
+
+    Without slots: aiosmtpd looks at its members one by one, which Python 3.11.2 cannot do with slots.
+    """
 
     mails: list[EmailMessage] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -79,14 +82,16 @@ class Mailbox:
         return "250 2.0.0 kept"
 
     async def next_to(self, address: str, since: int) -> EmailMessage:
-        """Wait for a mail to somebody that came after the first `since` ones."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while True:
-                self.arrived.clear()
-                for message in self.mails[since:]:
-                    if message["To"] == address:
-                        return message
-                await self.arrived.wait()
+        """Wait for a mail to somebody that came after the first `since` ones; raise UNAVAILABLE when none comes."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not (found := [mail for mail in self.mails[since:] if mail["To"] == address]):
+                    self.arrived.clear()
+                    await self.arrived.wait()
+        except TimeoutError:
+            message = f"The demo failed: no page to {address} arrived within {PATIENCE_SECONDS:.0f} s."
+            raise refuse(Code.UNAVAILABLE, message, "This is a bug in Tocsin; please report it.") from None
+        return found[0]
 
 
 @dataclass(slots=True)
