@@ -31,7 +31,7 @@ def clone(server: Server) -> Iterator[str]:
     """Give the name of a fresh clone of the template."""
     name = f"t_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
         try:
             yield name
         finally:

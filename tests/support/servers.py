@@ -34,10 +34,19 @@ class Server:
         return make_conninfo("", host=str(self.host), port=self.port, user=user or self.superuser, dbname=dbname)
 
 
+def _fastest_place() -> str:
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 * 1024**3
+    return str(memory) if roomy else "/tmp"
+
+
 @contextmanager
 def temporary_directory() -> Iterator[Path]:
-    """Give a directory that the user to whom root drops can reach."""
-    path = Path(tempfile.mkdtemp(prefix="tocsin-test-", dir="/tmp"))
+    """Give a directory that the user to whom root drops can reach: in memory where that is possible.
+
+    A clone of the template is some three hundred files: 0.3 s on a disk, 0.02 s in memory, for each test.
+    """
+    path = Path(tempfile.mkdtemp(prefix="tocsin-test-", dir=_fastest_place()))
     path.chmod(0o755)
     try:
         yield path

@@ -68,9 +68,9 @@ def checked_email(email: str) -> str:
 
 
 def checked_password(password: str) -> str:
-    """Return the password, or raise INVALID when it is too short or too long."""
-    if not MIN_PASSWORD_CHARACTERS <= len(password) <= 1_000:
-        problem = f"must have {MIN_PASSWORD_CHARACTERS} to 1000 characters"
+    """Return the password, or raise INVALID when it is too short, too long or no text."""
+    if not MIN_PASSWORD_CHARACTERS <= len(password) <= 1_000 or re.search("[\ud800-\udfff]", password):
+        problem = f"must have {MIN_PASSWORD_CHARACTERS} to 1000 characters, each a whole one"
         raise refuse(Code.INVALID, f"The password {problem}.", errors=[{"field": "password", "problem": problem}])
     return password
 
@@ -268,6 +268,14 @@ async def set_rule(
     """Change when a timed rule fires and whom it pages; open incidents follow at the next sweep."""
     require(actor, Permission.ADMINISTER)
     rule = EscalationRule(reason, after, duty)
+    if reason not in {known.reason for known in await notifications.rules(work.tx)}:
+        problem = "must be one of the rules that a clock fires"
+        raise refuse(
+            Code.INVALID,
+            f"{reason.value} has no clock: the reason {problem}.",
+            "See them: `tocsin policies list`.",
+            errors=[{"field": "reason", "problem": problem}],
+        )
     if not timedelta(seconds=1) <= after <= timedelta(days=365):
         problem = "must be between 1 second and 365 days"
         raise refuse(Code.INVALID, f"The delay {problem}.", errors=[{"field": "after", "problem": problem}])

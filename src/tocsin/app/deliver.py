@@ -12,8 +12,8 @@ from uuid import UUID
 
 from tocsin import ids
 from tocsin.app.report_internal import report_internal
-from tocsin.app.work import App
-from tocsin.channels import Channel, Delivered, Message, Outcome, Rejected, Retry
+from tocsin.app.work import App, Work
+from tocsin.channels import Channel, Delivered, Message, Outcome, Retry
 from tocsin.store import notifications
 from tocsin.store.notifications import Notification
 
@@ -24,8 +24,12 @@ LONGEST_RETRY_SECONDS = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """The page needs no further attempt."""
+class Sent:
+    """What came of one attempt to deliver a page."""
+
+    page: Notification
+    started_at: datetime
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,37 +40,37 @@ class Again:
     answer: str
 
 
-async def deliver(app: App, channels: Mapping[str, Channel], notification_id: UUID, attempts: int) -> Settled | Again:
-    """Try to deliver a page; `attempts` counts this one. What is given up becomes an incident of its own."""
+async def send(app: App, channels: Mapping[str, Channel], notification_id: UUID) -> Sent | None:
+    """Try to deliver a page, with no transaction open; return None when it is not owed (any more)."""
     async with app.work() as work:
         owed = await notifications.get(work.tx, notification_id)
     if owed is None or owed.state != "PENDING":
-        return Settled()
+        return None
     started_at = app.clock()
-    outcome = await _send(channels, owed, started_at)
-    gives_up = isinstance(outcome, Rejected) or (isinstance(outcome, Retry) and attempts >= MAX_ATTEMPTS)
-    async with app.work() as work:
-        await notifications.insert_attempt(
-            work.tx,
-            attempt_id=work.new_id(),
-            notification_id=owed.id,
-            started_at=started_at,
-            finished_at=max(work.now, started_at),
-            outcome=type(outcome).__name__.upper(),
-            answer=outcome.answer,
-        )
-        if isinstance(outcome, Delivered):
-            await notifications.settle(work.tx, owed.id, "DELIVERED", work.now)
-        elif gives_up:
-            await notifications.settle(work.tx, owed.id, "FAILED", work.now)
-            await report_internal(
-                work,
-                "PageNotDelivered",
-                f"A page to {owed.channel} {owed.address} was given up after {attempts} attempts: {outcome.answer}",
-            )
-    if isinstance(outcome, Retry) and not gives_up:
+    return Sent(owed, started_at, await _send(channels, owed, started_at))
+
+
+async def settle(work: Work, sent: Sent, attempts: int) -> Again | None:
+    """Record an attempt; `attempts` counts it. Return when to try again; what is given up becomes an incident."""
+    page, outcome = sent.page, sent.outcome
+    await notifications.insert_attempt(
+        work.tx,
+        attempt_id=work.new_id(),
+        notification_id=page.id,
+        started_at=sent.started_at,
+        finished_at=max(work.now, sent.started_at),
+        outcome=type(outcome).__name__.upper(),
+        answer=outcome.answer,
+    )
+    if isinstance(outcome, Delivered):
+        await notifications.settle(work.tx, page.id, "DELIVERED", work.now)
+        return None
+    if isinstance(outcome, Retry) and attempts < MAX_ATTEMPTS:
         return Again(_wait(outcome, attempts), outcome.answer)
-    return Settled()
+    await notifications.settle(work.tx, page.id, "FAILED", work.now)
+    message = f"A page to {page.channel} {page.address} was given up after {attempts} attempts: {outcome.answer}"
+    await report_internal(work, "PageNotDelivered", message)
+    return None
 
 
 async def _send(channels: Mapping[str, Channel], owed: Notification, now: datetime) -> Outcome:

@@ -51,7 +51,9 @@ def hash_password(password: str) -> str:
 def verify_password(password: str, password_hash: str | None) -> bool:
     """Tell whether a password is right; takes as long when there is nothing to compare it with."""
     try:
-        _HASHER.verify(password_hash or _hash_of_nobody(), password[:MAX_PASSWORD_CHARACTERS])
+        # Whatever a sign-in brings is only wrong: half a surrogate pair has no UTF-8, and must not be an error.
+        given = password[:MAX_PASSWORD_CHARACTERS].encode("utf-8", "surrogatepass")
+        _HASHER.verify(password_hash or _hash_of_nobody(), given)
     except argon2.exceptions.VerifyMismatchError:
         return False
     return password_hash is not None

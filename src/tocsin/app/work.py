@@ -34,9 +34,12 @@ class App:
     clock: Clock
 
     @asynccontextmanager
-    async def work(self) -> AsyncIterator[Work]:
-        """Open a unit of work; it commits when the block ends and rolls back when it raises."""
-        async with self.database.transaction() as tx:
+    async def work(self, *, streaming: bool = False) -> AsyncIterator[Work]:
+        """Open a unit of work; it commits when the block ends and rolls back when it raises.
+
+        `streaming` is for reading whole tables, row by row.
+        """
+        async with self.database.transaction(streaming=streaming) as tx:
             yield Work(tx, self.clock(), self.settings)
 
 

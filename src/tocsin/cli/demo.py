@@ -385,7 +385,7 @@ async def _the_record_is_verified(stage: Stage) -> None:
 
 
 async def _verify(stage: Stage) -> Verification:
-    async with stage.app.work() as work:
+    async with stage.app.work(streaming=True) as work:
         return await verify_database(work)
 
 

@@ -59,7 +59,7 @@ def verify(
 
 
 async def _verify(call: Call) -> Verification:
-    async with application(call) as app, app.work() as work:
+    async with application(call) as app, app.work(streaming=True) as work:
         with call.progress_bar("Verifying") as progress:
             return await verify_database(work, progress)
 

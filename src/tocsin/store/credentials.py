@@ -78,7 +78,7 @@ async def tokens(tx: Tx) -> list[TokenRow]:
 
 async def revoke_token(tx: Tx, token_id: UUID, now: datetime) -> bool:
     """End a token; return False when there was no valid one."""
-    return await tx.run(QUERIES["revoke_token"], {"id": token_id, "now": now}) == 1
+    return await tx.touch(QUERIES["revoke_token"], {"id": token_id, "now": now}) == 1
 
 
 async def insert_session(
@@ -121,7 +121,7 @@ async def revoke_session(tx: Tx, token_hash: bytes, now: datetime) -> None:
 
 async def revoke_sessions_of(tx: Tx, user_id: UUID, now: datetime) -> int:
     """End every session of a user; return how many."""
-    return await tx.run(QUERIES["revoke_sessions_of"], {"user_id": user_id, "now": now})
+    return await tx.touch(QUERIES["revoke_sessions_of"], {"user_id": user_id, "now": now})
 
 
 async def share_blocking(tx: Tx) -> None:
@@ -137,10 +137,10 @@ async def lock_blocking(tx: Tx) -> None:
 async def block_sessions(tx: Tx, incident_id: UUID, never_blocked: Iterable[Role]) -> int:
     """Block the sessions of everybody but these roles; return how many."""
     parameters = {"incident_id": incident_id, "never_blocked": [role.value for role in never_blocked]}
-    return await tx.run(QUERIES["block_sessions"], parameters)
+    return await tx.touch(QUERIES["block_sessions"], parameters)
 
 
 async def unblock_sessions(tx: Tx, incident_id: UUID, next_incident_id: UUID | None) -> int:
     """Lift the block of an incident, or hand it to another that still blocks; return how many sessions."""
     parameters = {"incident_id": incident_id, "next_incident_id": next_incident_id}
-    return await tx.run(QUERIES["unblock_sessions"], parameters)
+    return await tx.touch(QUERIES["unblock_sessions"], parameters)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
 import msgspec
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncPipeline
 from psycopg.rows import class_row, tuple_row
 from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -45,8 +46,9 @@ class GuardRefusedError(Exception):
 class Tx:
     """An open transaction. Its methods take a named query and its parameters."""
 
-    def __init__(self, connection: AsyncConnection[Any]) -> None:
+    def __init__(self, connection: AsyncConnection[Any], pipeline: AsyncPipeline | None = None) -> None:
         self.connection = connection
+        self._pipeline = pipeline
 
     async def rows(self, query: bytes, row_type: type[Row], parameters: Parameters | None = None) -> list[Row]:
         """Return every row, as `row_type` (its fields are the columns)."""
@@ -67,9 +69,15 @@ class Tx:
             row = await cursor.fetchone()
             return row[0] if row else None
 
-    async def run(self, query: bytes, parameters: Parameters | None = None) -> int:
+    async def run(self, query: bytes, parameters: Parameters | None = None) -> None:
+        """Run a statement. Nobody waits for it: if it fails, the next one that has an answer says so, or the commit."""
+        await self.connection.execute(query, parameters)
+
+    async def touch(self, query: bytes, parameters: Parameters | None = None) -> int:
         """Run a statement; return how many rows it touched."""
         cursor = await self.connection.execute(query, parameters)
+        if self._pipeline is not None:
+            await self._pipeline.sync()
         return cursor.rowcount
 
     async def run_many(self, query: bytes, parameters: Sequence[Parameters]) -> None:
@@ -90,7 +98,7 @@ class Database:
             min_size=1,
             max_size=size,
             timeout=POOL_TIMEOUT_SECONDS,
-            check=AsyncConnectionPool.check_connection,
+            check=_check_alive,
             open=False,
         )
 
@@ -103,15 +111,20 @@ class Database:
         await self._pool.close()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Tx]:
+    async def transaction(self, *, streaming: bool = False) -> AsyncIterator[Tx]:
         """Open a transaction: committed when the block ends, rolled back when it raises.
+
+        Statements are pipelined: one without an answer costs no round trip. `streaming` switches that off, because
+        the server-side cursors that read whole tables cannot be pipelined.
 
         Raises UNAVAILABLE when no connection can be had in time or the database goes away, LostRaceError when
         another transaction was faster.
         """
         try:
-            async with self._pool.connection() as connection, connection.transaction():
-                yield Tx(connection)
+            async with self._pool.connection() as connection, AsyncExitStack() as stack:
+                pipeline = None if streaming else await stack.enter_async_context(connection.pipeline())
+                await stack.enter_async_context(connection.transaction())
+                yield Tx(connection, pipeline)
         except _LOST_RACES as error:
             raise LostRaceError(_refusal(error)) from error
         except (PoolTimeout, psycopg.OperationalError) as error:
@@ -136,6 +149,19 @@ class Database:
                     yield
         except psycopg.OperationalError as error:
             raise TocsinError(_refusal(error)) from error
+
+
+async def _check_alive(connection: AsyncConnection[Any]) -> None:
+    """Raise when the server has hung up: an idle connection has nothing to read unless that is its end.
+
+    It asks the socket, not the server; the pool's own check costs a round trip each time.
+    """
+    socket = select.poll()
+    socket.register(connection.fileno(), select.POLLIN)
+    if socket.poll(0):
+        # Only a closed connection is replaced; any other goes back into the pool and would be handed out again.
+        await connection.close()
+        raise psycopg.OperationalError("the server closed the connection")
 
 
 def connection_options() -> str:

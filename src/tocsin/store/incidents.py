@@ -16,6 +16,8 @@ from tocsin.store.queries import Queries
 QUERIES = Queries("incidents")
 MAX_TIMELINE_ENTRIES = 1_000
 MAX_ESCALATIONS = 1_000
+MAX_COUNTED = 10_000
+"""How far a list that is filtered by time is counted: counting millions would take longer than showing a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,9 +242,9 @@ async def get(tx: Tx, incident_id: UUID) -> IncidentRow | None:
 
 
 async def total(tx: Tx, where: IncidentFilter) -> int:
-    """Return how many incidents a filter lets through: from the counters, unless it filters by time."""
+    """Return how many incidents a filter lets through: from the counters, or counted up to MAX_COUNTED by time."""
     if where.created_after or where.created_before:
-        counted: int = await tx.value(QUERIES["count_by_head"], where.parameters())
+        counted: int = await tx.value(QUERIES["count_by_head"], where.parameters() | {"most": MAX_COUNTED})
         return counted
     return sum(
         tally.incidents

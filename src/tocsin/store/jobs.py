@@ -97,25 +97,25 @@ async def next_due(tx: Tx, kinds: Sequence[str]) -> datetime | None:
 
 async def finish(tx: Tx, job_id: UUID, lease_token: UUID) -> bool:
     """Remove a job that is done; return False if the lease was lost meanwhile."""
-    return await tx.run(QUERIES["finish"], {"id": job_id, "lease_token": lease_token}) == 1
+    return await tx.touch(QUERIES["finish"], {"id": job_id, "lease_token": lease_token}) == 1
 
 
 async def reschedule(tx: Tx, job_id: UUID, lease_token: UUID, due_at: datetime) -> bool:
     """Set a job to run again, its attempts starting anew; return False if the lease was lost meanwhile."""
     parameters = {"id": job_id, "lease_token": lease_token, "due_at": due_at}
-    return await tx.run(QUERIES["reschedule"], parameters) == 1
+    return await tx.touch(QUERIES["reschedule"], parameters) == 1
 
 
 async def retry(tx: Tx, job_id: UUID, lease_token: UUID, due_at: datetime, error: str) -> bool:
     """Set a failed job to run again; return False if the lease was lost meanwhile."""
     parameters = {"id": job_id, "lease_token": lease_token, "due_at": due_at, "error": error}
-    return await tx.run(QUERIES["retry"], parameters) == 1
+    return await tx.touch(QUERIES["retry"], parameters) == 1
 
 
 async def bury(tx: Tx, job_id: UUID, lease_token: UUID, now: datetime, error: str) -> bool:
     """Set a job aside; return False if the lease was lost meanwhile."""
     parameters = {"id": job_id, "lease_token": lease_token, "now": now, "error": error}
-    return await tx.run(QUERIES["bury"], parameters) == 1
+    return await tx.touch(QUERIES["bury"], parameters) == 1
 
 
 async def overdue_by_state(tx: Tx, *, thresholds: dict[str, datetime | None], limit: int) -> list[UUID]:

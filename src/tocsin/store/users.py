@@ -114,13 +114,13 @@ async def count_acknowledgment(tx: Tx, user_id: UUID, acknowledgment_id: UUID) -
 async def add_contact(tx: Tx, *, contact_id: UUID, user_id: UUID, channel: str, address: str, now: datetime) -> bool:
     """Add a way to reach a user; return False when it was there already."""
     contact = {"id": contact_id, "user_id": user_id, "channel": channel, "address": address, "now": now}
-    return await tx.run(QUERIES["add_contact"], contact) == 1
+    return await tx.touch(QUERIES["add_contact"], contact) == 1
 
 
 async def remove_contact(tx: Tx, *, user_id: UUID, channel: str, address: str) -> bool:
     """Remove a way to reach a user; return False when there was none."""
     contact = {"user_id": user_id, "channel": channel, "address": address}
-    return await tx.run(QUERIES["remove_contact"], contact) == 1
+    return await tx.touch(QUERIES["remove_contact"], contact) == 1
 
 
 async def contacts(tx: Tx, user_id: UUID) -> list[ContactMethod]:

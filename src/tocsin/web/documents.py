@@ -248,6 +248,8 @@ class IncidentDetailAnswer(Document):
 
 
 class Pagination(Document):
+    """Where a page lies. `total` is exact, but for a filter by time, which is counted up to 10,000."""
+
     limit: int
     offset: int
     total: int

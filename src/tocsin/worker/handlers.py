@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from tocsin.app import leases, maintain
-from tocsin.app.deliver import Again, deliver
+from tocsin.app.deliver import send, settle
 from tocsin.app.escalate import run_timers
 from tocsin.app.leases import Lease
 from tocsin.app.paging import DELIVER, ESCALATE
@@ -43,18 +43,18 @@ class Handlers:
             await self._chore(lease)
 
     async def _deliver(self, lease: Lease) -> None:
-        notification_id = UUID(lease.job.payload["notificationId"])
-        result = await deliver(self.app, self.channels, notification_id, lease.job.attempts)
+        sent = await send(self.app, self.channels, UUID(lease.job.payload["notificationId"]))
         async with self.app.work() as work:
-            if isinstance(result, Again):
-                await leases.retry(work, lease, work.now + result.after, result.answer)
+            again = await settle(work, sent, lease.job.attempts) if sent else None
+            if again:
+                await leases.retry(work, lease, work.now + again.after, again.answer)
             else:
                 await leases.finish(work, lease)
 
     async def _escalate(self, lease: Lease) -> None:
         async with self.app.work() as work:
             escalated = await run_timers(work, UUID(lease.job.payload["incidentId"]))
-            await _settle(work, lease, escalated.next_due_at)
+            await _wait_until(work, lease, escalated.next_due_at)
 
     async def _chore(self, lease: Lease) -> None:
         interval, chore = CHORES[lease.job.kind]
@@ -63,7 +63,7 @@ class Handlers:
             await leases.reschedule(work, lease, work.now + interval)
 
 
-async def _settle(work: Work, lease: Lease, next_due_at: datetime | None) -> None:
+async def _wait_until(work: Work, lease: Lease, next_due_at: datetime | None) -> None:
     if next_due_at is None:
         await leases.finish(work, lease)
     else:

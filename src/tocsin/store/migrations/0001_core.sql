@@ -129,7 +129,7 @@ CREATE TABLE incidents (
     created_at             instant NOT NULL,
     created_by_system      boolean NOT NULL,
     created_by_user_id     uuid REFERENCES users (id),
-    canonical              bytea NOT NULL CHECK (octet_length(canonical) <= 262144),
+    canonical              bytea NOT NULL CHECK (octet_length(canonical) <= 524288),
     checksum               bytea NOT NULL GENERATED ALWAYS AS (sha256('\x00'::bytea || canonical)) STORED,
     CHECK (created_by_system = (created_by_user_id IS NULL))
 );
@@ -149,7 +149,7 @@ CREATE TABLE incident_acknowledgments (
     ack_at           instant NOT NULL,
     ack_notes        text NOT NULL CHECK (char_length(ack_notes) BETWEEN 1 AND 10000),
     severity_at_ack  text NOT NULL CHECK (severity_at_ack IN ('LOW', 'MEDIUM', 'HIGH', 'CRITICAL')),
-    canonical        bytea NOT NULL CHECK (octet_length(canonical) <= 262144),
+    canonical        bytea NOT NULL CHECK (octet_length(canonical) <= 524288),
     checksum         bytea NOT NULL GENERATED ALWAYS AS (sha256('\x00'::bytea || canonical)) STORED
 );
 ALTER TABLE users ADD FOREIGN KEY (last_incident_ack_id) REFERENCES incident_acknowledgments (id);
@@ -164,7 +164,7 @@ CREATE TABLE incident_root_causes (
     identified_at          instant NOT NULL,
     remediation_steps      text NOT NULL CHECK (char_length(remediation_steps) BETWEEN 1 AND 10000),
     verified_at            instant,
-    canonical              bytea NOT NULL CHECK (octet_length(canonical) <= 262144),
+    canonical              bytea NOT NULL CHECK (octet_length(canonical) <= 524288),
     checksum               bytea NOT NULL GENERATED ALWAYS AS (sha256('\x00'::bytea || canonical)) STORED
 );
 
@@ -177,7 +177,7 @@ CREATE TABLE incident_escalations (
     escalated_by_user_id  uuid REFERENCES users (id),
     escalation_notes      text NOT NULL CHECK (char_length(escalation_notes) <= 10000),
     escalated_at          instant NOT NULL,
-    canonical             bytea NOT NULL CHECK (octet_length(canonical) <= 262144),
+    canonical             bytea NOT NULL CHECK (octet_length(canonical) <= 524288),
     checksum              bytea NOT NULL GENERATED ALWAYS AS (sha256('\x00'::bytea || canonical)) STORED,
     -- A person escalates to somebody and says why; a rule of the clock is nobody's doing.
     CHECK (CASE escalation_reason
@@ -197,7 +197,7 @@ CREATE TABLE incident_escalation_acknowledgments (
     escalation_id            uuid NOT NULL UNIQUE REFERENCES incident_escalations (id),
     acknowledged_by_user_id  uuid NOT NULL REFERENCES users (id),
     acknowledged_at          instant NOT NULL,
-    canonical                bytea NOT NULL CHECK (octet_length(canonical) <= 262144),
+    canonical                bytea NOT NULL CHECK (octet_length(canonical) <= 524288),
     checksum                 bytea NOT NULL GENERATED ALWAYS AS (sha256('\x00'::bytea || canonical)) STORED
 );
 
@@ -211,7 +211,7 @@ CREATE TABLE incident_resolution (
     impact_assessment    text CHECK (char_length(impact_assessment) BETWEEN 1 AND 10000),
     lessons_learned      text CHECK (char_length(lessons_learned) BETWEEN 1 AND 10000),
     follow_up_actions    jsonb CHECK (jsonb_typeof(follow_up_actions) = 'array' AND jsonb_array_length(follow_up_actions) > 0),
-    canonical            bytea NOT NULL CHECK (octet_length(canonical) <= 262144),
+    canonical            bytea NOT NULL CHECK (octet_length(canonical) <= 524288),
     checksum             bytea NOT NULL GENERATED ALWAYS AS (sha256('\x00'::bytea || canonical)) STORED
 );
 
@@ -223,7 +223,7 @@ CREATE TABLE incident_closures (
     closed_at          instant NOT NULL,
     lessons_learned    text NOT NULL CHECK (char_length(lessons_learned) BETWEEN 1 AND 10000),
     follow_up_actions  jsonb NOT NULL CHECK (jsonb_typeof(follow_up_actions) = 'array' AND jsonb_array_length(follow_up_actions) > 0),
-    canonical          bytea NOT NULL CHECK (octet_length(canonical) <= 262144),
+    canonical          bytea NOT NULL CHECK (octet_length(canonical) <= 524288),
     checksum           bytea NOT NULL GENERATED ALWAYS AS (sha256('\x00'::bytea || canonical)) STORED
 );
 

@@ -46,12 +46,14 @@ LEFT JOIN users u ON u.id = s.acknowledged_by
 ORDER BY s.number DESC
 
 -- name: count_by_head
--- Counts the incidents that a filter by time lets through.
-SELECT count(*) FROM incident_heads h
+-- Counts the incidents that a filter by time lets through, newest first and up to a bound.
+SELECT count(*) FROM (
+SELECT FROM incident_heads h
 WHERE (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
   AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
   AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
   AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
+ORDER BY h.created_at DESC LIMIT %(most)s) AS counted
 
 -- name: tallies
 -- Counts incidents by status and severity from the folded counters.

@@ -1,0 +1,133 @@
+"""What the use cases' tests share: a crew with duties, a channel that only remembers, and a look into the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import argon2
+import pytest
+
+from tests.conftest import Installation
+from tests.support.by_hand import Connection, connected
+from tests.support.clock import FakeClock
+from tests.support.lives import actor_of
+from tests.support.servers import Server
+from tocsin.app import accounts
+from tocsin.app.work import App
+from tocsin.channels import Delivered, Message, Outcome
+from tocsin.domain.access import Actor, Role
+from tocsin.domain.escalation import Duty
+from tocsin.worker.run import run_due
+
+PASSWORD = "correct horse battery"
+
+
+@dataclass(slots=True)
+class Inbox:
+    """A channel that remembers what it was given, and answers as it is told, then with success."""
+
+    clock: FakeClock
+    sent: list[tuple[datetime, str, Message]] = field(default_factory=list)
+    answers: list[Outcome | Exception] = field(default_factory=list)
+
+    async def send(self, address: str, message: Message) -> Outcome:
+        """Remember the message; give the next answer."""
+        self.sent.append((self.clock.now, address, message))
+        answer = self.answers.pop(0) if self.answers else Delivered("250 OK")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def taken(self) -> list[tuple[str, str]]:
+        """Return what came since the last look: to whom, and about what."""
+        came = [(address.split("@")[0], str(message.payload["event"])) for _, address, message in self.sent]
+        self.sent.clear()
+        return came
+
+
+@pytest.fixture(autouse=True)
+def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A good password hash costs a tenth of a second, and each test makes one; hashes carry their own parameters.
+    monkeypatch.setattr("tocsin.app.sessions._HASHER", argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+
+
+@pytest.fixture
+def inbox(clock: FakeClock) -> Inbox:
+    """The e-mail channel of these tests."""
+    return Inbox(clock)
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """People, each with one duty: olga on call, sam supervisor, dee director; mia only has sessions."""
+
+    ada: Actor
+    olga: Actor
+    sam: Actor
+    dee: Actor
+    mia: Actor
+
+
+@pytest.fixture
+async def crew(installation: Installation) -> Crew:
+    """The crew, with the duties assigned."""
+    app, ada = installation.app, installation.admin
+    people = {"olga": Role.RESPONDER, "sam": Role.SUPERADMIN, "dee": Role.AUDITOR, "mia": Role.MEMBER}
+    for name, role in people.items():
+        async with app.work() as work:
+            await accounts.add_user(work, ada, email=f"{name}@example.org", name=name.title(), role=role, password=None)
+    for duty, name in {Duty.ON_CALL: "olga", Duty.SUPERVISOR: "sam", Duty.DIRECTOR: "dee"}.items():
+        async with app.work() as work:
+            await accounts.assign_duty(work, ada, duty, f"{name}@example.org")
+    actors = {name: await actor_of(app, f"{name}@example.org") for name in people}
+    return Crew(ada=ada, **actors)
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """A look into the tables, as somebody who sees everything."""
+
+    connection: Connection
+
+    def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Return rows as tuples."""
+        return [tuple(row.values()) for row in self.connection.execute(query.encode(), parameters)]
+
+    def value(self, query: str, *parameters: object) -> Any:
+        """Return the only value of the only row."""
+        ((value,),) = self.rows(query, *parameters)
+        return value
+
+    def escalations(self) -> list[tuple[str, str | None]]:
+        """Return every escalation in its order: the reason, and to whom."""
+        return self.rows(
+            "SELECT escalation_reason, u.name FROM incident_escalations e"
+            " LEFT JOIN users u ON u.id = e.escalated_to_user_id ORDER BY escalated_at, escalation_reason, e.id"
+        )
+
+    def owed(self) -> list[tuple[str, str]]:
+        """Return every page in its order: to whom, and why."""
+        return self.rows(
+            "SELECT lower(u.name), reason FROM notifications n JOIN users u ON u.id = n.user_id"
+            " ORDER BY n.created_at, n.id"
+        )
+
+
+@pytest.fixture
+def tables(server: Server, installation: Installation, database_name: str) -> Iterator[Tables]:
+    """A superuser's connection to this test's database."""
+    with connected(server, database_name) as connection:
+        yield Tables(connection)
+
+
+def with_settings(app: App, **changes: object) -> App:
+    """Return the application with other settings."""
+    return App(app.database, app.settings.model_copy(update=changes), app.clock)
+
+
+async def run(app: App, inbox: Inbox) -> int:
+    """Run everything that is due now; return how many jobs."""
+    return await run_due(app, {"email": inbox})
