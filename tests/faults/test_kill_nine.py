@@ -147,6 +147,4 @@ def _check_pages(connection: psycopg.Connection, mailbox: Mailbox) -> None:
     arrived = Counter(str(mail["Message-ID"]) for mail in mailbox.mails())
     missing = [str(page) for page, _, _ in owed if not any(str(page) in message_id for message_id in arrived)]
     assert not missing
-    assert max(arrived.values()) <= 2, (
-        "a page may arrive twice when its worker was killed after sending"
-    )
+    assert max(arrived.values()) <= 2, "a page may arrive twice when its worker was killed after sending"
