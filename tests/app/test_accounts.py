@@ -275,3 +275,23 @@ async def test_a_member_reads_nothing(app: App, crew: Crew) -> None:
         assert await refused(app, reading) is Code.FORBIDDEN
     async with app.work() as work:
         assert len(await accounts.list_users(work, crew.dee)) == 5
+
+
+async def test_nothing_may_leave_a_duty_without_anybody_who_is_told(app: App, admin: Actor) -> None:
+    password = "a long enough password"
+
+    async def hire(work: Work) -> None:
+        for email, role in (("noor@example.org", Role.RESPONDER), ("bob@example.org", Role.SUPERADMIN)):
+            await accounts.add_user(work, admin, email=email, name=email, role=role, password=password)
+        for duty in Duty:
+            await accounts.assign_duty(work, admin, duty, "noor@example.org")
+        for email in (ADMIN_EMAIL, "bob@example.org"):
+            await accounts.remove_contact(work, admin, email, "email", email)
+
+    await done(app, hire)
+    leaves = await refused(app, lambda work: accounts.set_active(work, admin, "noor@example.org", active=False))
+    assert leaves is Code.CONFLICT
+    await done(app, lambda work: accounts.add_contact(work, admin, ADMIN_EMAIL, "email", ADMIN_EMAIL))
+    await done(app, lambda work: accounts.set_active(work, admin, "noor@example.org", active=False))
+    silenced = await refused(app, lambda work: accounts.remove_contact(work, admin, ADMIN_EMAIL, "email", ADMIN_EMAIL))
+    assert silenced is Code.CONFLICT

@@ -8,6 +8,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from tocsin import ids
+from tocsin.app import paging
 from tocsin.app.sessions import hash_password
 from tocsin.app.work import Work, secret_hash
 from tocsin.domain.access import Actor, Permission, Role, require
@@ -120,6 +121,7 @@ async def set_role(work: Work, actor: Actor, email: str, role: Role) -> None:
     user = await _changeable(work, email, stays_superadmin=role is Role.SUPERADMIN)
     await users.set_role(work.tx, user.id, role)
     await credentials.revoke_sessions_of(work.tx, user.id, work.now)
+    await _require_somebody_told(work)
 
 
 async def set_password(work: Work, actor: Actor, email: str, password: str) -> None:
@@ -137,6 +139,18 @@ async def set_active(work: Work, actor: Actor, email: str, *, active: bool) -> N
     await users.set_active(work.tx, user.id, active=active)
     if not active:
         await credentials.revoke_sessions_of(work.tx, user.id, work.now)
+        await _require_somebody_told(work)
+
+
+async def _require_somebody_told(work: Work) -> None:
+    """Raise CONFLICT when, after a change, a page to some duty would reach nobody, not even a superadmin."""
+    for duty in Duty:
+        if not await paging.recipients(work, duty):
+            raise refuse(
+                Code.CONFLICT,
+                f"Pages to {duty.value} would reach nobody any more.",
+                "Give the duty to somebody who can be reached first: `tocsin oncall assign`.",
+            )
 
 
 async def _changeable(work: Work, email: str, *, stays_superadmin: bool) -> User:
@@ -224,6 +238,7 @@ async def remove_contact(work: Work, actor: Actor, email: str, channel: str, add
         )
     if not await users.remove_contact(work.tx, user_id=user.id, channel=channel, address=address):
         raise refuse(Code.NOT_FOUND, f"{email} is not reached by {channel} at {address}.")
+    await _require_somebody_told(work)
 
 
 async def list_contacts(work: Work, actor: Actor, email: str) -> list[ContactMethod]:
