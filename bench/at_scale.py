@@ -168,7 +168,7 @@ async def explain_all(app: App, asked: Sequence[Reading]) -> tuple[list[str], li
     seen: set[tuple[bytes, str]] = set()
     for reading in asked:
         told.append(reading.name)
-        async with app.database.transaction() as tx:
+        async with app.database.transaction(streaming=True) as tx:
             recorded = RecordingTx(tx.connection)
             await reading.ask(Work(recorded, app.clock(), app.settings), 1)
             for statement in recorded.statements:
