@@ -1,5 +1,5 @@
 # Short names for dev.py, which does the work and needs only Python 3.11.
-#   make bench NAME=intake        make run ARGS="incidents list"        make quick ARGS="-k workflow"
+#   make bench NAME=alert_latency        make run ARGS="incidents list"        make quick ARGS="-k workflow"
 .PHONY: help demo test quick lint lock setup run bench
 
 help:

@@ -23,7 +23,10 @@ def settings_page() -> str:
         "# Settings",
         "",
         "Environment variables, or the same names in `.env`; without the prefix and in lower case in `tocsin.toml`.",
-        "The environment wins over `.env`, that over TOML. All wrong values are reported together at start.",
+        "Both files are read from the directory where Tocsin starts. The environment wins over `.env`, `.env` over TOML.",
+        "All wrong values are reported together at start.",
+        "",
+        "For the command line alone there are `TOCSIN_ACTOR` (who acts) and `TOCSIN_KEY` (the key for `tocsin report`).",
         "",
         "| variable | default | what it does |",
         "|---|---|---|",
@@ -59,7 +62,7 @@ def commands_page() -> str:
     lines = [
         "# Commands",
         "",
-        "Exit codes: 0 done, 1 refused or failed (one line says why and what to do), 2 wrong usage.",
+        "Exit codes: 0 done, 1 refused or failed (one line says why and what to do), 2 wrong usage, 130 interrupted.",
         "`tocsin COMMAND --help` shows the same with every option explained.",
     ]
     for path, command in _walk("tocsin", root):

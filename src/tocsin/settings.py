@@ -41,7 +41,7 @@ class Settings(BaseSettings):
 
     database_url: SecretStr | None = Field(None, description="PostgreSQL 15 or newer; unset: the embedded server.")
     migrate_database_url: SecretStr | None = Field(
-        None, description="A more privileged sign-in for `tocsin migrate` alone; unset: TOCSIN_DATABASE_URL."
+        None, description="A more privileged database sign-in, for migrations alone; unset: TOCSIN_DATABASE_URL."
     )
     data_dir: Path = Field(default_factory=default_data_dir, description="Where the embedded database lives.")
     host: str = Field("127.0.0.1", description="The address to listen on.")
@@ -61,10 +61,10 @@ class Settings(BaseSettings):
     session_hours: int = Field(12, ge=1, le=720, description="How long a sign-in lasts.")
 
     smtp_host: str | None = Field(None, description="The mail server for pages; unset: no mail can be sent.")
-    smtp_port: int = Field(587, ge=1, le=65535)
-    smtp_username: str | None = None
-    smtp_password: SecretStr | None = None
-    smtp_security: Literal["none", "starttls", "tls"] = "starttls"
+    smtp_port: int = Field(587, ge=1, le=65535, description="587 for starttls, 465 for tls.")
+    smtp_username: str | None = Field(None, description="Unset: the mail server is not signed in to.")
+    smtp_password: SecretStr | None = Field(None, description="Goes with the user name.")
+    smtp_security: Literal["none", "starttls", "tls"] = Field("starttls", description="`starttls`, `tls` or `none`.")
     smtp_sender: str = Field("tocsin@localhost", description="The From address of pages.")
     webhook_allowed_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
         (), description="Inside networks that webhooks may reach, as JSON: '[\"10.0.0.0/8\"]'."
@@ -72,7 +72,9 @@ class Settings(BaseSettings):
     delivery_timeout: float = Field(20.0, gt=0, le=45, description="Seconds that one delivery may take.")
 
     bootstrap_email: str | None = Field(None, description="First start only: the superadmin's e-mail.")
-    bootstrap_password: SecretStr | None = Field(None, min_length=12)
+    bootstrap_password: SecretStr | None = Field(
+        None, min_length=12, description="First start only: their password, 12 characters or more."
+    )
     bootstrap_token: SecretStr | None = Field(None, min_length=20, description="First start only: their API token.")
     bootstrap_key: str | None = Field(None, description="First start only: project 1's intake key, 32 hex digits.")
 

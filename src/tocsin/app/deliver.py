@@ -17,7 +17,7 @@ from tocsin.channels import Channel, Delivered, Message, Outcome, Retry
 from tocsin.store import notifications
 from tocsin.store.notifications import Notification
 
-MAX_ATTEMPTS = 20
+MAX_ATTEMPTS = 27
 """Attempts before a page is given up; with the back-off below that is about nine hours."""
 FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 1800.0

