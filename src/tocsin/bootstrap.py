@@ -25,6 +25,7 @@ from tocsin.store.migrate import migrate, pending_migrations
 from tocsin.store.provision import DATABASE, provision
 
 Progress = Callable[[str], None]
+SHORTEST_KEY_BYTES = 32
 _NEW_PRIVATE_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
@@ -121,13 +122,27 @@ def secret_key(settings: Settings) -> bytes:
 
 def _kept_key(path: Path) -> bytes:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError), os.fdopen(os.open(path, _NEW_PRIVATE_FILE, 0o600), "w") as file:
-            file.write(ids.new_secret())
-        return path.read_bytes()
+        if not path.exists():
+            _keep(path, ids.new_secret())
+        key = path.read_bytes()
     except OSError as error:
         raise refuse(
             Code.MISCONFIGURED,
             f"Cannot keep a secret key in {path}: {error.strerror}.",
             "Set TOCSIN_SECRET_KEY (32 characters or more), or TOCSIN_DATA_DIR to a directory that can be written.",
         ) from None
+    if len(key) < SHORTEST_KEY_BYTES:
+        message = f"The secret key in {path} has {len(key)} bytes, fewer than {SHORTEST_KEY_BYTES}."
+        raise refuse(Code.MISCONFIGURED, message, "Remove the file, and a new key is made; or set TOCSIN_SECRET_KEY.")
+    return key
+
+
+def _keep(path: Path, secret: str) -> None:
+    """Write a new file whole or not at all; one that another process made at the same moment stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{ids.new_id().hex}")
+    with os.fdopen(os.open(draft, _NEW_PRIVATE_FILE, 0o600), "w") as file:
+        file.write(secret)
+    with suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()

@@ -78,7 +78,9 @@ async def crew(installation: Installation) -> Crew:
     people = {"olga": Role.RESPONDER, "sam": Role.SUPERADMIN, "dee": Role.AUDITOR, "mia": Role.MEMBER}
     for name, role in people.items():
         async with app.work() as work:
-            await accounts.add_user(work, ada, email=f"{name}@example.org", name=name.title(), role=role, password=None)
+            await accounts.add_user(
+                work, ada, email=f"{name}@example.org", name=name.title(), role=role, password=PASSWORD
+            )
     for duty, name in {Duty.ON_CALL: "olga", Duty.SUPERVISOR: "sam", Duty.DIRECTOR: "dee"}.items():
         async with app.work() as work:
             await accounts.assign_duty(work, ada, duty, f"{name}@example.org")

@@ -14,7 +14,7 @@ from tests.support.lives import reported
 from tocsin.app import accounts, respond, sessions
 from tocsin.app.sessions import SignedIn
 from tocsin.app.work import App, Work
-from tocsin.domain.access import Role
+from tocsin.domain.access import Actor, Role
 from tocsin.domain.incident import Severity
 from tocsin.domain.workflow import Acknowledge
 from tocsin.errors import Code, TocsinError
@@ -31,7 +31,10 @@ def blocking(app: App) -> App:
 async def signed_in(app: App, email: str) -> SignedIn:
     """Open a session."""
     async with app.work() as work:
-        return await sessions.open_session(work, email, client_address="127.0.0.1", user_agent="tests")
+        verified = await sessions.password_hash_of(work, email) or "nobody can have this one"
+        return await sessions.open_session(
+            work, email, verified_hash=verified, client_address="127.0.0.1", user_agent="tests"
+        )
 
 
 async def blocked_by(app: App, session: SignedIn) -> UUID | None:
@@ -227,3 +230,18 @@ async def test_secrets_are_kept_as_hashes_only(app: App, crew: Crew, tables: Tab
     for secret in (session.session_token, session.csrf_token, ADMIN_TOKEN, ADMIN_PASSWORD):
         assert secret not in everything
         assert secret.encode().hex() not in everything
+
+
+async def test_a_password_changed_during_a_sign_in_is_the_one_that_counts(app: App, admin: Actor) -> None:
+    async with app.work() as work:
+        verified = await sessions.password_hash_of(work, ADMIN_EMAIL)
+        await accounts.set_password(work, admin, ADMIN_EMAIL, "another long enough password")
+    assert verified is not None
+
+    async def sign_in() -> None:
+        async with app.work() as work:
+            await sessions.open_session(work, ADMIN_EMAIL, verified_hash=verified, client_address="", user_agent="")
+
+    with pytest.raises(TocsinError) as caught:
+        await sign_in()
+    assert caught.value.refusal.code is Code.UNAUTHORIZED

@@ -21,7 +21,8 @@ from tocsin.app.open_incident import open_by_hand
 from tocsin.app.read_incidents import IncidentDetail
 from tocsin.app.work import App
 from tocsin.bootstrap import outbound_channels
-from tocsin.domain.access import Actor
+from tocsin.domain.access import Actor, Role
+from tocsin.domain.escalation import Duty
 from tocsin.domain.incident import Severity
 from tocsin.domain.workflow import Acknowledge
 from tocsin.store.incidents import IncidentFilter
@@ -159,3 +160,32 @@ async def test_without_a_mail_server_the_page_waits_and_is_given_up_loudly(
     async with app.work() as work:
         listed = await read_incidents.list_incidents(work, admin, IncidentFilter())
     assert any("PageNotDelivered" in row.title for row in listed.incidents)
+
+
+async def test_when_one_person_cannot_be_reached_the_others_are_told_and_the_secret_path_stays_secret(
+    installation: Installation,
+) -> None:
+    admin = installation.admin
+    async with receiving(404) as receiver:
+        with smtp_server() as mailbox:
+            mail = {"smtp_host": "127.0.0.1", "smtp_port": mailbox.port, "smtp_security": "none"}
+            app = _with(installation.app, **INSIDE, **mail)
+            async with app.work() as work:
+                await accounts.add_user(
+                    work, admin, email="noor@example.org", name="Noor", role=Role.RESPONDER, password=None
+                )
+                await accounts.add_contact(work, admin, "noor@example.org", "webhook", f"{receiver.url}?secret=s3cret")
+                await accounts.remove_contact(work, admin, "noor@example.org", "email", "noor@example.org")
+                await accounts.assign_duty(work, admin, Duty.ON_CALL, "noor@example.org")
+            await _open(app, admin)
+            await _run(app)
+            told = [mail for mail in mailbox.mails() if "INC-1" in str(mail["Subject"])]
+    assert [mail["To"] for mail in told] == [ADMIN_EMAIL]
+    assert "Somebody else could not be reached" in str(told[0]["Subject"])
+    pages = (await _show(app, admin)).notifications
+    assert [(page.state, page.reason) for page in pages] == [
+        ("FAILED", "INCIDENT_OPENED"),
+        ("DELIVERED", "PAGE_NOT_DELIVERED"),
+    ]
+    assert "s3cret" not in str(pages)
+    assert "s3cret" not in str(await _show(app, admin, 2))

@@ -155,3 +155,12 @@ async def test_a_failure_of_the_database_is_no_acceptance(live: Live, server: Se
         superuser.execute("ALTER TABLE tocsin.hidden RENAME TO audit_logs")
     assert (answer.status, answer.code) == (500, "INTERNAL")
     assert await rows(live.app, b"SELECT count(*) FROM audit_logs") == [(0,)]
+
+
+async def test_reports_without_an_id_count_once_for_one_idempotency_key(live: Live) -> None:
+    reports = [{"severity": "HIGH", "message": "one"}, {"severity": "HIGH", "message": "two"}]
+    first = await live.report(reports, headers={"Idempotency-Key": "nightly-1"})
+    again = await live.report(reports, headers={"Idempotency-Key": "nightly-1"})
+    assert [one["outcome"] for one in first.json["accepted"]] == ["opened", "opened"]
+    assert [one["outcome"] for one in again.json["accepted"]] == ["duplicate", "duplicate"]
+    assert [one["eventId"] for one in first.json["accepted"]] == [one["eventId"] for one in again.json["accepted"]]

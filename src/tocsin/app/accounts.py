@@ -228,6 +228,7 @@ def _checked_address(channel: str, address: str) -> str:
 async def remove_contact(work: Work, actor: Actor, email: str, channel: str, address: str) -> None:
     """Remove a way to reach a user; the last one of somebody with a duty stays."""
     require(actor, Permission.ADMINISTER)
+    await users.lock(work.tx)
     user = await find_user(work, email)
     held = [row.duty for row in await notifications.duties(work.tx) if row.user_id == user.id]
     if held and len(await users.contacts(work.tx, user.id)) == 1:
@@ -250,6 +251,7 @@ async def list_contacts(work: Work, actor: Actor, email: str) -> list[ContactMet
 async def assign_duty(work: Work, actor: Actor, duty: Duty, email: str) -> None:
     """Give a duty to an active user who can be reached."""
     require(actor, Permission.ADMINISTER)
+    await users.lock(work.tx)
     user = await find_user(work, email)
     if not user.active or not await users.contacts(work.tx, user.id):
         raise _unreachable(email)

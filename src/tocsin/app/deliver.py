@@ -11,9 +11,14 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from tocsin import ids
+from tocsin.app import paging
+from tocsin.app.paging import Subject
 from tocsin.app.report_internal import report_internal
+from tocsin.app.timeline import locked_head
 from tocsin.app.work import App, Work
 from tocsin.channels import Channel, Delivered, Message, Outcome, Retry
+from tocsin.domain.escalation import Duty
+from tocsin.domain.notification import UNDELIVERED, shown_address
 from tocsin.store import notifications
 from tocsin.store.notifications import Notification
 
@@ -68,9 +73,25 @@ async def settle(work: Work, sent: Sent, attempts: int) -> Again | None:
     if isinstance(outcome, Retry) and attempts < MAX_ATTEMPTS:
         return Again(_wait(outcome, attempts), outcome.answer)
     await notifications.settle(work.tx, page.id, "FAILED", work.now)
-    message = f"A page to {page.channel} {page.address} was given up after {attempts} attempts: {outcome.answer}"
-    await report_internal(work, "PageNotDelivered", message)
+    await _tell_others(work, page)
+    address = shown_address(page.channel, page.address)
+    message = f"A page to {page.channel} {address} was given up after {attempts} attempts: {outcome.answer}"
+    await report_internal(work, "PageNotDelivered", message, about=str(page.user_id))
     return None
+
+
+async def _tell_others(work: Work, page: Notification) -> None:
+    """Owe the page that was given up to everybody with a duty and every superadmin who is reached in another way.
+
+    What is given up of these is not handed on once more: two dead addresses must not page each other for ever.
+    """
+    if page.reason == UNDELIVERED:
+        return
+    head = await locked_head(work, page.incident_id)
+    reached = [contact for duty in Duty for contact in await notifications.contacts_of_duty(work.tx, duty)]
+    reached += await notifications.contacts_of_superadmins(work.tx)
+    others = {(contact.channel, contact.address): contact for contact in reached if contact.address != page.address}
+    await paging.page(work, Subject.of(head), list(others.values()), UNDELIVERED)
 
 
 async def _send(channels: Mapping[str, Channel], owed: Notification, now: datetime) -> Outcome:

@@ -110,7 +110,7 @@ async def _change_severity(
     taken = await take(work, head, action, actor, details)
     if taken.did(EntryKind.ESCALATED):
         escalation_id = UUID(str(escalation.columns["id"]))
-        await paging.page(work, _subject(head, to), contacts, reason.value, notes=notes, escalation_id=escalation_id)
+        await paging.page(work, Subject.of(head, to), contacts, reason.value, notes=notes, escalation_id=escalation_id)
         await paging.watch(work, head.incident_id, taken.state, head.created_at)
     return taken
 
@@ -128,8 +128,7 @@ async def _escalate(
     detail = _escalation(work, head, reason, contacts, actor, notes, metadata)
     await take(work, head, action, actor, {EntryKind.ESCALATED: detail})
     escalation_id = UUID(str(detail.columns["id"]))
-    subject = _subject(head, Severity(head.current_severity))
-    await paging.page(work, subject, contacts, reason.value, notes=notes, escalation_id=escalation_id)
+    await paging.page(work, Subject.of(head), contacts, reason.value, notes=notes, escalation_id=escalation_id)
     return escalation_id
 
 
@@ -154,10 +153,6 @@ def _escalation(
     }
     said = {"reason": reason.value, "to": target.name if target else None, "notes": notes} | (metadata or {})
     return Detail("incident_escalations", columns, said)
-
-
-def _subject(head: Head, severity: Severity) -> Subject:
-    return Subject(head.incident_id, head.number, severity, head.title, head.created_at, head.recurrence_of)
 
 
 async def acknowledge_escalation(work: Work, actor: Actor, ref: IncidentRef, escalation_id: UUID) -> Taken:

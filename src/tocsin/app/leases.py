@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from tocsin import ids
+from tocsin.app.deliver import MAX_ATTEMPTS
+from tocsin.app.paging import DELIVER
 from tocsin.app.report_internal import report_internal
 from tocsin.app.work import App, Work
 from tocsin.domain.incident import Severity
@@ -65,15 +67,27 @@ async def retry(work: Work, lease: Lease, due_at: datetime, error: str) -> None:
 
 
 async def fail(app: App, lease: Lease, error: Exception) -> None:
-    """Take note that a job raised: try again later, or set it aside after MAX_FAILURES attempts, as an incident."""
+    """Take note that a job raised: try again later, or set it aside after too many attempts, as an incident.
+
+    A chore is never set aside: what watches over the others goes on, and says each time that it fails.
+    """
     text = f"{type(error).__name__}: {error}".replace("\x00", "�")[:MAX_ERROR_CHARACTERS]
     async with app.work() as work:
-        if lease.job.attempts < MAX_FAILURES:
+        if lease.job.attempts < _most_attempts(lease.job):
             doubled = min(FIRST_RETRY_SECONDS * 2 ** (lease.job.attempts - 1), LONGEST_RETRY_SECONDS)
             await retry(work, lease, work.now + timedelta(seconds=doubled * ids.jitter(0.2)), text)
+        elif lease.job.key == lease.job.kind:
+            await reschedule(work, lease, work.now + timedelta(seconds=LONGEST_RETRY_SECONDS))
+            message = f"The chore {lease.job.kind} has failed {lease.job.attempts} times in a row: {text}"
+            await report_internal(work, "ChoreFailing", message, Severity.CRITICAL)
         elif await jobs.bury(work.tx, lease.job.id, lease.token, work.now, text):
             message = f"Job {lease.job.key} was set aside after {lease.job.attempts} attempts: {text}"
             await report_internal(work, "JobSetAside", message, Severity.CRITICAL)
+
+
+def _most_attempts(job: Job) -> int:
+    """Return after how many attempts a job that raises is set aside; a page's also count its receiver's refusals."""
+    return MAX_ATTEMPTS if job.kind == DELIVER else MAX_FAILURES
 
 
 async def ensure_chores(app: App, kinds: Sequence[str]) -> None:

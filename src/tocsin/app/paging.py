@@ -12,6 +12,7 @@ from tocsin.domain.incident import Severity
 from tocsin.domain.notification import IncidentFacts, compose
 from tocsin.domain.workflow import IncidentState
 from tocsin.store import incidents, jobs, notifications
+from tocsin.store.incidents import Head
 from tocsin.store.notifications import Contact
 
 DELIVER = "deliver"
@@ -30,6 +31,12 @@ class Subject:
     title: str
     created_at: datetime
     recurrence_of: UUID | None
+
+    @classmethod
+    def of(cls, head: Head, severity: Severity | None = None) -> Subject:
+        """Return an incident as pages name it, with the severity that it has, or is about to have."""
+        severity = severity or Severity(head.current_severity)
+        return cls(head.incident_id, head.number, severity, head.title, head.created_at, head.recurrence_of)
 
 
 async def recipients(work: Work, duty: Duty) -> list[Contact]:

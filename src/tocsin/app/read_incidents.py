@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from tocsin.app.timeline import IncidentRef, not_found
 from tocsin.app.work import Work
 from tocsin.domain.access import Actor, Permission, require
 from tocsin.domain.incident import EscalationReason, Severity, Status
+from tocsin.domain.notification import shown_address
 from tocsin.errors import Code, refuse
 from tocsin.store import incidents, notifications, reports
 from tocsin.store.incidents import (
@@ -111,7 +112,10 @@ async def show_incident(work: Work, actor: Actor, ref: IncidentRef) -> IncidentD
         timeline=await incidents.timeline(work.tx, row.id),
         escalations=await incidents.escalations(work.tx, row.id),
         error=await reports.get(work.tx, row.created_from_error_id) if row.created_from_error_id else None,
-        notifications=await notifications.of_incident(work.tx, row.id),
+        notifications=[
+            replace(page, address=shown_address(page.channel, page.address))
+            for page in await notifications.of_incident(work.tx, row.id)
+        ],
     )
 
 

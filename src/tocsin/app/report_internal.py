@@ -9,10 +9,13 @@ from tocsin.domain.report import ErrorReport
 from tocsin.store.projects import INTERNAL_PROJECT_ID
 
 
-async def report_internal(work: Work, error_type: str, message: str, severity: Severity = Severity.HIGH) -> None:
-    """Report a failure of our own, in the transaction that noticed it; failures of one type share an incident.
+async def report_internal(
+    work: Work, error_type: str, message: str, severity: Severity = Severity.HIGH, *, about: str = ""
+) -> None:
+    """Report a failure of our own, in the transaction that noticed it.
 
-    The fingerprint is the type alone: a mail server that is down must not open an incident for each page it costs.
+    Failures of one type share an incident, apart by what they are `about`: a mail server that is down must not open
+    an incident for each page it costs, but one person who cannot be reached must not hide another.
     """
     report = ErrorReport(
         event_id=work.new_id().hex,
@@ -20,7 +23,7 @@ async def report_internal(work: Work, error_type: str, message: str, severity: S
         error_type=error_type,
         message=message,
         occurred_at=work.now,
-        fingerprint=("tocsin", error_type),
+        fingerprint=("tocsin", error_type, about),
         platform="python",
         service="tocsin",
     )

@@ -22,8 +22,13 @@ class SessionBlock:
 
 
 async def block_of(work: Work, principal: Principal) -> SessionBlock | None:
-    """Return what blocks the session of this principal; None for tokens and for everybody who can respond."""
-    if principal.blocked_due_to_incident is None or principal.actor.role in NEVER_BLOCKED:
+    """Return what blocks the session of this principal.
+
+    None for tokens, for everybody who can respond, and while blocking is switched off.
+    """
+    if not work.settings.session_blocking or principal.actor.role in NEVER_BLOCKED:
+        return None
+    if principal.blocked_due_to_incident is None:
         return None
     incident = await incidents.get(work.tx, principal.blocked_due_to_incident)
     if incident is None:

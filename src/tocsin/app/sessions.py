@@ -71,10 +71,13 @@ async def password_hash_of(work: Work, email: str) -> str | None:
     return user.password_hash if user and user.active else None
 
 
-async def open_session(work: Work, email: str, *, client_address: str, user_agent: str) -> SignedIn:
-    """Open a session for a user whose password has been verified; it is born blocked while an incident blocks."""
+async def open_session(work: Work, email: str, *, verified_hash: str, client_address: str, user_agent: str) -> SignedIn:
+    """Open a session for a user whose password has been verified against `verified_hash`, if that is still theirs.
+
+    It is born blocked while an incident blocks.
+    """
     user = await users.by_email(work.tx, email)
-    if user is None or not user.active:
+    if user is None or not user.active or user.password_hash != verified_hash:
         raise wrong_sign_in()
     await credentials.share_blocking(work.tx)
     blocks = Role(user.role) not in NEVER_BLOCKED and work.settings.session_blocking

@@ -108,13 +108,14 @@ async def _up(call: Call, settings: Settings) -> None:
         sources = await stack.enter_async_context(database(call, settings, create=True))
         first = await bootstrap.prepare(sources, settings)
         _tell_sign_in(call, first)
-        app = await stack.enter_async_context(bootstrap.wired(sources, settings))
+        # Each half has connections of its own: a storm of reports must not keep the pager waiting for one.
+        web, pager = [await stack.enter_async_context(bootstrap.wired(sources, settings)) for _ in range(2)]
         channels = await stack.enter_async_context(bootstrap.outbound_channels(settings))
         _warn_if_nobody_is_mailed(call, channels)
         stop = asyncio.Event()
         parts = {
-            "web server": _web(app, stop, lambda url: _tell_ready(call, settings, url, first)),
-            "worker": _pager(app, channels, _own_name(), stop),
+            "web server": _web(web, stop, lambda url: _tell_ready(call, settings, url, first)),
+            "worker": _pager(pager, channels, _own_name(), stop),
         }
         await run_parts(call, stop, parts)
 

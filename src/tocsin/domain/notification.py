@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from tocsin.domain.incident import EscalationReason, Severity
 
 OPENED = "INCIDENT_OPENED"
 """The reason of the first alert; every later one carries its escalation's reason."""
 
+UNDELIVERED = "PAGE_NOT_DELIVERED"
+"""The reason of a page that goes to others because the one it was for could not be reached."""
+
 _LEADS = {
+    UNDELIVERED: "Somebody else could not be reached, so you are told",
     OPENED: "New incident",
     EscalationReason.NO_ACK_1HR.value: "Nobody has acknowledged this yet",
     EscalationReason.NO_ACK_4HR.value: "Still not acknowledged: escalated to you as supervisor",
@@ -18,6 +23,14 @@ _LEADS = {
     EscalationReason.MANUAL_ESCALATION.value: "Somebody asks for your help",
     EscalationReason.SEVERITY_ESCALATED.value: "It got worse",
 }
+
+
+def shown_address(channel: str, address: str) -> str:
+    """Return an address as it may be recorded and shown: without a webhook's path, which often is its secret."""
+    if channel != "webhook":
+        return address
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.hostname or ''}/…"
 
 
 @dataclass(frozen=True, slots=True)

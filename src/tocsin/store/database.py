@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 import psycopg
 from psycopg import AsyncConnection, AsyncPipeline
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import class_row, tuple_row
 from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -25,6 +26,16 @@ Parameters = Mapping[str, Any]
 APPLICATION_ROLE = "tocsin_app"
 SCHEMA = "tocsin"
 _GUARD_STATES = "TC"
+_UNUSABLE_STATES = frozenset({"25006", "25P03"})
+"""A standby that takes no writes, and a transaction that was idle for too long."""
+_IMPATIENCE: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""So that a server which vanished without a word is noticed within half a minute (libpq's names; milliseconds last)."""
 _LISTEN = b"LISTEN tocsin_jobs"
 POOL_TIMEOUT_SECONDS = 10.0
 STATEMENT_TIMEOUT_MILLISECONDS = 30_000
@@ -91,9 +102,9 @@ class Database:
     """The pool of connections of one process, each in the application's role."""
 
     def __init__(self, conninfo: str, *, size: int) -> None:
-        self.conninfo = conninfo
+        self.conninfo = make_conninfo(**(_IMPATIENCE | conninfo_to_dict(conninfo)))
         self._pool = AsyncConnectionPool(
-            conninfo,
+            self.conninfo,
             kwargs={"options": connection_options(), "application_name": "tocsin"},
             min_size=1,
             max_size=size,
@@ -125,14 +136,10 @@ class Database:
                 pipeline = None if streaming else await stack.enter_async_context(connection.pipeline())
                 await stack.enter_async_context(connection.transaction())
                 yield Tx(connection, pipeline)
-        except _LOST_RACES as error:
-            raise LostRaceError(_refusal(error)) from error
-        except (PoolTimeout, psycopg.OperationalError) as error:
+        except PoolTimeout as error:
             raise TocsinError(_refusal(error)) from error
-        except psycopg.DatabaseError as error:
-            if (error.sqlstate or "").startswith(_GUARD_STATES):
-                raise GuardRefusedError(error.diag.message_primary) from error
-            raise
+        except psycopg.Error as error:
+            raise _translated(_origin(error)) from error
 
     async def notifications(self) -> AsyncIterator[None]:
         """Yield when listening has begun and at each NOTIFY, on a connection of its own.
@@ -141,7 +148,7 @@ class Database:
         """
         try:
             async with await AsyncConnection.connect(
-                self.conninfo, options=connection_options(), autocommit=True
+                self.conninfo, autocommit=True, options=connection_options()
             ) as connection:
                 await connection.execute(_LISTEN)
                 yield
@@ -170,6 +177,25 @@ def connection_options() -> str:
         f"-c role={APPLICATION_ROLE} -c search_path={SCHEMA} -c timezone=UTC "
         f"-c statement_timeout={STATEMENT_TIMEOUT_MILLISECONDS} -c idle_in_transaction_session_timeout=60000"
     )
+
+
+def _origin(error: psycopg.Error) -> psycopg.Error:
+    """Return the error behind an aborted pipeline: the abort is raised while the error that caused it is handled."""
+    origin: BaseException | None = error
+    while isinstance(origin, psycopg.errors.PipelineAborted):
+        origin = origin.__context__
+    return origin if isinstance(origin, psycopg.Error) else error
+
+
+def _translated(error: psycopg.Error) -> Exception:
+    """Return what a database error means to callers; the error itself when it is a bug of ours."""
+    if isinstance(error, _LOST_RACES):
+        return LostRaceError(_refusal(error))
+    if isinstance(error, psycopg.OperationalError) or error.sqlstate in _UNUSABLE_STATES:
+        return TocsinError(_refusal(error))
+    if (error.sqlstate or "").startswith(_GUARD_STATES):
+        return GuardRefusedError(error.diag.message_primary)
+    return error
 
 
 def _refusal(error: Exception) -> Refusal:

@@ -42,11 +42,14 @@ async def _verified(call: Call, body: SignInBody, address: str) -> SignedIn:
     app = call.services.app
     async with app.work() as work:
         password_hash = await sessions.password_hash_of(work, body.email)
-    if not await asyncio.to_thread(sessions.verify_password, body.password, password_hash):
+    verified = await asyncio.to_thread(sessions.verify_password, body.password, password_hash)
+    if not verified or password_hash is None:
         raise sessions.wrong_sign_in()
     async with app.work() as work:
         user_agent = call.request.headers.get("user-agent", "").replace("\x00", "")
-        return await sessions.open_session(work, body.email, client_address=address, user_agent=user_agent)
+        return await sessions.open_session(
+            work, body.email, verified_hash=password_hash, client_address=address, user_agent=user_agent
+        )
 
 
 async def sign_out(call: Call) -> Response:

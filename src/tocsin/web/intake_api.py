@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import itertools
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -76,7 +78,7 @@ def _native_reports(call: Call, body: bytes) -> list[ErrorReport | Rejected]:
         body,
         call.request.headers.get("content-type", ""),
         received_at=call.services.app.clock(),
-        new_event_id=_new_event_id,
+        new_event_id=_event_ids(call.request.headers.get("idempotency-key")),
     )
     # Of a batch each report is cut to what is kept; one that is alone and as large as this is a mistake worth telling.
     if len(outcomes) == 1 and len(body) > MAX_REPORT_BYTES:
@@ -99,7 +101,8 @@ async def _envelope(call: Call) -> Response:
     key = _sentry_key(call.request)
     if key is not None:
         await _check_project(call, key, project_id)
-    body = await _body(call.request, MAX_REQUEST_BYTES)
+    # Whoever names the key only in the body has not been let in yet: they get less room.
+    body = await _body(call.request, MAX_REQUEST_BYTES if key else MAX_REPORT_BYTES)
     if key is None:
         await _check_project(call, sentry.parse_auth(None, None, sentry.envelope_dsn(body)), project_id)
     received_at = call.services.app.clock()
@@ -217,10 +220,10 @@ async def _project_of(call: Call, key: str | None) -> int:
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """Return the decompressed body: at most `limit` bytes, and at most MAX_REQUEST_BYTES as they are sent."""
-    body = await read_body(request, MAX_REQUEST_BYTES)
+    """Return the decompressed body: at most `limit` bytes, as it is sent and as it is read."""
+    body = await read_body(request, limit)
     encoding = request.headers.get("content-encoding", "")
-    return await _parsed(body, lambda: decode_body(body, encoding, limit))
+    return await asyncio.to_thread(decode_body, body, encoding, limit) if encoding else body
 
 
 async def _parsed(body: bytes, parse: Callable[[], T]) -> T:
@@ -229,3 +232,11 @@ async def _parsed(body: bytes, parse: Callable[[], T]) -> T:
 
 def _new_event_id() -> str:
     return ids.new_id().hex
+
+
+def _event_ids(key: str | None) -> Callable[[], str]:
+    """Return what names reports that come without an id: by an Idempotency-Key and their order, or else by chance."""
+    if not key:
+        return _new_event_id
+    numbers = itertools.count()
+    return lambda: hashlib.sha256(f"{key} {next(numbers)}".encode("utf-8", "replace")).hexdigest()[:32]

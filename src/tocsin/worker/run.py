@@ -132,9 +132,10 @@ class Worker:
     async def _note_failure(self, lease: Lease, error: Exception) -> None:
         try:
             await leases.fail(self._app, lease, error)
-        except TocsinError as unavailable:
-            # The lease ends by itself and the job becomes due again: nothing is lost, only later.
-            log.error("worker.failure_not_noted", job=lease.job.key, reason=unavailable.refusal.message)
+        except Exception:
+            # The lease ends by itself and the job becomes due again: nothing is lost, only later. One bad job must
+            # not stop the worker, and with it everything behind it.
+            log.exception("worker.failure_not_noted", job=lease.job.key)
 
     async def _persist(self, what: str, attempt: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
         while not stop.is_set():

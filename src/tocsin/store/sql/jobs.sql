@@ -8,10 +8,10 @@ ON CONFLICT (key) DO UPDATE SET due_at = least(jobs.due_at, excluded.due_at), de
     attempts = CASE WHEN jobs.dead_at IS NULL THEN jobs.attempts ELSE 0 END
 
 -- name: ensure
--- Adds a recurring job unless it is there.
+-- Adds a recurring job unless it is there; one that was set aside comes back to life.
 INSERT INTO jobs (id, kind, key, payload, due_at, created_at)
 VALUES (%(id)s, %(kind)s, %(key)s, '{}', %(due_at)s, %(now)s)
-ON CONFLICT (key) DO NOTHING
+ON CONFLICT (key) DO UPDATE SET due_at = excluded.due_at, dead_at = NULL, attempts = 0 WHERE jobs.dead_at IS NOT NULL
 
 -- name: notify
 -- Wakes the workers when this transaction commits.
