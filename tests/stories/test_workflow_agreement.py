@@ -55,6 +55,7 @@ from tocsin.domain.workflow import (
 )
 from tocsin.errors import Refusal, TocsinError
 from tocsin.store import incidents
+from tocsin.store.database import GuardRefusedError
 
 ADA = "ada@example.org"
 Written = list[tuple[str, dict[str, Any]]]
@@ -266,7 +267,10 @@ class Lives(RuleBasedStateMachine):
                 self.world.work(use_case)
             assert caught.value.refusal == decision
         else:
-            self.world.work(use_case)
+            try:
+                self.world.work(use_case)
+            except GuardRefusedError as refused:
+                raise AssertionError(f"decide says {decision}, the database says {refused}") from refused
         for step in steps:
             self.state = _with_facts(evolve(self.state, step), step, action, self.world)
         assert self._head() == self.state
