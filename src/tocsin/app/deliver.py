@@ -73,10 +73,11 @@ async def settle(work: Work, sent: Sent, attempts: int) -> Again | None:
     if isinstance(outcome, Retry) and attempts < MAX_ATTEMPTS:
         return Again(_wait(outcome, attempts), outcome.answer)
     await notifications.settle(work.tx, page.id, "FAILED", work.now)
-    await _tell_others(work, page)
     address = shown_address(page.channel, page.address)
     message = f"A page to {page.channel} {address} was given up after {attempts} attempts: {outcome.answer}"
+    # The report locks a failure, telling others locks a head: failures come first, as everywhere.
     await report_internal(work, "PageNotDelivered", message, about=str(page.user_id))
+    await _tell_others(work, page)
     return None
 
 

@@ -102,18 +102,20 @@ async def _take_in(work: Work, project_id: int, report: ErrorReport, failure: _F
         window=work.settings.dedup_window_time,
         threshold=work.settings.incident_threshold,
     )
-    report_id = work.new_id()
+    report_id, content = work.new_id(), msgspec.json.encode(document(report))
     if outcome is Outcome.OPENED:
-        failure.latest = await _open(work, project_id, report, report_id, failure)
+        failure.latest = await _open(work, project_id, report, report_id, content, failure)
     if outcome is not Outcome.RECORDED:
         failure.joined += 1
         failure.worst = max(failure.worst, report.severity, key=lambda severity: severity.rank)
     incident_id = failure.latest.incident_id if failure.latest and outcome is not Outcome.RECORDED else None
-    failure.rows.append(_row(work, project_id, report, failure.mark, report_id, outcome, incident_id))
+    failure.rows.append(_row(work, project_id, report, failure.mark, report_id, content, outcome, incident_id))
     return Accepted(report.event_id, outcome, incident_id)
 
 
-async def _open(work: Work, project_id: int, report: ErrorReport, report_id: UUID, failure: _Failure) -> LatestIncident:
+async def _open(
+    work: Work, project_id: int, report: ErrorReport, report_id: UUID, content: bytes, failure: _Failure
+) -> LatestIncident:
     incident_id = await open_incident(
         work,
         Opening(
@@ -123,7 +125,7 @@ async def _open(work: Work, project_id: int, report: ErrorReport, report_id: UUI
             description=report.message,
             fingerprint=failure.mark.value,
             created_from_error_id=report_id,
-            error_checksum=leaf_hash(msgspec.json.encode(document(report))),
+            error_checksum=leaf_hash(content),
             recurrence_of=failure.latest.incident_id if failure.latest else None,
             trigger=TRIGGER,
         ),
@@ -137,6 +139,7 @@ def _row(
     report: ErrorReport,
     mark: Fingerprint,
     report_id: UUID,
+    content: bytes,
     outcome: Outcome,
     incident_id: UUID | None,
 ) -> dict[str, object]:
@@ -152,7 +155,7 @@ def _row(
         "fingerprint": mark.value,
         "fingerprint_version": mark.version,
         "fingerprint_basis": mark.basis,
-        "document": msgspec.json.encode(document(report)),
+        "document": content,
         "outcome": outcome.value,
         "incident_id": incident_id,
     }
