@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -98,6 +99,13 @@ class RaisedException:
     handled: bool | None = None
 
 
+class Signal(StrEnum):
+    """What another system says of a failure beyond that it happened. It is an entry and changes no status."""
+
+    ACKNOWLEDGE = "acknowledge"
+    RESOLVE = "resolve"
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorReport:
     """One error as a client reported it.
@@ -105,6 +113,8 @@ class ErrorReport:
     `event_id` is the client's own id (1–64 characters): with the project it is the idempotency key.
     `occurred_at` is the client's clock, UTC. `fingerprint` is the client's own grouping, if it sent one.
     `template` is the message before its parameters were filled in, where the client knows it.
+    `signal` makes of it another system's word about a failure rather than an error. `expires_at` is when an alert that
+    nobody repeats is over (UTC): silence then counts as its RESOLVE.
     """
 
     event_id: str
@@ -126,6 +136,8 @@ class ErrorReport:
     user_id: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     context: dict[str, object] = field(default_factory=dict)
+    signal: Signal | None = None
+    expires_at: datetime | None = None
 
     @property
     def title(self) -> str:
@@ -192,6 +204,8 @@ def bounded(report: ErrorReport, *, received_at: datetime, left_out: Mapping[str
             for key, value in islice(report.tags.items(), MAX_TAGS)
         },
         context=_bounded_context(report.context, missing, None if occurred_at else report.occurred_at.isoformat()),
+        signal=report.signal,
+        expires_at=_believable(report.expires_at, received_at) if report.expires_at else None,
     )
 
 
@@ -203,6 +217,7 @@ def document(report: ErrorReport) -> dict[str, object]:
     return _present(
         {
             "eventId": report.event_id,
+            "signal": report.signal.value if report.signal else None,
             "severity": report.severity.value,
             "type": report.error_type,
             "message": report.message,
