@@ -12,7 +12,9 @@
 
 ARGS of test and quick go to pytest: `python3 dev.py quick -n0 -k workflow` runs the tests that match, in one process.
 The environment is .venv: made when missing, updated when the lock has changed, made anew when broken. Delete it freely.
-Where CI=true is set, a missing system package of requirements/debian.txt is a failure; elsewhere its tests are skipped.
+`test` also installs what its tests speak with: the packages of requirements/debian.txt where it may (as root on
+Debian), and the JavaScript clients of tests/clients/javascript. What is missing is a failure where CI=true is set;
+elsewhere the tests that need it are skipped.
 """
 
 # Parsed by Python 3.8 too (a test sees to it): an old interpreter must come as far as the check that names it.
@@ -27,17 +29,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, NoReturn
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 BIN = VENV / "bin"
+SDK = ROOT / "sdk"
 LOCK = ROOT / "requirements" / "dev.txt"
 STAMP = VENV / "tocsin-setup.txt"  # where the environment was made and for which lock
 UNFINISHED = "unfinished\n"  # the stamp's text while somebody works on the environment
 CLUSTER_CONFIG = Path("/etc/postgresql-common/createcluster.conf")
+UNITS = Path("/etc/systemd/system")  # a unit that leads to /dev/null here is masked: nothing starts it
+SERVICES = ("prometheus", "prometheus-alertmanager")  # packages whose service starts when they are installed
+JAVASCRIPT = ROOT / "tests" / "clients" / "javascript"
+NODE_MODULES = JAVASCRIPT / "node_modules"
 GRACE_SECONDS = 30  # for an interrupted child to stop its servers
 LOG_TAIL_LINES = 15
 LINT = [
@@ -85,6 +92,7 @@ def wanted_stamp() -> str:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     parts = [project["project"], project["build-system"], project["tool"]["hatch"]]
+    parts.append((SDK / "pyproject.toml").read_text(encoding="utf-8"))
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode() + LOCK.read_bytes())
     return f"{ROOT}\n{digest.hexdigest()}\n"
 
@@ -124,7 +132,7 @@ def install(wanted: str, lock: int) -> None:
     say(f"installing the locked packages of {LOCK.relative_to(ROOT)} (the first time takes about half a minute)")
     with log_path.open("w+", encoding="utf-8") as log:
         code = call([*pip, "--require-hashes", "-r", str(LOCK)], log, [lock])
-        code = code or call([*pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT)], log, [lock])
+        code = code or call([*pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT), "-e", str(SDK)], log, [lock])
     if code:
         # pip ended by itself and tidied up: what stands there is sound, only not complete.
         STAMP.write_text("", encoding="utf-8")
@@ -160,13 +168,27 @@ def set_up() -> None:
 def missing_packages() -> dict[str, str]:
     """The packages of requirements/debian.txt that are not installed, each with the tests that need it."""
     lines = (ROOT / "requirements" / "debian.txt").read_text(encoding="utf-8").splitlines()
-    missing = dict(line.split("  # ", 1) for line in lines if line and not line.startswith("#"))
-    if shutil.which("dpkg-query"):
-        query = ["dpkg-query", "-W", "-f", "${Package} ${Status}\n", *missing]
-        for line in subprocess.run(query, capture_output=True, text=True, check=False).stdout.splitlines():
-            if line.endswith(" install ok installed"):
-                missing.pop(line.split()[0], None)
-    return missing
+    wanted = dict(line.split("  # ", 1) for line in lines if line and not line.startswith("#"))
+    if not shutil.which("dpkg-query"):
+        return wanted
+    # A package may bring another one: Node.js as its makers package it provides npm, and conflicts with Debian's.
+    query = ["dpkg-query", "-W", "-f", "${db:Status-Status}, ${Package}, ${Provides}\n"]
+    listed = subprocess.run(query, capture_output=True, text=True, check=False).stdout.splitlines()
+    installed = (line.split(", ")[1:] for line in listed if line.startswith("installed, "))
+    there = {name.split(" ")[0] for names in installed for name in names}
+    return {name: tests for name, tests in wanted.items() if name not in there}
+
+
+def keep_services_off(packages: Iterable[str]) -> None:
+    """See to it that what is installed for the tests alone does not run on its own, now or after a restart."""
+    if not CLUSTER_CONFIG.exists():  # else Debian makes and starts a PostgreSQL server that nobody here wants
+        CLUSTER_CONFIG.parent.mkdir(exist_ok=True)
+        CLUSTER_CONFIG.write_text("create_main_cluster = false\n", encoding="utf-8")
+    for package in packages:
+        unit = UNITS / f"{package}.service"
+        if package in SERVICES and UNITS.is_dir() and not unit.is_symlink() and not unit.exists():
+            unit.symlink_to("/dev/null")
+            say(f"its service stays off; to want it after all: systemctl unmask {package}")
 
 
 def provide_packages() -> bool:
@@ -174,23 +196,44 @@ def provide_packages() -> bool:
     missing = missing_packages()
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         say(f"installing Debian packages for the tests: {' '.join(missing)}")
-        if not CLUSTER_CONFIG.exists():  # else Debian makes and starts a server that nobody here wants
-            CLUSTER_CONFIG.parent.mkdir(exist_ok=True)
-            CLUSTER_CONFIG.write_text("create_main_cluster = false\n", encoding="utf-8")
+        keep_services_off(missing)
         apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", "DPkg::Lock::Timeout=60"]
-        fetch = [*apt, "install", "-y", "--no-install-recommends", *missing]
-        if call(fetch) and call([*apt, "update"]) == 0:
-            call(fetch)
+        fetch = [*apt, "install", "-y", "--no-install-recommends"]
+        if call([*fetch, *missing]) and call([*apt, "update"]) == 0 and call([*fetch, *missing]):
+            # Another release may lack one of them, which must not cost us the others.
+            for name in missing:
+                call([*fetch, name])
         missing = missing_packages()
     for name, tests in missing.items():
         say(f"without {name} these are skipped: {tests}. On Debian, as root: apt-get install {name}")
     return not missing or os.environ.get("CI") != "true"
 
 
+def provide_javascript() -> bool:
+    """Install the locked JavaScript clients of the tests; False when that fails and this is CI, as with packages."""
+    files = [JAVASCRIPT / name for name in ("package.json", "package-lock.json", ".npmrc")]
+    wanted = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    stamp = NODE_MODULES / "tocsin-setup.txt"
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+        return True
+    if shutil.which("npm"):
+        say("installing the locked JavaScript clients of the tests (the first time takes about half a minute)")
+        # `ci` empties node_modules first, so the stamp is gone until all of it is there. No package runs code here.
+        npm = ["npm", "ci", "--prefix", str(JAVASCRIPT), "--ignore-scripts", "--no-audit", "--no-fund"]
+        if call([*npm, "--no-update-notifier", "--loglevel=error"]) == 0:
+            stamp.write_text(wanted, encoding="utf-8")
+            return True
+    # Half of an installation, or that of another lock, would fail tests in odd ways: without any, they are skipped.
+    shutil.rmtree(NODE_MODULES, ignore_errors=True)
+    say("without the packages of tests/clients/javascript the tests with JavaScript clients are skipped")
+    return os.environ.get("CI") != "true"
+
+
 def check(steps: Sequence[tuple[str, Sequence[str]]], whole: bool = False) -> int:
     """Run every step whatever the others say, then a line for each; returns the exit code for all of them."""
     set_up()
-    results = [] if not whole or provide_packages() else [("FAILED", 0.0, "Debian packages")]
+    provisions = {"Debian packages": provide_packages, "JavaScript clients": provide_javascript} if whole else {}
+    results = [("FAILED", 0.0, name) for name, provide in provisions.items() if not provide()]
     for name, command in steps:
         print(f"\n== {name}", flush=True)
         started = time.monotonic()

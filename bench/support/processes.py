@@ -11,6 +11,8 @@ from datetime import datetime
 from multiprocessing.connection import Connection
 from typing import Any
 
+import uvloop
+
 from tocsin import bootstrap
 from tocsin.bootstrap import Sources
 from tocsin.clock import Clock, system_clock
@@ -63,7 +65,9 @@ def _first_word(name: str, line: Connection) -> Any:
 
 
 def _run(main: Main, line: Connection, *arguments: object) -> None:
-    asyncio.run(main(line, *arguments))
+    # The loop that the product's own programs run on.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main(line, *arguments))
 
 
 def stop_at_end_of(line: Connection) -> asyncio.Event:

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
         300, ge=0, le=86400, description="Seconds in which a report joins the last incident even if that is closed."
     )
     incident_threshold: Severity = Field(Severity.HIGH, description="From which severity an error opens an incident.")
+    storm_threshold: int = Field(
+        10, ge=1, le=10_000, description="New incidents of a project within a minute, beyond which it is one storm."
+    )
     session_blocking: bool = Field(False, description="An unacknowledged CRITICAL incident blocks sessions after 2 h.")
     session_hours: int = Field(12, ge=1, le=720, description="How long a sign-in lasts.")
 

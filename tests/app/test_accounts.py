@@ -12,7 +12,8 @@ import pytest
 from tests.app.conftest import PASSWORD, Crew, Tables
 from tests.conftest import ADMIN_EMAIL, INTAKE_KEY, Installation
 from tests.support.lives import actor_of
-from tocsin.app import accounts
+from tocsin.app import accounts, projects
+from tocsin.app.projects import IntakeKeys
 from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor, Role
 from tocsin.domain.escalation import Duty
@@ -20,6 +21,12 @@ from tocsin.domain.incident import EscalationReason
 from tocsin.errors import Code, TocsinError
 
 pytestmark = pytest.mark.anyio
+
+
+async def project_id_of(app: App, key: str) -> int | None:
+    """Return the project that an intake key opens."""
+    project = await IntakeKeys(app).project(key)
+    return project.id if project else None
 
 Change = Callable[[Work], Awaitable[object]]
 
@@ -43,8 +50,8 @@ async def test_the_first_start_makes_one_superadmin_with_every_duty_and_a_key(
     assert admin.role is Role.SUPERADMIN
     async with app.work() as work:
         assert {row.duty for row in await accounts.list_duties(work, admin)} == set(Duty)
-        assert await accounts.project_of_key(work, INTAKE_KEY) == installation.first.project_id == 1
-        assert [project.id for project in await accounts.list_projects(work, admin)] == [0, 1]
+        assert await project_id_of(installation.app, INTAKE_KEY) == installation.first.project_id == 1
+        assert [project.id for project in await projects.list_projects(work, admin)] == [0, 1]
         assert [contact.address for contact in await accounts.list_contacts(work, admin, ADMIN_EMAIL)] == [ADMIN_EMAIL]
         assert await accounts.first_start(work) is None
 
@@ -218,22 +225,21 @@ async def test_a_changed_rule_is_in_force(app: App, admin: Actor) -> None:
 
 def adding(actor: Actor, name: str) -> Change:
     """Return the adding of a project of this name."""
-    return lambda work: accounts.add_project(work, actor, name)
+    return lambda work: projects.add_project(work, actor, name)
 
 
 async def test_a_project_s_key_opens_that_project_and_names_are_taken_once(app: App, admin: Actor) -> None:
     async with app.work() as work:
-        project_id, key = await accounts.add_project(work, admin, "shop")
-        second = await accounts.add_key(work, admin, project_id)
-    async with app.work() as work:
-        assert await accounts.project_of_key(work, key) == project_id
-        assert await accounts.project_of_key(work, second) == project_id
-        assert await accounts.project_of_key(work, "0" * 32) is None
-    await done(app, lambda work: accounts.add_project(work, admin, "x" * 300))
+        project_id, key = await projects.add_project(work, admin, "shop")
+        second = await projects.add_key(work, admin, project_id)
+    assert await project_id_of(app, key) == project_id
+    assert await project_id_of(app, second) == project_id
+    assert await project_id_of(app, "0" * 32) is None
+    await done(app, lambda work: projects.add_project(work, admin, "x" * 300))
     for taken in ("shop", " shop ", "x" * 201):
         assert await refused(app, adding(admin, taken)) is Code.CONFLICT
-    assert await refused(app, lambda work: accounts.add_project(work, admin, " ")) is Code.INVALID
-    assert await refused(app, lambda work: accounts.add_key(work, admin, 99)) is Code.NOT_FOUND
+    assert await refused(app, lambda work: projects.add_project(work, admin, " ")) is Code.INVALID
+    assert await refused(app, lambda work: projects.add_key(work, admin, 99)) is Code.NOT_FOUND
 
 
 def administrations(by: Actor) -> list[Change]:
@@ -252,8 +258,8 @@ def administrations(by: Actor) -> list[Change]:
         lambda work: accounts.remove_contact(work, by, email, "email", email),
         lambda work: accounts.assign_duty(work, by, Duty.ON_CALL, email),
         lambda work: accounts.set_rule(work, by, EscalationReason.NO_ACK_1HR, **rule),
-        lambda work: accounts.add_project(work, by, "mine"),
-        lambda work: accounts.add_key(work, by, 1),
+        lambda work: projects.add_project(work, by, "mine"),
+        lambda work: projects.add_key(work, by, 1),
     ]
 
 
@@ -268,7 +274,7 @@ async def test_a_member_reads_nothing(app: App, crew: Crew) -> None:
         lambda work: accounts.list_users(work, crew.mia),
         lambda work: accounts.list_duties(work, crew.mia),
         lambda work: accounts.list_rules(work, crew.mia),
-        lambda work: accounts.list_projects(work, crew.mia),
+        lambda work: projects.list_projects(work, crew.mia),
         lambda work: accounts.list_contacts(work, crew.mia, ADMIN_EMAIL),
     ]
     for reading in readings:

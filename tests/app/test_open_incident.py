@@ -55,7 +55,7 @@ async def test_a_recorded_report_can_be_made_an_incident_and_further_ones_join_i
     assert tables.rows("SELECT outcome, incident_id FROM audit_logs") == [("recorded", incident_id)]
     assert tables.rows("SELECT created_from_error_id, occurrences FROM current_incident_status") == [(error_id, 1)]
     assert (await accept_one(app, error_report(severity=Severity.LOW))).incident_id == incident_id
-    assert tables.value("SELECT occurrences FROM incident_occurrences") == 2
+    assert tables.value("SELECT occurrences FROM current_incident_status") == 2
 
 
 async def test_a_failure_with_an_open_incident_gets_no_second_one(app: App, crew: Crew, tables: Tables) -> None:

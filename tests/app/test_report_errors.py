@@ -11,8 +11,9 @@ import pytest
 from tests.app.conftest import Crew, Inbox, Tables, run, with_settings
 from tests.support.clock import FakeClock
 from tests.support.lives import LESSONS, RESOLVED_WITH_LESSONS, ROOT_CAUSE, accept_one, error_report, reported
+from tests.support.reporting import accept
 from tocsin.app import read_incidents, respond
-from tocsin.app.report_errors import accept, report_errors
+from tocsin.app.report_errors import report_errors
 from tocsin.app.work import App
 from tocsin.domain.access import Actor
 from tocsin.domain.deduplication import Outcome
@@ -66,7 +67,7 @@ async def test_a_quiet_error_joins_the_open_incident_of_its_failure(app: App, ta
     incident_id = await reported(app)
     taken = await accept_one(app, error_report(severity=Severity.LOW))
     assert (taken.outcome, taken.incident_id) == (Outcome.JOINED, incident_id)
-    assert tables.value("SELECT occurrences FROM incident_occurrences") == 2
+    assert tables.value("SELECT occurrences FROM current_incident_status") == 2
     assert tables.value("SELECT count(*) FROM notifications") == 1, "a join pages nobody"
 
 
@@ -152,7 +153,7 @@ async def test_an_event_id_counts_once_in_a_batch_and_across_batches(app: App, t
     second = await accept(app, 1, [error_report("another failure", event_id="same")])
     assert [taken.outcome for taken in second] == [Outcome.DUPLICATE]
     assert {taken.incident_id for taken in first + second} == {first[0].incident_id}
-    assert tables.value("SELECT occurrences FROM incident_occurrences") == 2
+    assert tables.value("SELECT occurrences FROM current_incident_status") == 2
     elsewhere = await accept(app, 0, [same])
     assert elsewhere[0].outcome is Outcome.OPENED, "another project's ids are other ids"
 
@@ -182,7 +183,7 @@ async def test_a_batch_of_many_failures_is_told_in_its_order(app: App, tables: T
     assert [taken.outcome for taken in accepted[:7]] == [Outcome.OPENED] * 7
     assert {taken.outcome for taken in accepted[7:71]} == {Outcome.JOINED}
     assert accepted[71].outcome is Outcome.RECORDED
-    assert tables.rows("SELECT occurrences FROM incident_occurrences ORDER BY occurrences") == [(10,)] * 6 + [(11,)]
+    assert tables.rows("SELECT occurrences FROM current_incident_status ORDER BY occurrences") == [(10,)] * 6 + [(11,)]
     assert tables.escalations() == [("SEVERITY_ESCALATED", "ada")]
 
 
@@ -192,7 +193,7 @@ async def test_batches_that_name_the_same_failures_in_any_order_never_wait_in_a_
     failures = [f"failure {number}" for number in range(12)]
     batches = [[error_report(name) for name in failures[turn:] + failures[:turn]] for turn in range(12)]
     await asyncio.gather(*(accept(app, 1, batch) for batch in batches))
-    assert tables.rows("SELECT occurrences FROM incident_occurrences") == [(12,)] * 12
+    assert tables.rows("SELECT occurrences FROM current_incident_status WHERE project_id = 1") == [(12,)] * 12
 
 
 async def test_when_something_fails_late_nothing_of_the_request_is_there(app: App, tables: Tables) -> None:

@@ -12,6 +12,8 @@ import pytest
 from tests.cli.conftest import Cli
 from tocsin.app.health import Condition, Problem
 from tocsin.app.inspection import Inspection
+from tocsin.app.ledger import Tally
+from tocsin.app.read_ledger import IntakeCondition
 from tocsin.cli.checks import CHECKS, Facts, Finding, Level
 from tocsin.errors import Code, Refusal
 from tocsin.settings import Settings, load_settings
@@ -27,6 +29,7 @@ WELL = Inspection(
     tally_differences=(),
     condition=Condition(Health(NOW, 1, None, 0, None, 0, 0), ()),
     dead_jobs=(),
+    intake=IntakeCondition(NOW - timedelta(minutes=15), (Tally(1, {"native": 2}, opened=1, joined=1),)),
 )
 
 
@@ -61,6 +64,10 @@ def test_whatever_is_not_fine_says_what_to_do() -> None:
         tally_differences=(TallyDifference("REPORTED", "HIGH", 3, 2),),
         condition=replace(WELL.condition, problems=(Problem("no_worker", "No worker.", "Start one.", True),)),
         dead_jobs=(DeadJob("deliver", "deliver:1", 10, "boom", NOW),),
+        intake=IntakeCondition(
+            NOW - timedelta(minutes=15, seconds=1),
+            (Tally(1, {"native": 2}, rejected={"INVALID": 1}, lost={"queue_overflow/error": 3}),),
+        ),
     )
     facts = Facts(
         settings(smtp_password="p", smtp_username="u", smtp_security="none", public_url=None, database_url="x"),
@@ -76,6 +83,10 @@ def test_whatever_is_not_fine_says_what_to_do() -> None:
         "no_worker": Level.PROBLEM,
         "dead_job": Level.PROBLEM,
         "tallies": Level.PROBLEM,
+        "intake_ledger_compared": Level.WARNING,
+        "intake_difference": Level.PROBLEM,
+        "client_losses": Level.WARNING,
+        "rejected_reports": Level.WARNING,
         "duty_on_call": Level.PROBLEM,
         "duty_supervisor": Level.WARNING,
         "duty_director": Level.PROBLEM,
@@ -93,6 +104,20 @@ def test_whatever_is_not_fine_says_what_to_do() -> None:
 def test_clocks_may_differ_by_two_seconds(ahead: float, level: Level) -> None:
     inspection = replace(WELL, clock_ahead=timedelta(seconds=ahead))
     assert levels(replace(HEALTHY, inspection=inspection))["clock"] is level
+
+
+def test_what_a_program_drops_because_it_was_told_to_is_no_finding() -> None:
+    tally = Tally(1, lost={"sample_rate/error": 9, "before_send/error": 1, "queue_overflow/transaction": 4})
+    assert "client_losses" not in levels(
+        replace(HEALTHY, inspection=replace(WELL, intake=IntakeCondition(NOW, (tally,))))
+    )
+
+
+def test_a_ledger_that_was_never_compared_matters_once_there_is_something_in_it() -> None:
+    empty = replace(WELL, intake=IntakeCondition(None, ()))
+    assert "intake_ledger_compared" not in levels(replace(HEALTHY, inspection=empty))
+    unseen = replace(WELL, intake=replace(WELL.intake, checked_to=None))
+    assert levels(replace(HEALTHY, inspection=unseen))["intake_ledger_compared"] is Level.WARNING
 
 
 def test_a_duty_reached_by_mail_alone_needs_a_mail_server() -> None:

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin.domain.fingerprint import FINGERPRINT_VERSION, fingerprint, normalise
+from tocsin.domain.fingerprint import (
+    FINGERPRINT_VERSION,
+    MAX_REMEMBERED,
+    Fingerprint,
+    _Memory,
+    fingerprint,
+    normalise,
+)
 from tocsin.domain.incident import Severity
 from tocsin.domain.report import ErrorReport, Frame, RaisedException, bounded
 
@@ -187,6 +194,54 @@ def test_the_default_can_be_refined() -> None:
 def test_no_literal_part_can_pretend_to_be_the_default() -> None:
     default = fingerprint(raised(PLACE)).value
     assert not same(raised(PLACE, fingerprint=("{{ default }}", "eu")), raised(PLACE, fingerprint=(default, "eu")))
+
+
+def test_what_is_remembered_is_what_would_be_computed() -> None:
+    def mark(number: int) -> Fingerprint:
+        return fingerprint(raised(replace(PLACE, function=f"f{number:x}g")))
+
+    marks = [mark(number) for number in range(MAX_REMEMBERED + 100)]
+    assert len(set(marks)) == len(marks)
+    assert [mark(number) for number in range(MAX_REMEMBERED + 100)] == marks
+
+
+def test_what_is_remembered_has_a_limit() -> None:
+    memory = _Memory()
+    judged = []
+
+    def judge(number: int) -> Fingerprint:
+        judged.append(number)
+        return Fingerprint(1, str(number), "stack")
+
+    for number in range(3 * MAX_REMEMBERED):
+        memory.judged(number, judge)
+        assert len(memory) <= MAX_REMEMBERED
+    # The latest half is surely there.
+    judged.clear()
+    for number in range(3 * MAX_REMEMBERED - MAX_REMEMBERED // 2, 3 * MAX_REMEMBERED):
+        assert memory.judged(number, judge).value == str(number)
+    assert judged == []
+
+
+def test_a_failure_that_keeps_coming_is_not_forgotten() -> None:
+    memory = _Memory()
+    usual = Fingerprint(1, "usual", "stack")
+    memory.judged("usual", lambda _: usual)
+    for number in range(3 * MAX_REMEMBERED):
+        memory.judged(number, lambda number: Fingerprint(1, str(number), "stack"))
+        if number % 1_000 == 0:
+            assert memory.judged("usual", lambda _: Fingerprint(1, "computed again", "stack")) is usual
+
+
+def test_a_report_that_nobody_bounded_has_a_fingerprint_too() -> None:
+    assert same(raised(replace(PLACE, line=2**80)), raised(PLACE))
+    assert fingerprint(replace(LOGGED, message="half a pair: \ud800")).basis == "message"
+
+
+def test_a_stack_of_libraries_is_judged_by_its_words_each_time() -> None:
+    one, other = raised(LIBRARY, message="disk full"), raised(LIBRARY, message="no such user")
+    assert not same(one, other)
+    assert [fingerprint(one).basis, fingerprint(other).basis] == ["exception", "exception"]
 
 
 parts = st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=4).map(tuple)

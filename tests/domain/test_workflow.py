@@ -27,6 +27,7 @@ from tocsin.domain.workflow import (
     Escalate,
     IncidentState,
     RaiseSeverity,
+    ReceiveSignal,
     RecordRootCause,
     Resolve,
     StartInvestigation,
@@ -108,6 +109,7 @@ WHAT_HAPPENS: dict[str, tuple[Action, tuple[object, ...]]] = {
     "close": (CLOSE, (*[Code.NOT_RESOLVED] * 4, ["CLOSED"], Code.ALREADY_CLOSED)),
     "close with nothing": (Close(), (*[Code.NOT_RESOLVED] * 4, Code.CONTEXT_REQUIRED, Code.ALREADY_CLOSED)),
     "note": (AddNote("Customers know"), (["NOTE_ADDED"],) * 6),
+    "signal": (ReceiveSignal(), (["SIGNAL_RECEIVED"],) * 6),
     "lower": (ChangeSeverity(Severity.LOW, "Less"), (*[["SEVERITY_CHANGED"]] * 5, Code.ALREADY_CLOSED)),
     "raise": (
         ChangeSeverity(Severity.CRITICAL, "More"),

@@ -135,7 +135,7 @@ def _check_reports(connection: psycopg.Connection, accepted: set[str]) -> None:
     assert Counter(event_id for (event_id,) in recorded).most_common(1)[0][1] == 1
     assert accepted <= {event_id for (event_id,) in recorded}
     assert len(accepted) > KILLS
-    counted = connection.execute("SELECT sum(occurrences)::bigint FROM tocsin.incident_occurrences").fetchone()
+    counted = connection.execute("SELECT sum(occurrences)::bigint FROM tocsin.current_incident_status").fetchone()
     assert counted == (len(recorded),)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 from tocsin.domain.report import ErrorReport
 from tocsin.errors import Code, TocsinError
 from tocsin.intake import Rejected
+from tocsin.intake.decoding import decode_body
 
 RECEIVED_AT = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 KEY = "0123456789abcdef0123456789abcdef"
@@ -71,7 +71,7 @@ class Request:
 
     @property
     def plain(self) -> bytes:
-        return gzip.decompress(self.body) if self.headers.get("content-encoding") == "gzip" else self.body
+        return decode_body(self.body, self.headers.get("content-encoding", ""), 1_000_000)
 
 
 @dataclass(slots=True)

@@ -5,22 +5,32 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import tracemalloc
 import zlib
 from collections.abc import Callable
 
+import brotli  # type: ignore[import-untyped]
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.intake.samples import json_values, nothing_but_refusals
 from tocsin.errors import Code, TocsinError
-from tocsin.intake.decoding import MAX_DEPTH, decode_body, parse_json
+from tocsin.intake.decoding import MAX_DEPTH, MAX_ZSTD_WINDOW_BYTES, decode_body, parse_json
 
 LIMIT = 1_000
 
 
 def raw_deflate(data: bytes) -> bytes:
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+def stream_of_zstd(data: bytes, window: int = MAX_ZSTD_WINDOW_BYTES) -> bytes:
+    """Pack as a sender does that does not know the size beforehand."""
+    parameters = zstandard.ZstdCompressionParameters(window_log=window.bit_length() - 1, write_checksum=True)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     return packer.compress(data) + packer.flush()
 
 
@@ -32,6 +42,9 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     " GZIP ": gzip.compress,
     "deflate": zlib.compress,
     "Deflate": raw_deflate,
+    "br": lambda data: brotli.compress(data, quality=1),
+    "zstd": lambda data: zstandard.ZstdCompressor(write_checksum=True).compress(data),
+    "ZSTD": stream_of_zstd,
 }
 
 
@@ -53,7 +66,19 @@ def test_a_bomb_is_refused_before_it_explodes(encoding: str, size: int) -> None:
     assert refusal_of_body(PACKERS[encoding](b"x" * size), encoding) is Code.TOO_LARGE
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize("encoding", ["br", "zstd", "ZSTD"])
+def test_a_bomb_takes_no_more_memory_than_what_it_may_become(encoding: str) -> None:
+    bomb = PACKERS[encoding](b"x" * 50_000_000)
+    tracemalloc.start()
+    try:
+        assert refusal_of_body(bomb, encoding) is Code.TOO_LARGE
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 300_000
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "ZSTD"])
 @pytest.mark.parametrize("damage", ["cut", "follow", "flip", "empty", "plain"])
 def test_a_damaged_body_is_malformed(encoding: str, damage: str) -> None:
     packed = PACKERS[encoding](b"some text that was worth packing")
@@ -67,7 +92,11 @@ def test_a_damaged_body_is_malformed(encoding: str, damage: str) -> None:
     assert refusal_of_body(damaged[damage], encoding) is Code.MALFORMED
 
 
-@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "\x00", "é" * 1_000])
+def test_a_zstd_window_beyond_what_http_allows_is_malformed() -> None:
+    assert refusal_of_body(stream_of_zstd(b"x" * 500, 2 * MAX_ZSTD_WINDOW_BYTES), "zstd") is Code.MALFORMED
+
+
+@pytest.mark.parametrize("encoding", ["compress", "gzip, gzip", "\x00", "é" * 1_000])
 def test_an_encoding_that_we_do_not_speak_is_named(encoding: str) -> None:
     assert refusal_of_body(b"x", encoding) is Code.UNSUPPORTED_MEDIA_TYPE
 

@@ -8,8 +8,9 @@ from time import process_time
 
 import pytest
 
+from tests.intake.agreement import whole
 from tests.intake.samples import RECEIVED_AT, new_ids
-from tocsin.domain.fingerprint import fingerprint
+from tocsin.domain.arrival import Arrival
 from tocsin.domain.report import ErrorReport, document
 from tocsin.errors import TocsinError
 from tocsin.intake import Rejected, native, sentry
@@ -49,32 +50,31 @@ BODIES = {
 }
 
 
-def by_native(body: bytes) -> list[ErrorReport | Rejected]:
+def by_native(body: bytes) -> list[Arrival | Rejected]:
     return native.parse(body, "", received_at=RECEIVED_AT, new_event_id=new_ids())
 
 
-def by_store(body: bytes) -> list[ErrorReport | Rejected]:
+def by_store(body: bytes) -> list[Arrival | Rejected]:
     return [sentry.parse_store(body, received_at=RECEIVED_AT, new_event_id=new_ids())]
 
 
-def by_envelope(body: bytes) -> list[ErrorReport | Rejected]:
+def by_envelope(body: bytes) -> list[Arrival | Rejected]:
     whole = b'{}\n{"type":"event"}\n' + body
-    return sentry.parse_envelope(whole, received_at=RECEIVED_AT, new_event_id=new_ids()).reports
+    return sentry.parse_envelope(whole, received_at=RECEIVED_AT, new_event_id=new_ids()).arrivals
 
 
 @pytest.mark.parametrize("parse", [by_native, by_store, by_envelope])
 @pytest.mark.parametrize("name", BODIES)
 def test_a_hostile_megabyte_is_cheap_and_what_is_kept_of_it_is_small(
-    name: str, parse: Callable[[bytes], list[ErrorReport | Rejected]]
+    name: str, parse: Callable[[bytes], list[Arrival | Rejected]]
 ) -> None:
     started = process_time()
     try:
         items = parse(BODIES[name])
     except TocsinError:
         items = []
-    kept = [item for item in items if isinstance(item, ErrorReport)]
-    for report in kept:
-        fingerprint(report)
+    read = [whole(item) for item in items]
+    kept = [item for item in read if isinstance(item, ErrorReport)]
     assert process_time() - started < MAX_SECONDS
     assert len(items) <= native.MAX_BATCH
     assert all(len(json.dumps(document(report))) < MEGABYTE for report in kept)

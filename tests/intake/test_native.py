@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.intake.agreement import whole
 from tests.intake.samples import RECEIVED_AT, json_values, new_ids, nothing_but_refusals, only
 from tocsin.domain.incident import Severity
 from tocsin.domain.report import MAX_INTEGER, ErrorReport, Frame, RaisedException, bounded, document
@@ -21,7 +22,8 @@ LEAST = {"severity": "error", "message": "disk full"}
 
 def take(value: object, content_type: str = "application/json") -> list[ErrorReport | Rejected]:
     body = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return parse(body, content_type, received_at=RECEIVED_AT, new_event_id=new_ids())
+    items = parse(body, content_type, received_at=RECEIVED_AT, new_event_id=new_ids())
+    return [whole(item) for item in items]
 
 
 def refused(value: object, content_type: str = "application/json") -> Refusal:

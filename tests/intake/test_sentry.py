@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.intake.agreement import was_judged_quickly, whole
 from tests.intake.samples import (
     KEY,
     RECEIVED_AT,
@@ -18,6 +19,7 @@ from tests.intake.samples import (
     nothing_but_refusals,
     what_the_real_sdk_sends,
 )
+from tocsin.domain.arrival import Arrival
 from tocsin.domain.fingerprint import fingerprint
 from tocsin.domain.incident import Severity
 from tocsin.domain.report import MAX_FRAMES, ErrorReport, Frame
@@ -25,7 +27,6 @@ from tocsin.errors import Code, TocsinError
 from tocsin.intake import Rejected
 from tocsin.intake.decoding import decode_body
 from tocsin.intake.sentry import (
-    MAX_BREADCRUMBS,
     MAX_ITEMS,
     ClientLoss,
     Envelope,
@@ -34,6 +35,7 @@ from tocsin.intake.sentry import (
     parse_envelope,
     parse_store,
 )
+from tocsin.intake.sentry_event import MAX_BREADCRUMBS
 
 EVENT_ID = "fc6d8c0c43fc4630ad850ee518f1b9d0"
 
@@ -42,8 +44,15 @@ def take(body: bytes) -> Envelope:
     return parse_envelope(body, received_at=RECEIVED_AT, new_event_id=new_ids())
 
 
+def reports_of(found: Envelope) -> list[ErrorReport | Rejected]:
+    return [whole(item) for item in found.arrivals]
+
+
 def store(event: object) -> ErrorReport:
-    return parse_store(json.dumps(event).encode(), received_at=RECEIVED_AT, new_event_id=new_ids())
+    arrival = parse_store(json.dumps(event).encode(), received_at=RECEIVED_AT, new_event_id=new_ids())
+    report = whole(arrival)
+    assert isinstance(report, ErrorReport)
+    return report
 
 
 def envelope(*items: bytes, header: object = None) -> bytes:
@@ -63,7 +72,7 @@ def reports(sent: list[Request]) -> dict[str, list[ErrorReport]]:
     by_title: dict[str, list[ErrorReport]] = {}
     for request in sent:
         body = decode_body(request.body, request.headers["content-encoding"], 1_000_000)
-        for report in take(body).reports:
+        for report in reports_of(take(body)):
             assert isinstance(report, ErrorReport)
             by_title.setdefault(report.title, []).append(report)
     return by_title
@@ -84,11 +93,19 @@ def test_every_failure_of_the_real_program_arrives_once(reports: dict[str, list[
     }
 
 
+def test_real_events_are_judged_without_reading_them_whole(sent: list[Request]) -> None:
+    arrivals = [item for request in sent for item in take(request.plain).arrivals if isinstance(item, Arrival)]
+    # The endless recursion has more frames than are kept: only the full reader knows which.
+    assert [arrival.title for arrival in arrivals if not was_judged_quickly(arrival)] == [
+        "RecursionError: maximum recursion depth exceeded"
+    ]
+
+
 def test_the_real_client_names_its_key_in_the_header_and_the_id_in_the_envelope(sent: list[Request]) -> None:
     for request in sent:
         assert parse_auth(request.headers["x-sentry-auth"], None) == KEY
         found = take(request.plain)
-        ids = [report.event_id for report in found.reports if isinstance(report, ErrorReport)]
+        ids = [report.event_id for report in reports_of(found) if isinstance(report, ErrorReport)]
         assert ids == ([found.event_id] if found.event_id else [])
 
 
@@ -183,7 +200,7 @@ def test_items_without_a_length_end_at_the_line() -> None:
             header={"event_id": EVENT_ID, "sent_at": "2026-12-01T12:00:00Z"},
         )
     )
-    assert [report.title for report in found.reports if isinstance(report, ErrorReport)] == ["one", "two"]
+    assert [report.title for report in reports_of(found) if isinstance(report, ErrorReport)] == ["one", "two"]
     assert found.others == {"session": 1, "attachment": 1}
 
 
@@ -191,14 +208,14 @@ def test_items_without_a_length_end_at_the_line() -> None:
 def test_a_length_that_cannot_be_right_does_not_cost_the_event(length: object) -> None:
     header = json.dumps({"type": "event", "length": length}).encode()
     found = take(envelope(header, b'{"message":"one"}', b'{"type":"session"}', b"{}"))
-    assert [report.title for report in found.reports if isinstance(report, ErrorReport)] == ["one"]
+    assert [report.title for report in reports_of(found) if isinstance(report, ErrorReport)] == ["one"]
     assert found.others == {"session": 1}
 
 
 def test_the_id_of_the_envelope_belongs_to_one_event() -> None:
     item = b'{"type":"event"}\n{"message":"x"}'
     found = take(envelope(item, item, header={"event_id": EVENT_ID}))
-    assert [report.event_id for report in found.reports if isinstance(report, ErrorReport)] == [EVENT_ID, "new-1"]
+    assert [report.event_id for report in reports_of(found) if isinstance(report, ErrorReport)] == [EVENT_ID, "new-1"]
     assert found.event_id == EVENT_ID
 
 
@@ -216,7 +233,7 @@ def test_an_item_that_cannot_be_read_is_rejected_beside_the_others() -> None:
             b'{"type":"event"}\n[1]', b'{"type":"event"}\n{broken', b'{"type":"event"}\n{}', b"what is this", b"{}"
         )
     )
-    assert [(item.index if isinstance(item, Rejected) else item.title) for item in found.reports] == [
+    assert [(item.index if isinstance(item, Rejected) else item.title) for item in reports_of(found)] == [
         0,
         1,
         "<unlabeled event>",
@@ -237,6 +254,11 @@ def test_an_envelope_ends_at_its_limit() -> None:
     with pytest.raises(TocsinError) as refused:
         take(envelope(*[item] * (MAX_ITEMS + 1)))
     assert refused.value.refusal.code is Code.TOO_LARGE
+
+
+def test_check_ins_are_handed_on_unread() -> None:
+    found = take(envelope(b'{"type":"check_in"}', b'{"status":"ok"}', b'{"type":"check_in","length":3}', b"?!?"))
+    assert [found.check_ins, found.others] == [[b'{"status":"ok"}', b"?!?"], {}]
 
 
 def test_client_reports_with_nonsense_count_what_makes_sense() -> None:
@@ -409,7 +431,7 @@ def test_any_header_query_or_dsn_names_a_key_or_none(header: str | None, query: 
 
 def survives(body: bytes) -> None:
     with nothing_but_refusals(Code.MALFORMED, Code.TOO_LARGE):
-        for report in take(body).reports:
+        for report in reports_of(take(body)):
             if isinstance(report, ErrorReport):
                 assert 1 <= len(report.event_id) <= 64
                 assert len(fingerprint(report).value) == 64

@@ -262,6 +262,7 @@ REPORT_COLUMNS = {
     "fingerprint_version": "99",
     "fingerprint_basis": "'another'",
     "document": "'{}'",
+    "signal": "'resolve'",
     "outcome": "'joined'",
 }
 
@@ -310,7 +311,7 @@ def test_a_report_is_linked_to_its_incident_once(lived: LivedDatabase, party: st
 
 # --- steps out of order ----------------------------------------------------------------------------------------
 
-ALWAYS = {"NOTE_ADDED", "ESCALATED SEVERITY_ESCALATED", "SEVERITY_CHANGED up by the system"}
+ALWAYS = {"NOTE_ADDED", "SIGNAL_RECEIVED", "ESCALATED SEVERITY_ESCALATED", "SEVERITY_CHANGED up by the system"}
 OPEN = {*ALWAYS, "SEVERITY_CHANGED by a person", "ESCALATED MANUAL_ESCALATION"}
 NO_CAUSE = {*OPEN, "ESCALATED NO_ROOT_CAUSE_24HR"}
 ACCEPTED = {

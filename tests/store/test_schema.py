@@ -60,6 +60,15 @@ RIGHTS: dict[str, set[str]] = {
     "project_keys": KEEP,
     "failures": KEEP,
     "incident_occurrences": KEEP,
+    "heartbeat_check_ins": ANYTHING,
+    "heartbeat_refusals": ANYTHING,
+    "heartbeats": ANYTHING,
+    "latest_reports": KEEP,
+    "ledger_progress": KEEP,
+    "intake_minutes": ANYTHING,
+    "occurrence_changes": {"DELETE", "INSERT", "SELECT"},
+    "intake_changes": {"DELETE", "INSERT", "SELECT"},
+    "intake_ledger": READ,
     "notifications": KEEP,
     "sessions": ANYTHING,
     "jobs": ANYTHING,
@@ -116,7 +125,7 @@ def test_every_guard_fires_always(schema: Connection) -> None:
     expected |= {(table, "b_canonical", "A") for table in RECORD}
     expected |= {(table, "c_step", "A") for table in RECORD if table != "incidents"}
     expected |= {(table, "d_entry_exists", "A") for table in RECORD if table != "incident_lifecycle"}
-    expected |= {("audit_logs", name, "A") for name in ("a_no_change", "a_no_row_change", "b_link_once")}
+    expected |= {("audit_logs", name, "A") for name in ("a_no_change", "a_no_row_change", "b_link_once", "c_links", "c_links_changed")}
     assert found == expected
 
 

@@ -20,9 +20,9 @@ from tests.conftest import Installation
 from tests.support.by_hand import Connection, connected
 from tests.support.clock import FakeClock
 from tests.support.lives import error_report, reported
+from tests.support.reporting import accept
 from tests.support.servers import Server
 from tocsin.app import accounts
-from tocsin.app.report_errors import accept
 from tocsin.app.verify import verify_database
 from tocsin.app.work import App
 from tocsin.clock import system_clock
@@ -118,7 +118,7 @@ async def test_64_reports_of_one_failure_at_once_make_one_incident_with_64_occur
     assert Counter(answer["outcome"] for answer in answers) == {"opened": 1, "joined": 63}
     assert len({answer["incident"] for answer in answers}) == 1
     assert value(tables, "SELECT count(*) FROM incidents") == 1
-    assert value(tables, "SELECT occurrences FROM incident_occurrences") == 64
+    assert value(tables, "SELECT occurrences FROM current_incident_status") == 64
     assert value(tables, "SELECT count(*) FROM audit_logs WHERE incident_id IS NOT NULL") == 64
     assert value(tables, "SELECT count(*) FROM notifications") == 1
     await assert_sound(app)

@@ -47,6 +47,7 @@ from tocsin.domain.workflow import (
     Escalate,
     IncidentState,
     RaiseSeverity,
+    ReceiveSignal,
     RecordRootCause,
     Resolve,
     StartInvestigation,
@@ -178,6 +179,14 @@ class Lives(RuleBasedStateMachine):
         """Somebody adds a note."""
         action = AddNote("Customers know")
         self._try(action, [("NOTE_ADDED", {})], lambda work: respond.add_note(work, self.world.ada, self.id, action))
+
+    @rule()
+    def signal(self) -> None:
+        """Another system says something of the failure."""
+        self._try(ReceiveSignal(), [("SIGNAL_RECEIVED", {})], self._take_signal)
+
+    async def _take_signal(self, work: Work) -> None:
+        await take(work, await locked_head(work, self.id), ReceiveSignal(), None, {})
 
     @rule(to=st.sampled_from(Severity))
     def change_severity(self, to: Severity) -> None:

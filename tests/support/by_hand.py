@@ -275,6 +275,7 @@ STEPS: dict[str, Any] = {
     "CLOSED": _with_detail("CLOSED", "incident_closures"),
     "CLOSED without closure": _bare("CLOSED"),
     "NOTE_ADDED": _bare("NOTE_ADDED"),
+    "SIGNAL_RECEIVED": _bare("SIGNAL_RECEIVED", by_system=True),
     "SESSIONS_BLOCKED": _bare("SESSIONS_BLOCKED", by_system=True),
     "ESCALATED NO_ACK_1HR": _escalation("NO_ACK_1HR"),
     "ESCALATED NO_ACK_4HR": _escalation("NO_ACK_4HR"),

@@ -10,11 +10,12 @@ from uuid import UUID
 from pydantic import SecretStr
 
 from tests.support.clock import FakeClock
+from tests.support.reporting import accept
 from tests.support.servers import Server
 from tocsin import ids
 from tocsin.app import accounts, audit, escalate, respond
 from tocsin.app.accounts import first_start
-from tocsin.app.report_errors import Accepted, accept
+from tocsin.app.report_errors import Accepted
 from tocsin.app.work import App
 from tocsin.domain.access import Actor, Role
 from tocsin.domain.follow_up import FollowUpAction

@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import SecretStr
 
 from tests.support.lives import error_report
+from tests.support.reporting import accept
 from tocsin.app import respond
-from tocsin.app.report_errors import accept
 from tocsin.app.work import App
 from tocsin.channels import Delivered, Message, Outcome
 from tocsin.clock import system_clock

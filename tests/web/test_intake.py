@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import INTAKE_KEY
 from tests.support.servers import Server
 from tests.web.conftest import Live, rows
-from tocsin.app.accounts import add_project
+from tocsin.app.projects import add_project
 from tocsin.domain.access import Actor
 from tocsin.intake.native import MAX_BATCH
 
@@ -28,7 +28,7 @@ UNREADABLE: list[tuple[bytes, dict[str, str], str]] = [
     (b"[]", {}, "INVALID"),
     (b"null", {}, "INVALID"),
     (b"not gzip", {"Content-Encoding": "gzip"}, "MALFORMED"),
-    (b"{}", {"Content-Encoding": "zstd"}, "UNSUPPORTED_MEDIA_TYPE"),
+    (b"{}", {"Content-Encoding": "lzma"}, "UNSUPPORTED_MEDIA_TYPE"),
     (b"[" * 100_000, {}, "MALFORMED"),
     (b'{"severity":' + b"9" * 5_000 + b"}", {}, "INVALID"),
     (b"\xff\xfe\x00", {}, "MALFORMED"),

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import INTAKE_KEY
 from tests.web.conftest import Live
-from tocsin.app.accounts import add_project
+from tocsin.app.projects import add_project
 from tocsin.domain.access import Actor
 
 pytestmark = pytest.mark.anyio

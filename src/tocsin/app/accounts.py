@@ -1,4 +1,4 @@
-"""Accounts: users, tokens, duties, contact methods, projects and keys, and the very first start."""
+"""Accounts: users, tokens, duties, contact methods, and the very first start."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from uuid import UUID
 
 from tocsin import ids
 from tocsin.app import paging
+from tocsin.app.projects import insert_project
 from tocsin.app.sessions import hash_password
 from tocsin.app.work import Work, secret_hash
 from tocsin.domain.access import Actor, Permission, Role, require
@@ -19,7 +20,6 @@ from tocsin.errors import Code, TocsinError, refuse
 from tocsin.store import credentials, notifications, projects, users
 from tocsin.store.credentials import TokenRow
 from tocsin.store.notifications import DutyRow
-from tocsin.store.projects import ProjectRow
 from tocsin.store.users import ContactMethod, User
 
 _EMAIL = re.compile(r"(?=[!-~]+\Z)[^@<>\"',;:]{1,64}@[A-Za-z0-9.-]{1,189}")
@@ -50,8 +50,7 @@ async def first_start(work: Work) -> FirstStart | None:
     password = settings.bootstrap_password.get_secret_value() if settings.bootstrap_password else ids.new_secret()
     admin_id = await _insert_user(work, email, email.split("@")[0], Role.SUPERADMIN, password)
     await projects.insert_internal(work.tx, work.now)
-    project_id = await projects.insert(work.tx, "default", work.now)
-    key = await _insert_key(work, project_id, settings.bootstrap_key or ids.new_key())
+    project_id, key = await insert_project(work, "default", settings.bootstrap_key or ids.new_key())
     for duty in Duty:
         await notifications.assign_duty(work.tx, duty, admin_id, work.now)
     token = settings.bootstrap_token.get_secret_value() if settings.bootstrap_token else None
@@ -298,44 +297,3 @@ async def set_rule(
         raise refuse(Code.INVALID, f"The delay {problem}.", errors=[{"field": "after", "problem": problem}])
     await notifications.set_rule(work.tx, rule)
     return rule
-
-
-async def add_project(work: Work, actor: Actor, name: str) -> tuple[int, str]:
-    """Add a project with its first intake key; return both. The key cannot be shown again."""
-    require(actor, Permission.ADMINISTER)
-    name = checked_text("name", name)[:200]
-    if any(project.name == name for project in await projects.listed(work.tx)):
-        raise refuse(Code.CONFLICT, f"There is a project {name} already.")
-    project_id = await projects.insert(work.tx, name, work.now)
-    return project_id, await _insert_key(work, project_id, ids.new_key())
-
-
-async def add_key(work: Work, actor: Actor, project_id: int) -> str:
-    """Add an intake key to a project and return it; it cannot be shown again."""
-    require(actor, Permission.ADMINISTER)
-    if all(project.id != project_id for project in await projects.listed(work.tx)):
-        raise refuse(Code.NOT_FOUND, f"There is no project {project_id}.", "List them: `tocsin projects list`.")
-    return await _insert_key(work, project_id, ids.new_key())
-
-
-async def list_projects(work: Work, actor: Actor) -> list[ProjectRow]:
-    """Return every project."""
-    require(actor, Permission.READ)
-    return await projects.listed(work.tx)
-
-
-async def _insert_key(work: Work, project_id: int, key: str) -> str:
-    await projects.insert_key(
-        work.tx,
-        key_id=work.new_id(),
-        project_id=project_id,
-        key_hash=secret_hash(key),
-        key_prefix=key[:6],
-        now=work.now,
-    )
-    return key
-
-
-async def project_of_key(work: Work, key: str) -> int | None:
-    """Return the project that an intake key opens, None when it is not valid."""
-    return await projects.of_key(work.tx, secret_hash(key))

@@ -59,7 +59,8 @@ async def _fire(work: Work, head: Head, timer: Timer) -> None:
 
 
 async def _escalate_by_rule(work: Work, head: Head, action: Action, rule: EscalationRule) -> None:
-    contacts = await paging.recipients(work, rule.duty)
+    # Ten thousand incidents of one storm escalate in the record; people are told of the storm's own incident.
+    contacts = [] if head.in_storm else await paging.recipients(work, rule.duty)
     await _escalate(work, head, action, rule.reason, contacts, None, {"duty": rule.duty.value})
 
 
@@ -111,7 +112,7 @@ async def _change_severity(
     if taken.did(EntryKind.ESCALATED):
         escalation_id = UUID(str(escalation.columns["id"]))
         await paging.page(work, Subject.of(head, to), contacts, reason.value, notes=notes, escalation_id=escalation_id)
-        await paging.watch(work, head.incident_id, taken.state, head.created_at)
+        await paging.watch(work, Subject.of(head, to), taken.state)
     return taken
 
 

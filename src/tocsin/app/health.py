@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tocsin.app.read_ledger import last_difference
 from tocsin.app.work import Work
 from tocsin.store import jobs
 from tocsin.store.jobs import DeadJob, Health
+from tocsin.store.ledger import DifferenceIncident
 from tocsin.store.migrate import lacking
 
 WORKER_SILENCE = timedelta(seconds=30)
@@ -41,10 +43,16 @@ class Condition:
 
 
 async def condition(work: Work) -> Condition:
-    """Look at the schema, workers, jobs and pages."""
+    """Look at the schema, workers, jobs, pages and the ledger of intake."""
     health = await jobs.health(work.tx, alive_since=work.now - WORKER_SILENCE, failed_since=work.now - FAILED_WINDOW)
     return Condition(
-        health, (*_of_schema(await lacking(work.tx)), *_of_jobs(health, work.now), *_of_pages(health, work.now))
+        health,
+        (
+            *_of_schema(await lacking(work.tx)),
+            *_of_jobs(health, work.now),
+            *_of_pages(health, work.now),
+            *_of_ledger(await last_difference(work)),
+        ),
     )
 
 
@@ -75,6 +83,15 @@ def _of_pages(health: Health, now: datetime) -> Iterator[Problem]:
     if health.failed_pages:
         message = f"{health.failed_pages} pages were given up in the last 24 hours."
         yield Problem("failed_pages", message, "The incidents of project `tocsin` name each address and answer.")
+
+
+def _of_ledger(difference: DifferenceIncident | None) -> Iterator[Problem]:
+    if difference is not None:
+        seen = f"{difference.last_seen_at:%Y-%m-%d %H:%M:%S} UTC"
+        message = f"The ledger of intake was wrong, last found at {seen}: a report was lost, or counted twice."
+        yield Problem(
+            "intake_ledger", message, f"`tocsin incidents show {difference.number}` names the minutes and the counts."
+        )
 
 
 async def dead_jobs(work: Work) -> list[DeadJob]:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from tocsin.app import health
 from tocsin.app.health import Condition
+from tocsin.app.read_ledger import IntakeCondition, intake_condition
 from tocsin.app.work import App
 from tocsin.store import inspection
 from tocsin.store.inspection import DutyHolder, ServerRow, TallyDifference
@@ -23,10 +24,11 @@ class Inspection:
     tally_differences: tuple[TallyDifference, ...]
     condition: Condition
     dead_jobs: tuple[DeadJob, ...]
+    intake: IntakeCondition
 
 
 async def inspect(app: App) -> Inspection:
-    """Look at the server, the duties, the counters and the machinery."""
+    """Look at the server, the duties, the counters, the machinery and the intake."""
     async with app.work() as work:
         before = app.clock()
         server = await inspection.server(work.tx)
@@ -39,4 +41,5 @@ async def inspect(app: App) -> Inspection:
             tally_differences=tuple(await inspection.tally_differences(work.tx)),
             condition=await health.condition(work),
             dead_jobs=tuple(await health.dead_jobs(work)),
+            intake=await intake_condition(work),
         )

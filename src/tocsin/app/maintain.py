@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tocsin.app import paging
+from tocsin.app import heartbeats, paging
 from tocsin.app.work import Work
 from tocsin.domain.incident import EscalationReason
-from tocsin.store import incidents, jobs
+from tocsin.store import incidents, jobs, ledger, reports
 
 SWEEP_LIMIT = 1_000
 """Incidents a sweep takes up of each rule; what is left is taken up by the next one."""
 SWEEP_GRACE = timedelta(seconds=30)
 """How late a timer may be before the sweep takes the incident up: younger ones are just being run."""
 KEEP_FOR = timedelta(days=1)
+KEEP_LEDGER_FOR = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +49,18 @@ async def sweep(work: Work) -> Swept:
     orphaned = await jobs.orphaned_notifications(work.tx, SWEEP_LIMIT)
     for notification_id in orphaned:
         await paging.queue_delivery(work, notification_id)
+    await heartbeats.queue_overdue(work)
     return Swept(len(overdue), len(orphaned))
 
 
 async def fold_counters(work: Work) -> None:
     """Fold the counters' differences, so that reading them stays cheap."""
     await incidents.fold_tallies(work.tx)
+    await reports.fold_occurrences(work.tx)
+    await ledger.fold(work.tx)
 
 
 async def expire(work: Work) -> None:
-    """Remove remembered answers, ended sessions and silent workers after a day."""
+    """Remove remembered answers, ended sessions and silent workers after a day, the ledger's minutes after 90."""
     await jobs.expire(work.tx, work.now - KEEP_FOR)
+    await ledger.expire(work.tx, work.now - KEEP_LEDGER_FOR)

@@ -1,21 +1,20 @@
-"""Opens an incident: its facts, its REPORTED entry, the first page, the timer. By the system or by a person."""
+"""Opens incidents: their facts, REPORTED entries, first pages, timers. By the system or by a person."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from tocsin.app import paging
 from tocsin.app.paging import Subject
-from tocsin.app.timeline import Detail, write_entry
+from tocsin.app.timeline import entry_columns
 from tocsin.app.work import Work
 from tocsin.domain.access import Actor, Permission, require
-from tocsin.domain.escalation import Duty
 from tocsin.domain.incident import INCIDENT_TYPES, Severity, Status
-from tocsin.domain.notification import OPENED
 from tocsin.domain.report import MAX_TITLE_CHARACTERS
 from tocsin.domain.timeline import EntryKind, leaf_hash
-from tocsin.domain.workflow import MAX_TEXT_CHARACTERS, IncidentState, Step, checked_text
+from tocsin.domain.workflow import MAX_TEXT_CHARACTERS, Step, checked_text
 from tocsin.errors import Code, refuse
 from tocsin.store import incidents, record, reports
 
@@ -24,8 +23,9 @@ BY_HAND = "OPENED_BY_HAND"
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What an incident is opened with."""
+    """What an incident is opened with. `in_storm` says that the storm of its project has an incident of its own."""
 
+    incident_id: UUID
     severity: Severity
     title: str
     description: str
@@ -35,13 +35,55 @@ class Opening:
     created_from_error_id: UUID | None = None
     error_checksum: bytes | None = None
     recurrence_of: UUID | None = None
+    in_storm: bool = False
 
 
 async def open_incident(work: Work, opening: Opening, actor: Actor | None = None) -> UUID:
-    """Open an incident, owe the first page to the on-call, and start its timer; return its id."""
-    incident_id, number = work.new_id(), await record.next_number(work.tx)
-    columns = {
-        "id": incident_id,
+    """Open one incident; return its id."""
+    await open_incidents(work, [opening], actor)
+    return opening.incident_id
+
+
+async def open_incidents(work: Work, openings: Sequence[Opening], actor: Actor | None = None) -> None:
+    """Open incidents, owe their first pages to the on-call, and start their timers.
+
+    Those that were opened in a storm are not paged one by one: the storm's own incident is.
+    """
+    if not openings:
+        return
+    numbers = await record.next_numbers(work.tx, len(openings))
+    facts = await record.write_many(
+        work.tx,
+        "incidents",
+        [_facts(work, opening, number, actor) for opening, number in zip(openings, numbers, strict=True)],
+    )
+    entries = [
+        entry_columns(
+            work,
+            opening.incident_id,
+            None,
+            Step(EntryKind.REPORTED, Status.REPORTED, opening.severity),
+            actor,
+            sealed.checksum,
+            _metadata(opening),
+        )
+        for opening, sealed in zip(openings, facts, strict=True)
+    ]
+    await record.write_many(work.tx, "incident_lifecycle", entries)
+    latest = {(one.project_id, one.fingerprint): one.incident_id for one in openings if one.project_id is not None}
+    await reports.set_latest_incidents(
+        work.tx, {(project, mark): incident for (project, mark), incident in latest.items() if mark}
+    )
+    subjects = [_subject(work, opening, number) for opening, number in zip(openings, numbers, strict=True)]
+    await paging.page_openings(
+        work, [subject for subject, opening in zip(subjects, openings, strict=True) if not opening.in_storm]
+    )
+    await paging.watch_openings(work, subjects)
+
+
+def _facts(work: Work, opening: Opening, number: int, actor: Actor | None) -> dict[str, object]:
+    return {
+        "id": opening.incident_id,
         "number": number,
         "project_id": opening.project_id,
         "incident_type": INCIDENT_TYPES[opening.severity].value,
@@ -55,16 +97,16 @@ async def open_incident(work: Work, opening: Opening, actor: Actor | None = None
         "created_by_system": actor is None,
         "created_by_user_id": actor.user_id if actor else None,
     }
-    reported = Step(EntryKind.REPORTED, Status.REPORTED, opening.severity)
+
+
+def _metadata(opening: Opening) -> dict[str, object]:
     checksum = opening.error_checksum.hex() if opening.error_checksum else None
-    metadata = {"trigger": opening.trigger, "errorChecksum": checksum}
-    await write_entry(work, None, reported, actor, Detail("incidents", columns, metadata))
-    if opening.fingerprint and opening.project_id is not None:
-        await reports.set_latest_incident(work.tx, opening.project_id, opening.fingerprint, incident_id)
-    subject = Subject(incident_id, number, opening.severity, opening.title, work.now, opening.recurrence_of)
-    await paging.page(work, subject, await paging.recipients(work, Duty.ON_CALL), OPENED)
-    await paging.watch(work, incident_id, IncidentState(number, Status.REPORTED, opening.severity), work.now)
-    return incident_id
+    storm = {"inStorm": True} if opening.in_storm else {}
+    return {"trigger": opening.trigger, "errorChecksum": checksum, **storm}
+
+
+def _subject(work: Work, opening: Opening, number: int) -> Subject:
+    return Subject(opening.incident_id, number, opening.severity, opening.title, work.now, opening.recurrence_of)
 
 
 async def open_by_hand(
@@ -79,10 +121,10 @@ async def open_by_hand(
     if len(title) > MAX_TITLE_CHARACTERS or "\n" in title:
         problem = f"must be one line of at most {MAX_TITLE_CHARACTERS} characters"
         raise refuse(Code.INVALID, f"title {problem}.", errors=[{"field": "title", "problem": problem}])
-    opening = Opening(severity, title, checked_text("description", description, required=False), BY_HAND)
+    opening = Opening(work.new_id(), severity, title, checked_text("description", description, required=False), BY_HAND)
     if error_id is None:
         incident_id = await open_incident(work, opening, actor)
-        await reports.count_occurrences(work.tx, incident_id, 0, work.now)
+        await reports.count_first_occurrences(work.tx, [incident_id], 0, work.now)
         return incident_id
     return await _open_for_report(work, actor, opening, error_id)
 
@@ -91,7 +133,8 @@ async def _open_for_report(work: Work, actor: Actor, opening: Opening, error_id:
     report = await reports.get(work.tx, error_id)
     if report is None:
         raise refuse(Code.NOT_FOUND, f"There is no error report {error_id}.")
-    latest = await reports.lock_failure(work.tx, report.project_id, report.fingerprint, work.now)
+    failure = (report.project_id, report.fingerprint)
+    latest = (await reports.lock_failures(work.tx, [failure], work.now)).get(failure)
     if latest is not None and latest.status != Status.CLOSED:
         head = await incidents.lock_head(work.tx, latest.incident_id)
         number = head.number if head else 0
@@ -104,19 +147,16 @@ async def _open_for_report(work: Work, actor: Actor, opening: Opening, error_id:
         raise refuse(Code.CONFLICT, "This error report belongs to an incident already.")
     incident_id = await open_incident(
         work,
-        Opening(
-            severity=opening.severity,
-            title=opening.title,
-            description=opening.description,
-            trigger=BY_HAND,
+        replace(
+            opening,
             project_id=report.project_id,
             fingerprint=report.fingerprint,
             created_from_error_id=error_id,
-            error_checksum=leaf_hash(report.document),
+            error_checksum=leaf_hash(report.document) if report.document else None,
             recurrence_of=latest.incident_id if latest else None,
         ),
         actor,
     )
     await reports.link(work.tx, error_id, incident_id)
-    await reports.count_occurrences(work.tx, incident_id, 1, report.received_at)
+    await reports.count_first_occurrences(work.tx, [incident_id], 1, report.received_at)
     return incident_id

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from tocsin.app.work import Work
 from tocsin.domain.escalation import SESSION_BLOCK_DELAY, Duty, EscalationPolicy, timers
-from tocsin.domain.incident import Severity
-from tocsin.domain.notification import IncidentFacts, compose
+from tocsin.domain.incident import Severity, Status
+from tocsin.domain.notification import OPENED, IncidentFacts, PageText, compose
 from tocsin.domain.workflow import IncidentState
 from tocsin.store import incidents, jobs, notifications
 from tocsin.store.incidents import Head
-from tocsin.store.notifications import Contact
+from tocsin.store.jobs import NewJob
+from tocsin.store.notifications import Contact, NewNotification
 
 DELIVER = "deliver"
 """The kind of job that delivers one notification."""
@@ -54,6 +56,21 @@ async def page(
     escalation_id: UUID | None = None,
 ) -> None:
     """Owe a page about an incident to each of these contacts."""
+    text = await _text(work, subject, reason, notes)
+    await _owe(work, [_owed(work, subject, contact, reason, text, escalation_id) for contact in contacts])
+
+
+async def page_openings(work: Work, subjects: Sequence[Subject]) -> None:
+    """Owe the first page of each new incident to the on-call."""
+    contacts = await recipients(work, Duty.ON_CALL) if subjects else []
+    owed = []
+    for subject in subjects:
+        text = await _text(work, subject, OPENED)
+        owed += [_owed(work, subject, contact, OPENED, text, None) for contact in contacts]
+    await _owe(work, owed)
+
+
+async def _text(work: Work, subject: Subject, reason: str, notes: str = "") -> PageText:
     facts = IncidentFacts(
         incident_id=str(subject.incident_id),
         number=subject.number,
@@ -63,33 +80,28 @@ async def page(
         url=f"{work.settings.base_url}/api/incidents/{subject.incident_id}",
     )
     lesson = await incidents.lesson_of(work.tx, subject.recurrence_of) if subject.recurrence_of else None
-    text = compose(facts, reason, notes, lesson)
-    for contact in contacts:
-        notification_id = work.new_id()
-        await notifications.insert(
-            work.tx,
-            notification_id=notification_id,
-            incident_id=subject.incident_id,
-            escalation_id=escalation_id,
-            reason=reason,
-            contact=contact,
-            page=text,
-            now=work.now,
-        )
-        await queue_delivery(work, notification_id)
+    return compose(facts, reason, notes, lesson)
+
+
+def _owed(
+    work: Work, subject: Subject, contact: Contact, reason: str, text: PageText, escalation_id: UUID | None
+) -> NewNotification:
+    return NewNotification(work.new_id(), subject.incident_id, escalation_id, reason, contact, text)
+
+
+async def _owe(work: Work, owed: Sequence[NewNotification]) -> None:
+    await notifications.insert_many(work.tx, owed, work.now)
+    await jobs.enqueue_many(work.tx, [_delivery(work, one.id) for one in owed], work.now)
 
 
 async def queue_delivery(work: Work, notification_id: UUID) -> None:
     """Queue the delivery of a notification, now."""
-    await jobs.enqueue(
-        work.tx,
-        job_id=work.new_id(),
-        kind=DELIVER,
-        key=f"{DELIVER}:{notification_id}",
-        payload={"notificationId": str(notification_id)},
-        due_at=work.now,
-        now=work.now,
-    )
+    await jobs.enqueue_many(work.tx, [_delivery(work, notification_id)], work.now)
+
+
+def _delivery(work: Work, notification_id: UUID) -> NewJob:
+    payload: dict[str, object] = {"notificationId": str(notification_id)}
+    return NewJob(work.new_id(), DELIVER, f"{DELIVER}:{notification_id}", payload, work.now)
 
 
 async def policy(work: Work) -> EscalationPolicy:
@@ -98,21 +110,32 @@ async def policy(work: Work) -> EscalationPolicy:
     return EscalationPolicy(rules, SESSION_BLOCK_DELAY if work.settings.session_blocking else None)
 
 
-async def watch(work: Work, incident_id: UUID, state: IncidentState, created_at: datetime) -> None:
+async def watch(work: Work, subject: Subject, state: IncidentState) -> None:
     """Set the incident's timer to the next instant at which it gets louder."""
-    running = timers(state, created_at, await policy(work))
-    if running:
-        await queue_escalation(work, incident_id, running[0].due_at)
+    await jobs.enqueue_many(work.tx, _next_look(work, subject, state, await policy(work)), work.now)
+
+
+async def watch_openings(work: Work, subjects: Sequence[Subject]) -> None:
+    """Set the timers of new incidents."""
+    rules = await policy(work)
+    looks = [
+        look
+        for subject in subjects
+        for look in _next_look(work, subject, IncidentState(subject.number, Status.REPORTED, subject.severity), rules)
+    ]
+    await jobs.enqueue_many(work.tx, looks, work.now)
+
+
+def _next_look(work: Work, subject: Subject, state: IncidentState, rules: EscalationPolicy) -> list[NewJob]:
+    running = timers(state, subject.created_at, rules)
+    return [_look(work, subject.incident_id, timer.due_at) for timer in running[:1]]
 
 
 async def queue_escalation(work: Work, incident_id: UUID, due_at: datetime) -> None:
     """Queue a look at the incident's timers."""
-    await jobs.enqueue(
-        work.tx,
-        job_id=work.new_id(),
-        kind=ESCALATE,
-        key=f"{ESCALATE}:{incident_id}",
-        payload={"incidentId": str(incident_id)},
-        due_at=due_at,
-        now=work.now,
-    )
+    await jobs.enqueue_many(work.tx, [_look(work, incident_id, due_at)], work.now)
+
+
+def _look(work: Work, incident_id: UUID, due_at: datetime) -> NewJob:
+    payload: dict[str, object] = {"incidentId": str(incident_id)}
+    return NewJob(work.new_id(), ESCALATE, f"{ESCALATE}:{incident_id}", payload, due_at)

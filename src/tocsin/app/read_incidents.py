@@ -23,24 +23,29 @@ from tocsin.store.incidents import (
     RootCauseRow,
 )
 from tocsin.store.notifications import NotificationRow
-from tocsin.store.reports import ReportRow
+from tocsin.store.reports import ReportRow, SampleRow
 
 __all__ = [
     "MAX_OFFSET",
     "MAX_PAGE",
+    "MAX_REPORTS",
     "STATS_WINDOW",
     "IncidentDetail",
     "IncidentFilter",
     "IncidentPage",
+    "IncidentReports",
     "Stats",
     "escalation_stats",
     "list_incidents",
+    "list_reports",
     "show_incident",
     "stats",
 ]
 
 MAX_PAGE = 200
 MAX_OFFSET = 10_000
+MAX_REPORTS = 50
+"""Whole reports in one answer; each may have a megabyte."""
 STATS_WINDOW = timedelta(hours=24)
 
 
@@ -67,6 +72,14 @@ class IncidentDetail:
     escalations: list[EscalationRow]
     error: ReportRow | None
     notifications: list[NotificationRow]
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentReports:
+    """The newest reports of an incident that were kept whole, and of how many occurrences they are samples."""
+
+    reports: list[SampleRow]
+    occurrences: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +112,7 @@ async def list_incidents(
 async def show_incident(work: Work, actor: Actor, ref: IncidentRef) -> IncidentDetail:
     """Return one incident with everything that was recorded of it; raise NOT_FOUND."""
     require(actor, Permission.READ)
-    number = ref if isinstance(ref, int) else None
-    incident_id = await incidents.find(work.tx, incident_id=None if isinstance(ref, int) else ref, number=number)
-    row = await incidents.get(work.tx, incident_id) if incident_id else None
-    if row is None:
-        raise not_found(ref)
+    row = await _row(work, ref)
     return IncidentDetail(
         incident=row,
         ack=await incidents.acknowledgment(work.tx, row.id),
@@ -117,6 +126,25 @@ async def show_incident(work: Work, actor: Actor, ref: IncidentRef) -> IncidentD
             for page in await notifications.of_incident(work.tx, row.id)
         ],
     )
+
+
+async def _row(work: Work, ref: IncidentRef) -> IncidentRow:
+    number = ref if isinstance(ref, int) else None
+    incident_id = await incidents.find(work.tx, incident_id=None if isinstance(ref, int) else ref, number=number)
+    row = await incidents.get(work.tx, incident_id) if incident_id else None
+    if row is None:
+        raise not_found(ref)
+    return row
+
+
+async def list_reports(work: Work, actor: Actor, ref: IncidentRef, limit: int = 10) -> IncidentReports:
+    """Return the reports of an incident that were kept whole, newest first; raise NOT_FOUND."""
+    require(actor, Permission.READ)
+    if not 1 <= limit <= MAX_REPORTS:
+        problem = f"must be 1 to {MAX_REPORTS}"
+        raise refuse(Code.INVALID, f"limit {problem}.", errors=[{"field": "limit", "problem": problem}])
+    row = await _row(work, ref)
+    return IncidentReports(await reports.samples(work.tx, row.id, limit), row.occurrences)
 
 
 async def stats(work: Work, actor: Actor) -> Stats:

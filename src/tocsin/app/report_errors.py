@@ -1,30 +1,39 @@
-"""Takes in error reports: each is recorded, and joins its failure's incident, opens one, or neither.
+"""Takes in error reports the careful way: each is recorded, and joins its failure's incident, opens one, or neither.
 
-The reports, the incidents, their REPORTED entries and the pages owed are one transaction: all or none.
+The failures are locked, so that of many reports at the same instant one opens the incident. The reports, the
+incidents, their REPORTED entries, the pages owed and the ledger are one transaction: all or none. What needs no lock
+takes the quick way, see `tocsin.app.take_in`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 import msgspec
 
 from tocsin.app.escalate import raise_severity
-from tocsin.app.open_incident import Opening, open_incident
-from tocsin.app.work import App, Work
+from tocsin.app.open_incident import Opening, open_incidents
+from tocsin.app.projects import rules_of
+from tocsin.app.signals import take_down, watch_expiry
+from tocsin.app.storms import find_storms
+from tocsin.app.work import Work
+from tocsin.domain.arrival import Arrival
 from tocsin.domain.deduplication import LatestIncident, Outcome, judge
-from tocsin.domain.fingerprint import Fingerprint, fingerprint
 from tocsin.domain.incident import Severity, Status
+from tocsin.domain.project import Project
 from tocsin.domain.report import ErrorReport, document
 from tocsin.domain.timeline import leaf_hash
-from tocsin.store import reports
-from tocsin.store.database import LostRaceError
+from tocsin.store import ledger, reports
+from tocsin.store.projects import INTERNAL_PROJECT_ID
+from tocsin.store.reports import FailureKey, NewReport
 
 TRIGGER = "HIGH_SEVERITY_ERROR_LOGGED"
 """The event that opens an incident by itself."""
-MAX_RACES = 5
+INTERNAL = "internal"
+"""The protocol of what Tocsin reports itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,136 +45,187 @@ class Accepted:
     incident_id: UUID | None
 
 
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One report to take in: its project, and whether it is kept whole or only its row."""
+
+    project: Project
+    arrival: Arrival
+    report_id: UUID
+    protocol: str
+    kept: bool = True
+
+    @property
+    def failure(self) -> FailureKey:
+        """Return the key of its failure."""
+        return self.project.id, self.arrival.mark.value
+
+    @property
+    def event(self) -> tuple[int, str]:
+        """Return the key under which it is taken in once."""
+        return self.project.id, self.arrival.event_id
+
+
 @dataclass(slots=True)
 class _Failure:
     """The reports of one failure within a batch, and the incident they have come to."""
 
-    mark: Fingerprint
     latest: LatestIncident | None
     joined: int = 0
     worst: Severity = Severity.LOW
-    rows: list[dict[str, object]] = field(default_factory=list)
+    signals: list[Item] = field(default_factory=list)
 
 
-async def accept(app: App, project_id: int, batch: Sequence[ErrorReport]) -> list[Accepted]:
-    """Take in the reports of one request in a transaction of their own; when this returns, they are committed.
+@dataclass(slots=True)
+class _Batch:
+    """What a batch comes to, before it is written."""
 
-    The same event may come in twice at the same instant over two connections: the slower one finds it recorded.
-    """
-    for _ in range(MAX_RACES):
-        try:
-            async with app.work() as work:
-                return await report_errors(work, project_id, batch)
-        except LostRaceError as error:
-            lost = error
-    raise lost
+    failures: dict[FailureKey, _Failure]
+    rows: list[NewReport] = field(default_factory=list)
+    openings: list[Opening] = field(default_factory=list)
 
 
 async def report_errors(work: Work, project_id: int, batch: Sequence[ErrorReport]) -> list[Accepted]:
-    """Take in the reports of one request; return what became of each, in their order.
+    """Take in reports of one project in the present transaction, each kept whole."""
+    project = await rules_of(work, project_id)
+    items = [Item(project, Arrival.of(report), work.new_id(), INTERNAL) for report in batch]
+    return await take_in_carefully(work, items)
 
-    Failures are locked in the order of their fingerprints, so that batches never wait for each other in a circle.
+
+async def take_in_carefully(work: Work, items: Sequence[Item]) -> list[Accepted]:
+    """Take in reports; return what became of each, in their order.
+
+    Failures are locked in the order of their keys, so that batches never wait for each other in a circle.
     The same event id twice is once: the second is a DUPLICATE and changes nothing.
     """
-    marks = [fingerprint(report) for report in batch]
-    failures = {
-        mark.value: _Failure(mark, await _lock(work, project_id, mark))
-        for mark in sorted(set(marks), key=lambda mark: mark.value)
-    }
-    known = await reports.known_events(work.tx, project_id, [report.event_id for report in batch])
-    accepted: list[Accepted] = []
-    for report, mark in zip(batch, marks, strict=True):
-        if report.event_id in known:
-            accepted.append(Accepted(report.event_id, Outcome.DUPLICATE, known[report.event_id]))
+    locked = await reports.lock_failures(work.tx, {item.failure for item in items}, work.now)
+    batch = _Batch({item.failure: _Failure(_latest(locked.get(item.failure))) for item in items})
+    known = await reports.known_events(work.tx, {item.event for item in items})
+    accepted = []
+    for item in items:
+        if item.event in known:
+            accepted.append(Accepted(item.arrival.event_id, Outcome.DUPLICATE, known[item.event]))
             continue
-        taken = await _take_in(work, project_id, report, failures[mark.value])
-        known[report.event_id] = taken.incident_id
+        taken = _take_in(work, item, batch)
+        known[item.event] = taken.incident_id
         accepted.append(taken)
-    await reports.insert_many(work.tx, [row for failure in failures.values() for row in failure.rows])
-    for failure in failures.values():
-        await _settle(work, failure)
+    await _write(work, batch)
+    await watch_expiry(work, items)
+    await ledger.count(work.tx, _counts(items, accepted), work.now)
     return accepted
 
 
-async def _lock(work: Work, project_id: int, mark: Fingerprint) -> LatestIncident | None:
-    row = await reports.lock_failure(work.tx, project_id, mark.value, work.now)
+def _latest(row: reports.LatestIncident | None) -> LatestIncident | None:
     if row is None:
         return None
     return LatestIncident(row.incident_id, Status(row.status), Severity(row.current_severity), row.created_at)
 
 
-async def _take_in(work: Work, project_id: int, report: ErrorReport, failure: _Failure) -> Accepted:
+def _take_in(work: Work, item: Item, batch: _Batch) -> Accepted:
+    failure, arrival, project = batch.failures[item.failure], item.arrival, item.project
     outcome = judge(
-        report.severity,
+        arrival.severity,
         failure.latest,
         work.now,
-        window=work.settings.dedup_window_time,
-        threshold=work.settings.incident_threshold,
+        window=project.dedup_window,
+        threshold=project.incident_threshold,
+        signal=arrival.signal is not None,
     )
-    report_id, content = work.new_id(), msgspec.json.encode(document(report))
+    content = whole_document(arrival) if item.kept or outcome is Outcome.OPENED else None
     if outcome is Outcome.OPENED:
-        failure.latest = await _open(work, project_id, report, report_id, content, failure)
-    if outcome is not Outcome.RECORDED:
+        opening = _opening(work, item, content or b"", failure)
+        batch.openings.append(opening)
+        failure.latest = LatestIncident(opening.incident_id, Status.REPORTED, arrival.severity, work.now)
+    elif outcome is Outcome.JOINED and arrival.signal is not None:
+        failure.signals.append(item)
+    elif outcome is Outcome.JOINED:
         failure.joined += 1
-        failure.worst = max(failure.worst, report.severity, key=lambda severity: severity.rank)
+        failure.worst = max(failure.worst, arrival.severity, key=lambda severity: severity.rank)
     incident_id = failure.latest.incident_id if failure.latest and outcome is not Outcome.RECORDED else None
-    failure.rows.append(_row(work, project_id, report, failure.mark, report_id, content, outcome, incident_id))
-    return Accepted(report.event_id, outcome, incident_id)
+    batch.rows.append(new_report(item, len(batch.rows), content, outcome, incident_id))
+    return Accepted(arrival.event_id, outcome, incident_id)
 
 
-async def _open(
-    work: Work, project_id: int, report: ErrorReport, report_id: UUID, content: bytes, failure: _Failure
-) -> LatestIncident:
-    incident_id = await open_incident(
-        work,
-        Opening(
-            project_id=project_id,
-            severity=report.severity,
-            title=report.title,
-            description=report.message,
-            fingerprint=failure.mark.value,
-            created_from_error_id=report_id,
-            error_checksum=leaf_hash(content),
-            recurrence_of=failure.latest.incident_id if failure.latest else None,
-            trigger=TRIGGER,
-        ),
+def whole_document(arrival: Arrival) -> bytes:
+    """Return the JSON of the whole report."""
+    return msgspec.json.encode(document(arrival.whole()))
+
+
+def new_report(
+    item: Item, n: int, content: bytes | None, outcome: Outcome | None = None, incident_id: UUID | None = None
+) -> NewReport:
+    """Return the row of a report."""
+    arrival, project = item.arrival, item.project
+    loud = arrival.severity.at_least(project.incident_threshold) or arrival.severity.at_least(Severity.HIGH)
+    return NewReport(
+        n=n,
+        id=item.report_id,
+        project_id=project.id,
+        event_id=arrival.event_id,
+        occurred_at=arrival.occurred_at,
+        severity=arrival.severity.value,
+        error_type=arrival.error_type,
+        title=arrival.title,
+        fingerprint=arrival.mark.value,
+        fingerprint_version=arrival.mark.version,
+        fingerprint_basis=arrival.mark.basis,
+        opens=loud and arrival.signal is None,
+        window_seconds=int(project.dedup_window.total_seconds()),
+        protocol=item.protocol,
+        document=content.decode() if content is not None else None,
+        signal=arrival.signal.value if arrival.signal else None,
+        outcome=outcome.value if outcome else None,
+        incident_id=incident_id,
     )
-    return LatestIncident(incident_id, Status.REPORTED, report.severity, work.now)
 
 
-def _row(
-    work: Work,
-    project_id: int,
-    report: ErrorReport,
-    mark: Fingerprint,
-    report_id: UUID,
-    content: bytes,
-    outcome: Outcome,
-    incident_id: UUID | None,
-) -> dict[str, object]:
-    return {
-        "id": report_id,
-        "project_id": project_id,
-        "event_id": report.event_id,
-        "received_at": work.now,
-        "occurred_at": report.occurred_at,
-        "severity": report.severity.value,
-        "error_type": report.error_type,
-        "title": report.title,
-        "fingerprint": mark.value,
-        "fingerprint_version": mark.version,
-        "fingerprint_basis": mark.basis,
-        "document": content,
-        "outcome": outcome.value,
-        "incident_id": incident_id,
-    }
+def _opening(work: Work, item: Item, content: bytes, failure: _Failure) -> Opening:
+    report = item.arrival.whole()
+    return Opening(
+        incident_id=work.new_id(),
+        severity=item.arrival.severity,
+        title=item.arrival.title,
+        description=report.message,
+        trigger=TRIGGER,
+        project_id=item.project.id,
+        fingerprint=item.arrival.mark.value,
+        created_from_error_id=item.report_id,
+        error_checksum=leaf_hash(content),
+        recurrence_of=failure.latest.incident_id if failure.latest else None,
+    )
 
 
-async def _settle(work: Work, failure: _Failure) -> None:
-    """Count what joined, and raise the incident if something worse came."""
-    if failure.latest is None or not failure.joined:
+async def _write(work: Work, batch: _Batch) -> None:
+    """Write what the batch came to: incidents before the reports that name them."""
+    stormy = await find_storms(work, batch.openings)
+    openings = [replace(one, in_storm=one.incident_id in stormy.folded) for one in batch.openings]
+    await open_incidents(work, openings)
+    await reports.insert_many(work.tx, batch.rows, work.now)
+    await reports.count_first_occurrences(work.tx, [one.incident_id for one in batch.openings], 1, work.now)
+    await reports.count_occurrences(work.tx, _occurrences(batch), work.now)
+    for failure in batch.failures.values():
+        await _tell_incident(work, failure)
+    if stormy.reports:
+        await report_errors(work, INTERNAL_PROJECT_ID, stormy.reports)
+
+
+def _occurrences(batch: _Batch) -> Mapping[UUID, int]:
+    return {one.latest.incident_id: one.joined for one in batch.failures.values() if one.latest and one.joined}
+
+
+async def _tell_incident(work: Work, failure: _Failure) -> None:
+    """Raise the incident if something worse came, and enter the signals."""
+    if failure.latest is None:
         return
-    await reports.count_occurrences(work.tx, failure.latest.incident_id, failure.joined, work.now)
-    if not failure.latest.severity.at_least(failure.worst):
+    if failure.joined and not failure.latest.severity.at_least(failure.worst):
         await raise_severity(work, failure.latest.incident_id, failure.worst)
-    failure.joined, failure.worst = 0, Severity.LOW
+    for item in failure.signals:
+        await take_down(work, failure.latest.incident_id, item.arrival)
+
+
+def _counts(items: Sequence[Item], accepted: Sequence[Accepted]) -> Mapping[tuple[int, str, str], int]:
+    counts: Counter[tuple[int, str, str]] = Counter()
+    for item, one in zip(items, accepted, strict=True):
+        counts[item.project.id, "received", item.protocol] += 1
+        counts[item.project.id, one.outcome.value, ""] += 1
+    return counts

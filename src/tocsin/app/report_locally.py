@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tocsin.app.report_errors import accept
+from tocsin.app.projects import rules_of
+from tocsin.app.take_in import Intake
 from tocsin.app.work import App
+from tocsin.domain.arrival import Arrival
 from tocsin.domain.deduplication import Outcome
 from tocsin.domain.report import ErrorReport
-from tocsin.errors import Code, refuse
-from tocsin.store import incidents, projects
+from tocsin.store import incidents
+
+LOCAL = "local"
+"""The protocol of what was reported from the machine's shell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +29,10 @@ class Taken:
 async def report_locally(app: App, project_id: int, batch: Sequence[ErrorReport]) -> list[Taken]:
     """Take in reports; when this returns, they are committed. Raises NOT_FOUND when there is no such project."""
     async with app.work() as work:
-        if all(project.id != project_id for project in await projects.listed(work.tx)):
-            raise refuse(Code.NOT_FOUND, f"There is no project {project_id}.", "List them: `tocsin projects list`.")
-    accepted = await accept(app, project_id, batch)
+        project = await rules_of(work, project_id)
+    intake = Intake(app)
+    accepted = await intake.take_in(project, [Arrival.of(report) for report in batch], LOCAL)
+    await intake.close()
     async with app.work() as work:
         numbers = {
             incident_id: row.number

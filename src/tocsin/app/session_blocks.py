@@ -30,7 +30,17 @@ async def block_of(work: Work, principal: Principal) -> SessionBlock | None:
         return None
     if principal.blocked_due_to_incident is None:
         return None
-    incident = await incidents.get(work.tx, principal.blocked_due_to_incident)
-    if incident is None:
+    return await _block(work, principal.blocked_due_to_incident)
+
+
+async def blocking_incident(work: Work) -> SessionBlock | None:
+    """Return the incident that blocks sessions now; None while blocking is switched off."""
+    if not work.settings.session_blocking:
         return None
-    return SessionBlock(incident.id, incident.number, incident.created_at)
+    incident_id = await incidents.blocking(work.tx)
+    return await _block(work, incident_id) if incident_id else None
+
+
+async def _block(work: Work, incident_id: UUID) -> SessionBlock | None:
+    incident = await incidents.get(work.tx, incident_id)
+    return SessionBlock(incident.id, incident.number, incident.created_at) if incident else None

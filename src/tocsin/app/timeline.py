@@ -75,29 +75,36 @@ async def take(
     return Taken(head, decision, state)
 
 
-async def write_entry(work: Work, last: Head | None, step: Step, actor: Actor | None, detail: Detail) -> bytes:
-    """Write a step's detail and its entry after the last one; return the entry's checksum.
-
-    `last` is None for the first entry, whose detail is the incident itself.
-    """
+async def write_entry(work: Work, last: Head, step: Step, actor: Actor | None, detail: Detail) -> bytes:
+    """Write a step's detail and its entry after the last one; return the entry's checksum."""
     written = await record.write(work.tx, detail.table, detail.columns) if detail.table else None
-    sealed = await record.write(
-        work.tx,
-        "incident_lifecycle",
-        {
-            "id": work.new_id(),
-            "incident_id": last.incident_id if last else detail.columns["id"],
-            "sequence": last.sequence + 1 if last else 1,
-            "previous_checksum": last.checksum if last else None,
-            "event_type": step.kind.value,
-            "status_before": last.status if last else None,
-            "status_after": step.status_after.value,
-            "actor_user_id": actor.user_id if actor else None,
-            "actor_role": actor.role.value if actor else SYSTEM_ROLE,
-            "detail_checksum": written.checksum if written else None,
-            "metadata": dict(detail.metadata),
-            "event_at": work.now,
-            "nonce": ids.new_nonce(),
-        },
-    )
-    return sealed.checksum
+    checksum = written.checksum if written else None
+    columns = entry_columns(work, last.incident_id, last, step, actor, checksum, detail.metadata)
+    return (await record.write(work.tx, "incident_lifecycle", columns)).checksum
+
+
+def entry_columns(
+    work: Work,
+    incident_id: UUID,
+    last: Head | None,
+    step: Step,
+    actor: Actor | None,
+    detail_checksum: bytes | None,
+    metadata: Mapping[str, object],
+) -> dict[str, object]:
+    """Return the entry that comes after the last one (None: the first)."""
+    return {
+        "id": work.new_id(),
+        "incident_id": incident_id,
+        "sequence": last.sequence + 1 if last else 1,
+        "previous_checksum": last.checksum if last else None,
+        "event_type": step.kind.value,
+        "status_before": last.status if last else None,
+        "status_after": step.status_after.value,
+        "actor_user_id": actor.user_id if actor else None,
+        "actor_role": actor.role.value if actor else SYSTEM_ROLE,
+        "detail_checksum": detail_checksum,
+        "metadata": dict(metadata),
+        "event_at": work.now,
+        "nonce": ids.new_nonce(),
+    }

@@ -9,6 +9,9 @@ from enum import StrEnum
 from ipaddress import ip_address
 
 from tocsin.app.inspection import Inspection
+from tocsin.app.ledger import Tally
+from tocsin.app.read_ledger import errors_lost
+from tocsin.cli.intake import named_counts
 from tocsin.domain.escalation import Duty
 from tocsin.errors import Refusal
 from tocsin.settings import Settings
@@ -17,6 +20,9 @@ MAX_CLOCK_DIFFERENCE = timedelta(seconds=2)
 LOW_DISK_BYTES = 2_000_000_000
 FULL_DISK_BYTES = 200_000_000
 MAX_LISTED_JOBS = 10
+MAX_LISTED_PROJECTS = 10
+LEDGER_PATIENCE = timedelta(minutes=15)
+"""How far the comparison of the ledger may be behind; it is made every minute, of minutes that are over."""
 
 
 class Level(StrEnum):
@@ -95,6 +101,46 @@ def check_machinery(facts: Facts) -> Iterator[Finding]:
         yield Finding(problem.name, Level.PROBLEM, problem.message, problem.hint)
     if condition.health.workers_alive:
         yield Finding("workers", Level.OK, f"{condition.health.workers_alive} worker(s) seen in the last 30 seconds.")
+
+
+def check_intake(facts: Facts) -> Iterator[Finding]:
+    """Is every report accounted for: when was the ledger of intake compared, and what was lost or refused?"""
+    if facts.inspection is None:
+        return
+    intake, now = facts.inspection.intake, facts.inspection.server.now
+    received = sum(sum(tally.received.values()) for tally in intake.tallies)
+    if intake.checked_to is not None and now - intake.checked_to <= LEDGER_PATIENCE:
+        compared = f"compared up to {intake.checked_to:%Y-%m-%d %H:%M} UTC; {received:,} reports in the last 24 hours"
+        yield Finding("intake_ledger_compared", Level.OK, f"The ledger of intake was {compared}.")
+    elif received:
+        last = f"since {intake.checked_to:%Y-%m-%d %H:%M} UTC" if intake.checked_to else "yet"
+        message = f"The ledger of intake was not compared {last}: a lost report would go unseen."
+        yield Finding("intake_ledger_compared", Level.WARNING, message, "Start `tocsin worker`: it compares it.")
+    for tally in intake.tallies[:MAX_LISTED_PROJECTS]:
+        yield from _of_project(tally)
+
+
+def _of_project(tally: Tally) -> Iterator[Finding]:
+    name, show = f"project {tally.project_id}", f"`tocsin intake --since 24h --project {tally.project_id}`"
+    if tally.difference:
+        message = f"The ledger of {name} does not add up: {tally.difference:+,} reports in the last 24 hours."
+        yield Finding("intake_difference", Level.PROBLEM, message, f"See where: {show}.")
+    if lost := errors_lost(tally):
+        message = f"Clients of {name} dropped {sum(lost.values()):,} of their own error events in the last 24 hours: "
+        yield Finding(
+            "client_losses",
+            Level.WARNING,
+            message + f"{named_counts(lost)}.",
+            "Let them write to disk first: `tocsin forward`, the SDK, or its transport for sentry-sdk.",
+        )
+    if tally.rejected:
+        message = f"{sum(tally.rejected.values()):,} reports to {name} were rejected in the last 24 hours: "
+        yield Finding(
+            "rejected_reports",
+            Level.WARNING,
+            message + f"{named_counts(tally.rejected)}.",
+            "Each answer said what was wrong.",
+        )
 
 
 def check_dead_jobs(facts: Facts) -> Iterator[Finding]:
@@ -275,6 +321,7 @@ CHECKS: tuple[Check, ...] = (
     check_clock,
     check_disk,
     check_machinery,
+    check_intake,
     check_dead_jobs,
     check_tallies,
     check_duties,

@@ -124,7 +124,7 @@ def _follow_ups(actions: list[Any] | None) -> Iterator[Line]:
 
 
 def _what_failed(detail: IncidentDetail) -> Iterator[Line]:
-    if detail.error is None:
+    if detail.error is None or detail.error.document is None:
         return
     document: dict[str, Any] = msgspec.json.decode(detail.error.document)
     yield from _title("What failed first")

@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from tocsin.app import escalate, open_incident, read_incidents, respond
-from tocsin.app.read_incidents import MAX_PAGE, IncidentDetail, IncidentPage
+from tocsin.app.read_incidents import MAX_PAGE, MAX_REPORTS, IncidentDetail, IncidentPage, IncidentReports
 from tocsin.app.timeline import IncidentRef
 from tocsin.app.work import Work
 from tocsin.cli.incident_story import next_step, story
@@ -29,13 +29,13 @@ from tocsin.cli.options import (
     instant_of,
     text_or_question,
 )
-from tocsin.cli.output import Call, age
+from tocsin.cli.output import Call, age, instant
 from tocsin.cli.running import act, text_of
 from tocsin.domain import workflow
 from tocsin.domain.access import Actor
 from tocsin.domain.incident import EscalationReason, RootCauseCategory, Severity, Status
 from tocsin.errors import Code, TocsinError
-from tocsin.web.documents import detail_answer, incident_document, list_answer
+from tocsin.web.documents import detail_answer, incident_document, list_answer, reports_answer
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -45,6 +45,7 @@ commands = typer.Typer(
     \b
     REPORTED → ACKNOWLEDGED → INVESTIGATING → RESOLVED → CLOSED
       list, show                see what is open, and the whole story of one
+      reports                   see single reports of one, as they came
       ack                       say "I have it"; notes are required
       root-cause                say why it happened; nothing resolves without it
       resolve                   say how it ended
@@ -173,6 +174,41 @@ def _document(shown: _Shown) -> dict[str, Any]:
 def _api_document(detail: IncidentDetail) -> dict[str, Any]:
     document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(detail_answer(detail)))
     return document
+
+
+@commands.command()
+def reports(
+    context: typer.Context,
+    incident: IncidentArgument,
+    limit: Annotated[int, typer.Option(min=1, max=MAX_REPORTS, help="How many at most.")] = 10,
+    _as: AsOption = None,
+    _json: JsonOption = False,
+) -> None:
+    """List reports of an incident, newest first; with --json as they were accepted.
+
+    Of many reports of one failure every one is counted, but only samples are kept whole: the first, the latest, and
+    a thinning series in between.
+
+    \b
+    Example:
+      tocsin incidents reports 42 --limit 3 --json
+
+    Next: `tocsin incidents show 42` tells the whole story.
+    """
+    call, ref = call_of(context), incident_ref(incident)
+
+    async def read(work: Work, actor: Actor) -> IncidentReports:
+        return await read_incidents.list_reports(work, actor, ref, limit)
+
+    found = act(call, "incidents reports", text_of(ref), read)
+    document = msgspec.json.decode(msgspec.json.encode(reports_answer(found)))
+    call.answer(document, lambda: _tell_reports(call, found))
+
+
+def _tell_reports(call: Call, found: IncidentReports) -> None:
+    rows = [(instant(row.received_at), row.severity, row.outcome, row.event_id, row.title) for row in found.reports]
+    call.table(("RECEIVED", "SEVERITY", "OUTCOME", "EVENT", "TITLE"), rows)
+    call.note(f"{len(rows)} whole reports, of {found.occurrences:,} occurrences.")
 
 
 @commands.command("open")

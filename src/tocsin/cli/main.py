@@ -18,7 +18,10 @@ import tocsin
 from tocsin.app.acting import ActorUnnamedError
 from tocsin.cli import (
     doctor,
+    forward,
+    heartbeats,
     incidents,
+    intake,
     logs,
     oncall,
     policies,
@@ -113,7 +116,9 @@ for command in (
     schema.migrate,
     doctor.doctor,
     report.report,
+    intake.intake,
     verify.verify,
+    forward.forward,
     version,
 ):
     commands.command()(command)
@@ -124,6 +129,7 @@ for group, name in (
     (users.commands, "users"),
     (tokens.commands, "tokens"),
     (projects.commands, "projects"),
+    (heartbeats.commands, "heartbeats"),
 ):
     commands.add_typer(group, name=name)
 

@@ -15,9 +15,9 @@ from tocsin.app.report_locally import report_locally
 from tocsin.cli.options import JsonOption, WrongUsageError, call_of
 from tocsin.cli.output import Call
 from tocsin.cli.running import application, run
+from tocsin.domain.arrival import Arrival
 from tocsin.domain.deduplication import Outcome
 from tocsin.domain.incident import Severity
-from tocsin.domain.report import ErrorReport
 from tocsin.errors import Code, Refusal, TocsinError, refuse
 from tocsin.intake import Rejected, native
 
@@ -119,7 +119,7 @@ def _tags(given: Sequence[str] | None) -> dict[str, str]:
 
 async def _record(call: Call, project: int, body: bytes) -> list[Told]:
     items = native.parse(body, "", received_at=clock.system_clock(), new_event_id=lambda: ids.new_id().hex)
-    reports = [item for item in items if isinstance(item, ErrorReport)]
+    reports = [item.whole() for item in items if isinstance(item, Arrival)]
     async with application(call) as app:
         taken = iter(await report_locally(app, project, reports))
     told = []

@@ -10,12 +10,12 @@ import socket
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from typing import Annotated, Any
-from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
 from tocsin import bootstrap
 from tocsin.app.accounts import FirstStart, first_start
+from tocsin.app.projects import dsn
 from tocsin.app.work import App
 from tocsin.channels import Channel
 from tocsin.cli import logs
@@ -233,12 +233,6 @@ def refuse_taken_port(host: str, port: int) -> None:
                 f"Port {port} of {host} is taken, perhaps by a Tocsin that runs already.",
                 "Stop that one, or choose another port: `--port 8421` or TOCSIN_PORT=8421.",
             ) from None
-
-
-def dsn(base_url: str, key: str, project_id: int) -> str:
-    """Return what clients are given: the URL with the key before the host and the project after the path."""
-    url = urlsplit(base_url)
-    return urlunsplit((url.scheme, f"{key}@{url.netloc}", f"{url.path.rstrip('/')}/{project_id}", "", ""))
 
 
 def _tell_sign_in(call: Call, first: FirstStart | None) -> None:

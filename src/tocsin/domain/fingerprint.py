@@ -12,12 +12,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
-from tocsin.domain.report import ErrorReport, Frame, RaisedException
+import msgspec
 
 FINGERPRINT_VERSION = 1
+
+MAX_REMEMBERED = 4_096
+"""Fingerprints that are remembered; each takes a few hundred bytes, however much it was computed from."""
 
 MAX_NORMALISED_INPUT_CHARACTERS = 4_096
 MAX_NORMALISED_CHARACTERS = 512
@@ -37,7 +41,48 @@ class Fingerprint:
     basis: str
 
 
-def fingerprint(report: ErrorReport) -> Fingerprint:
+class Place(Protocol):
+    """What decides of a frame. An absent text says as much as an empty one; only False is not the program's own."""
+
+    @property
+    def function(self) -> str | None: ...
+    @property
+    def module(self) -> str | None: ...
+    @property
+    def filename(self) -> str | None: ...
+    @property
+    def source_line(self) -> str | None: ...
+    @property
+    def in_app(self) -> bool | None: ...
+
+
+class Raised(Protocol):
+    """What decides of an exception."""
+
+    @property
+    def type(self) -> str | None: ...
+    @property
+    def message(self) -> str | None: ...
+    @property
+    def frames(self) -> Sequence[Place]: ...
+
+
+class Evidence(Protocol):
+    """What decides of a report: an `ErrorReport`, or as much of one as was read to judge it; bounded in either case."""
+
+    @property
+    def fingerprint(self) -> Sequence[str]: ...
+    @property
+    def error_type(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def template(self) -> str: ...
+    @property
+    def exceptions(self) -> Sequence[Raised]: ...
+
+
+def fingerprint(report: Evidence) -> Fingerprint:
     """Tell which failure the report is about. Depends on nothing but the report."""
     if not any(part.strip() for part in report.fingerprint):
         return _default(report)
@@ -87,12 +132,13 @@ def _is_default(part: str) -> bool:
     return _DEFAULT.fullmatch(part) is not None
 
 
-def _default(report: ErrorReport) -> Fingerprint:
-    for basis, rule in _RULES:
-        parts = rule(report)
-        if parts:
-            return _make(basis, parts)
-    return _make("message", [normalise(report.message)])
+def _default(report: Evidence) -> Fingerprint:
+    if any(exception.frames for exception in report.exceptions):
+        stacks = [(_label(exception, report), exception.frames) for exception in report.exceptions]
+        mark = _MEMORY.judged(stacks, _by_stack)
+        if mark is not _NO_PLACE:
+            return mark
+    return _MEMORY.judged((report.error_type, report.message, report.template), _by_words)
 
 
 def _make(basis: str, parts: list[object]) -> Fingerprint:
@@ -101,26 +147,26 @@ def _make(basis: str, parts: list[object]) -> Fingerprint:
     return Fingerprint(FINGERPRINT_VERSION, hashlib.sha256(material.encode("ascii")).hexdigest(), basis)
 
 
-def _by_stack(report: ErrorReport) -> list[object]:
-    stacks = [(exception, _places(exception)) for exception in report.exceptions]
-    if not any(places for _, places in stacks):
-        return []
+def _by_stack(stacks: Sequence[tuple[str, Sequence[Place]]]) -> Fingerprint:
+    places = [(label, _places(frames)) for label, frames in stacks]
+    if not any(known for _, known in places):
+        return _NO_PLACE
     # A group of three equal errors is the same failure as a group of two.
-    return list(dict.fromkeys((_label(exception, report), places) for exception, places in stacks))
+    return _make("stack", list(dict.fromkeys(places)))
 
 
-def _places(exception: RaisedException) -> tuple[tuple[str, str, str], ...]:
+def _places(frames: Sequence[Place]) -> tuple[tuple[str, str, str], ...]:
     """Return where the program's own code stood. Each place once: that collapses recursion, however deep."""
-    places = (_place(frame) for frame in exception.frames if frame.in_app)
+    places = (_place(frame) for frame in frames if frame.in_app is not False)
     return tuple(dict.fromkeys(place for place in places if any(place)))
 
 
-def _place(frame: Frame) -> tuple[str, str, str]:
-    function = _ADDRESS.sub(_VARIABLE_MARK, frame.function.strip())
+def _place(frame: Place) -> tuple[str, str, str]:
+    function = _ADDRESS.sub(_VARIABLE_MARK, (frame.function or "").strip())
     return (
-        _ADDRESS.sub(_VARIABLE_MARK, frame.module.strip()) or _file_name(frame.filename),
+        _ADDRESS.sub(_VARIABLE_MARK, (frame.module or "").strip()) or _file_name(frame.filename or ""),
         "" if function in _NAMELESS else function,
-        " ".join(frame.source_line.split()),
+        " ".join((frame.source_line or "").split()),
     )
 
 
@@ -130,25 +176,57 @@ def _file_name(path: str) -> str:
     return normalise(bare.rsplit("/", 1)[-1].lower())
 
 
-def _label(exception: RaisedException, report: ErrorReport) -> str:
+def _label(exception: Raised, report: Evidence) -> str:
     """Return the exception's type. A message with a stack has none: what it says stands in its place."""
-    return exception.type.strip() or normalise(report.template or exception.message or report.message)
+    return (exception.type or "").strip() or normalise(report.template or exception.message or report.message)
 
 
-def _by_exception(report: ErrorReport) -> list[object]:
-    error_type = report.error_type.strip()
-    return [error_type, normalise(report.message)] if error_type else []
-
-
-def _by_template(report: ErrorReport) -> list[object]:
-    template = " ".join(report.template.split())
+def _by_words(words: tuple[str, str, str]) -> Fingerprint:
+    error_type, message, template = (words[0].strip(), words[1], " ".join(words[2].split()))
+    if error_type:
+        return _make("exception", [error_type, normalise(message)])
     # "%s" alone says nothing: everything that is ever logged like that would be one failure.
-    says_something = any(character.isalpha() for character in _PLACEHOLDER.sub("", template))
-    return [template] if says_something else []
+    if any(character.isalpha() for character in _PLACEHOLDER.sub("", template)):
+        return _make("template", [template])
+    return _make("message", [normalise(message)])
 
 
-_RULES: tuple[tuple[str, Callable[[ErrorReport], list[object]]], ...] = (
-    ("stack", _by_stack),
-    ("exception", _by_exception),
-    ("template", _by_template),
-)
+T = TypeVar("T")
+
+# What is remembered of a stack that says nothing: another rule decides then.
+_NO_PLACE = Fingerprint(FINGERPRINT_VERSION, "", "")
+
+
+class _Memory:
+    """Remembers fingerprints by what they were computed from: a failure that repeats is computed once.
+
+    It holds at most MAX_REMEMBERED, and the latest half of them for sure. Two dictionaries, not an ordered one:
+    threads share it without a lock, and the worst that two of them can do to each other is to forget too early.
+    """
+
+    __slots__ = ("_earlier", "_recent")
+
+    def __init__(self) -> None:
+        self._recent: dict[bytes, Fingerprint] = {}
+        self._earlier: dict[bytes, Fingerprint] = {}
+
+    def __len__(self) -> int:
+        return len(self._recent) + len(self._earlier)
+
+    def judged(self, ingredients: T, judge: Callable[[T], Fingerprint]) -> Fingerprint:
+        """Return what `judge` makes of the ingredients. Their digest is the key, for they can be large."""
+        try:
+            key = hashlib.sha256(msgspec.msgpack.encode(ingredients)).digest()
+        except (UnicodeEncodeError, OverflowError):
+            # Half a surrogate pair or an endless line number, which only a report has that nobody bounded.
+            return judge(ingredients)
+        mark = self._recent.get(key)
+        if mark is None:
+            mark = self._earlier.get(key) or judge(ingredients)
+            if len(self._recent) >= MAX_REMEMBERED // 2:
+                self._earlier, self._recent = self._recent, {}
+            self._recent[key] = mark
+        return mark
+
+
+_MEMORY = _Memory()

@@ -34,6 +34,7 @@ class EntryKind(StrEnum):
     SEVERITY_CHANGED = "SEVERITY_CHANGED"
     NOTE_ADDED = "NOTE_ADDED"
     SESSIONS_BLOCKED = "SESSIONS_BLOCKED"
+    SIGNAL_RECEIVED = "SIGNAL_RECEIVED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,6 +192,11 @@ class AcknowledgeEscalation:
 
 
 @dataclass(frozen=True, slots=True)
+class ReceiveSignal:
+    """Take down what another system says of the failure. It is for people to draw a conclusion from it."""
+
+
+@dataclass(frozen=True, slots=True)
 class BlockSessions:
     """Block the sessions of everybody who cannot acknowledge, until somebody does."""
 
@@ -207,6 +212,7 @@ Action = (
     | RaiseSeverity
     | Escalate
     | AcknowledgeEscalation
+    | ReceiveSignal
     | BlockSessions
 )
 
@@ -352,6 +358,10 @@ def _acknowledge_escalation(state: IncidentState, action: AcknowledgeEscalation)
     return (_step(state, EntryKind.ESCALATION_ACKNOWLEDGED, state.status),)
 
 
+def _receive_signal(state: IncidentState, _: ReceiveSignal) -> Decision:
+    return (_step(state, EntryKind.SIGNAL_RECEIVED, state.status),)
+
+
 def _block_sessions(state: IncidentState, _: BlockSessions) -> Decision:
     if state.status is not Status.REPORTED or state.severity is not Severity.CRITICAL or state.sessions_blocked:
         return Refusal(Code.CONFLICT, f"{state.label} does not block sessions.")
@@ -396,6 +406,7 @@ _RULES: dict[type, Callable[..., Decision]] = {
     RaiseSeverity: _raise_severity,
     Escalate: _escalate,
     AcknowledgeEscalation: _acknowledge_escalation,
+    ReceiveSignal: _receive_signal,
     BlockSessions: _block_sessions,
 }
 
@@ -411,6 +422,7 @@ TRANSITIONS: dict[EntryKind, frozenset[tuple[Status | None, Status]]] = {
     EntryKind.ESCALATION_ACKNOWLEDGED: _STAYS,
     EntryKind.SEVERITY_CHANGED: _STAYS,
     EntryKind.NOTE_ADDED: _STAYS,
+    EntryKind.SIGNAL_RECEIVED: _STAYS,
     EntryKind.SESSIONS_BLOCKED: frozenset({(Status.REPORTED, Status.REPORTED)}),
 }
 """From where to where an entry of each kind may lead: what a verifier can check of a recorded timeline."""

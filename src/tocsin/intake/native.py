@@ -1,16 +1,25 @@
-"""Tocsin's own intake: one JSON object, an array of them, or one per line (NDJSON)."""
+"""Tocsin's own intake: one JSON object, an array of them, or one per line (NDJSON).
+
+Two readers of one format. The quick one knows only reports that are as they should be, and of those only what decides
+and what could be wrong; the decoder skips the rest. To the full one it leaves whatever is odd, too large or wrong:
+that one names the problems. tests/intake/test_agreement.py holds the two against each other.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
+import msgspec
+
+from tocsin.domain.arrival import Arrival, Glimpse
 from tocsin.domain.incident import Severity
 from tocsin.domain.report import (
     MAX_EVENT_ID_CHARACTERS,
     MAX_FINGERPRINT_PARTS,
+    MAX_INTEGER,
     MAX_TAGS,
     ErrorReport,
     RaisedException,
@@ -19,7 +28,23 @@ from tocsin.domain.report import (
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.intake import Rejected
 from tocsin.intake.decoding import parse_json
-from tocsin.intake.reading import SEVERITIES, FrameKeys, Reader, last_raised, scalar_text
+from tocsin.intake.reading import (
+    SEVERITIES,
+    UNREADABLE,
+    ExceptionMessage,
+    ExceptionType,
+    FrameKeys,
+    FrameName,
+    Reader,
+    SourceLine,
+    arrival_of,
+    has_nul,
+    instant_of,
+    is_surely_shallow,
+    last_glimpsed,
+    last_raised,
+    scalar_text,
+)
 
 MAX_BATCH = 1_000
 """Reports in one request."""
@@ -56,7 +81,7 @@ T = TypeVar("T")
 
 def parse(
     body: bytes, content_type: str, *, received_at: datetime, new_event_id: Callable[[], str]
-) -> list[ErrorReport | Rejected]:
+) -> list[Arrival | Rejected]:
     """Return what one request reports, in its order.
 
     Args:
@@ -66,20 +91,31 @@ def parse(
         new_event_id: makes an id for a report that has none.
 
     Raises:
-        TocsinError: MALFORMED; INVALID (nothing in it, or the only object is wrong: `fields` in the details names
+        TocsinError: MALFORMED; INVALID (nothing in it, or the only object is wrong: `errors` in the details names
             every wrong field); TOO_LARGE (more than MAX_BATCH reports).
     """
+
+    def read(document: bytes) -> Arrival:
+        glimpse = _glimpse(document, received_at)
+        return arrival_of(glimpse, document, _parsed_report, received_at=received_at, new_event_id=new_event_id)
+
     if content_type.partition(";")[0].strip().lower() in _LINES_TYPES:
-        return _lines(body, received_at, new_event_id)
+        return _batch(_lines(body), read)
+    items = _array(body)
+    if items is not None:
+        return _batch(items, read)
+    glimpse = _glimpse(body, received_at)
+    if glimpse is not None:
+        return [arrival_of(glimpse, body, _parsed_report, received_at=received_at, new_event_id=new_event_id)]
     try:
         document = parse_json(body)
     except TocsinError:
         if not _looks_like_lines(body):
             raise
-        return _lines(body, received_at, new_event_id)
+        return _batch(_lines(body), read)
     if isinstance(document, list):
-        return _batch(document, lambda item: _report(item, received_at, new_event_id))
-    return [_report(document, received_at, new_event_id)]
+        return _batch(document, lambda item: Arrival.of(_report(item, received_at, new_event_id)))
+    return [Arrival.of(_report(document, received_at, new_event_id))]
 
 
 def _looks_like_lines(body: bytes) -> bool:
@@ -92,12 +128,22 @@ def _looks_like_lines(body: bytes) -> bool:
         return False
 
 
-def _lines(body: bytes, received_at: datetime, new_event_id: Callable[[], str]) -> list[ErrorReport | Rejected]:
-    lines = [line for line in body.split(b"\n") if line.strip()]
-    return _batch(lines, lambda line: _report(parse_json(line), received_at, new_event_id))
+def _lines(body: bytes) -> list[bytes]:
+    return [line for line in body.split(b"\n") if line.strip()]
 
 
-def _batch(items: Sequence[T], read: Callable[[T], ErrorReport]) -> list[ErrorReport | Rejected]:
+def _array(body: bytes) -> list[bytes] | None:
+    """Return the items of an array, each as it stands there; None if it is none, or not surely a sound one."""
+    if body.lstrip()[:1] != b"[":
+        return None
+    try:
+        # Bytes of their own: an item that is kept must not keep the whole request.
+        return [bytes(item) for item in _ITEMS.decode(body)] if is_surely_shallow(body) else None
+    except UNREADABLE:
+        return None
+
+
+def _batch(items: Sequence[T], read: Callable[[T], Arrival]) -> list[Arrival | Rejected]:
     if not items:
         raise refuse(Code.INVALID, "The request contains no report.", "Send at least one JSON object.")
     if len(items) > MAX_BATCH:
@@ -110,12 +156,109 @@ def _batch(items: Sequence[T], read: Callable[[T], ErrorReport]) -> list[ErrorRe
     return list(_outcomes(items, read))
 
 
-def _outcomes(items: Sequence[T], read: Callable[[T], ErrorReport]) -> Iterable[ErrorReport | Rejected]:
+def _outcomes(items: Sequence[T], read: Callable[[T], Arrival]) -> Iterable[Arrival | Rejected]:
     for index, item in enumerate(items):
         try:
             yield read(item)
         except TocsinError as error:
             yield Rejected(index, error.refusal.message)
+
+
+# ---- the quick reader
+
+
+class _Frame(msgspec.Struct, frozen=True, rename="camel"):
+    function: FrameName | None = None
+    module: FrameName | None = None
+    filename: FrameName | None = None
+    line: Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)] | None = None
+    source_line: SourceLine | None = None
+    in_app: bool | None = None
+
+
+class _Exception(msgspec.Struct, frozen=True):
+    type: ExceptionType | None = None
+    message: ExceptionMessage | None = None
+    module: str | None = None
+    handled: bool | None = None
+    stack: tuple[_Frame, ...] | None = msgspec.field(default=None, name="frames")
+
+    @property
+    def frames(self) -> tuple[_Frame, ...]:
+        return self.stack or ()
+
+
+class _Object(msgspec.Struct, frozen=True):
+    """Any object; what is in it does not decide."""
+
+
+_Tag = str | bool | Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)] | float | None
+
+
+class _Report(msgspec.Struct, frozen=True, rename="camel"):
+    """What decides of a report; and what decides nothing but may be wrong, which refuses the report."""
+
+    event_id: str | None = None
+    severity: str = ""
+    type: str | None = None
+    message: str | None = None
+    occurred_at: str | int | float | None = None
+    template: str | None = None
+    fingerprint: str | tuple[str, ...] | None = None
+    exceptions: tuple[_Exception, ...] | None = None
+    platform: str | None = None
+    service: str | None = None
+    environment: str | None = None
+    release: str | None = None
+    server_name: str | None = None
+    logger: str | None = None
+    culprit: str | None = None
+    trace_id: str | None = None
+    user_id: str | None = None
+    tags: dict[str, _Tag] | None = None
+    context: _Object | None = None
+
+
+_REPORT: msgspec.json.Decoder[_Report] = msgspec.json.Decoder(_Report)
+_ITEMS: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(
+    Annotated[list[msgspec.Raw], msgspec.Meta(max_length=MAX_BATCH)]
+)
+
+
+def _glimpse(document: bytes, received_at: datetime) -> Glimpse | None:
+    """Return what decides of a report, or None where the full reader has to look."""
+    try:
+        report = _REPORT.decode(document)
+        if has_nul(document, report) or not is_surely_shallow(document):
+            return None
+    except UNREADABLE:
+        return None
+    chain = report.exceptions or ()
+    raised_type, raised_message = last_glimpsed(chain)
+    error_type = report.type or raised_type
+    message = report.message or raised_message
+    severity = SEVERITIES.get(report.severity.strip().lower())
+    occurred_at = instant_of(report.occurred_at) if report.occurred_at is not None else received_at
+    is_sound = _EVENT_ID.fullmatch(report.event_id or "-") and (error_type.strip() or message.strip())
+    if severity is None or occurred_at is None or not is_sound:
+        return None
+    return Glimpse(
+        event_id=report.event_id or "",
+        severity=severity,
+        error_type=error_type,
+        message=message,
+        occurred_at=occurred_at,
+        template=report.template or "",
+        fingerprint=(report.fingerprint,) if isinstance(report.fingerprint, str) else report.fingerprint or (),
+        exceptions=chain,
+    )
+
+
+# ---- the full reader
+
+
+def _parsed_report(document: bytes, received_at: datetime, new_event_id: Callable[[], str]) -> ErrorReport:
+    return _report(parse_json(document), received_at, new_event_id)
 
 
 def _report(item: object, received_at: datetime, new_event_id: Callable[[], str]) -> ErrorReport:

@@ -7,19 +7,31 @@ wrong type refuses the report is for its parser to decide; the `Reader` only kee
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Protocol
 
+import msgspec
+
+from tocsin.domain.arrival import Arrival, Glimpse, is_plain_id
+from tocsin.domain.fingerprint import Raised
 from tocsin.domain.incident import Severity
 from tocsin.domain.report import (
+    MAX_EXCEPTION_MESSAGE_CHARACTERS,
     MAX_EXCEPTIONS,
+    MAX_FRAME_NAME_CHARACTERS,
     MAX_FRAMES,
     MAX_INTEGER,
+    MAX_SOURCE_LINE_CHARACTERS,
+    MAX_TYPE_CHARACTERS,
+    ErrorReport,
     Frame,
     RaisedException,
     both_ends,
 )
+from tocsin.intake.decoding import MAX_DEPTH
 
 MAX_PROBLEMS = 20
 """Problems that are named in one answer; a client that has more has one."""
@@ -40,6 +52,18 @@ SEVERITIES: dict[str, Severity] = {
 
 # From here on a number of seconds is one of milliseconds: as seconds it would be in the year 5138.
 _FIRST_MILLISECONDS = 1e11
+
+ExceptionType = Annotated[str, msgspec.Meta(max_length=MAX_TYPE_CHARACTERS)]
+ExceptionMessage = Annotated[str, msgspec.Meta(max_length=MAX_EXCEPTION_MESSAGE_CHARACTERS)]
+FrameName = Annotated[str, msgspec.Meta(max_length=MAX_FRAME_NAME_CHARACTERS)]
+SourceLine = Annotated[str, msgspec.Meta(max_length=MAX_SOURCE_LINE_CHARACTERS)]
+"""Texts of a report that need no cutting, for the types of a quick reader: of the others it knows nothing."""
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What the decoder of a quick reader says to what it was not made for."""
+
+_FEW_BYTES = 4_096
+_MAX_INDENTATION = b"\n" + b" " * MAX_DEPTH
 
 _KINDS = {
     str: "text",
@@ -201,3 +225,65 @@ def instant_of(value: object) -> datetime | None:
 def last_raised(chain: Sequence[RaisedException]) -> tuple[str, str]:
     """Return type and message of what the program saw: the last exception of its chain."""
     return (chain[-1].type, chain[-1].message) if chain else ("", "")
+
+
+def last_glimpsed(chain: Sequence[Raised]) -> tuple[str, str]:
+    """Return the same of a chain that a quick reader found."""
+    return (chain[-1].type or "", chain[-1].message or "") if chain else ("", "")
+
+
+def has_nul(document: bytes, decoded: msgspec.Struct) -> bool:
+    """Tell whether there may be a U+0000 in any text that a decoder kept of a document. JSON has one way to write it.
+
+    Of a large document little was kept, and that little is encoded more quickly than the whole is searched.
+    """
+    return b"\\u0000" in (document if len(document) <= _FEW_BYTES else msgspec.json.encode(decoded))
+
+
+def is_surely_shallow(body: bytes) -> bool:
+    """Tell whether a JSON document is surely not deeper than MAX_DEPTH; some that are not deeper get no for an answer.
+
+    Raises one of UNREADABLE if the document is not JSON.
+    """
+    if len(body) <= _FEW_BYTES and body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
+        return True
+    # Formatted, what is within n containers stands on a line of its own behind n spaces; and no text holds a bare
+    # newline. That is the quickest way to ask a decoder how deep it went.
+    return _MAX_INDENTATION not in msgspec.json.format(body, indent=1)
+
+
+class FullReader(Protocol):
+    """Reads the whole of a report, asking for an id if it has none; what it cannot read it refuses."""
+
+    def __call__(self, document: bytes, received_at: datetime, new_event_id: Callable[[], str], /) -> ErrorReport: ...
+
+
+def arrival_of(
+    glimpse: Glimpse | None,
+    document: bytes,
+    read: FullReader,
+    *,
+    received_at: datetime,
+    new_event_id: Callable[[], str],
+) -> Arrival:
+    """Return the arrival that a quick reader's glimpse of a document promises; without one, what it really is.
+
+    Args:
+        glimpse: None where the quick reader could not judge.
+        document: what it looked at; kept until the arrival is gone.
+        read: the full reader, on whose word the arrival relies.
+        received_at: when it came in (UTC).
+        new_event_id: makes an id for a report that has none; called at most once.
+
+    Raises:
+        TocsinError: what the full reader raises.
+    """
+    if glimpse is None or not glimpse.is_bounded(received_at):
+        return Arrival.of(read(document, received_at, new_event_id))
+    event_id = glimpse.event_id or new_event_id()
+    whole = partial(_whole, read, document, received_at, event_id)
+    return glimpse.arrival(event_id, whole) if is_plain_id(event_id) else Arrival.of(whole())
+
+
+def _whole(read: FullReader, document: bytes, received_at: datetime, event_id: str) -> ErrorReport:
+    return read(document, received_at, lambda: event_id)

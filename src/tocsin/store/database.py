@@ -105,7 +105,8 @@ class Database:
         self.conninfo = make_conninfo(**(_IMPATIENCE | conninfo_to_dict(conninfo)))
         self._pool = AsyncConnectionPool(
             self.conninfo,
-            kwargs={"options": connection_options(), "application_name": "tocsin"},
+            # A transaction begins when `transaction` says so; a statement on its own is one by itself.
+            kwargs={"options": connection_options(), "application_name": "tocsin", "autocommit": True},
             min_size=1,
             max_size=size,
             timeout=POOL_TIMEOUT_SECONDS,
@@ -131,11 +132,27 @@ class Database:
         Raises UNAVAILABLE when no connection can be had in time or the database goes away, LostRaceError when
         another transaction was faster.
         """
+        async with self._connection() as connection, AsyncExitStack() as stack:
+            pipeline = None if streaming else await stack.enter_async_context(connection.pipeline())
+            await stack.enter_async_context(connection.transaction())
+            if streaming:
+                await connection.execute("SET LOCAL enable_seqscan = on")
+            yield Tx(connection, pipeline)
+
+    @asynccontextmanager
+    async def single(self) -> AsyncIterator[Tx]:
+        """Give a connection on which each statement is a transaction of its own: one round trip, commit included.
+
+        Raises as `transaction` does.
+        """
+        async with self._connection() as connection:
+            yield Tx(connection)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         try:
-            async with self._pool.connection() as connection, AsyncExitStack() as stack:
-                pipeline = None if streaming else await stack.enter_async_context(connection.pipeline())
-                await stack.enter_async_context(connection.transaction())
-                yield Tx(connection, pipeline)
+            async with self._pool.connection() as connection:
+                yield connection
         except PoolTimeout as error:
             raise TocsinError(_refusal(error)) from error
         except psycopg.Error as error:
@@ -172,9 +189,13 @@ async def _check_alive(connection: AsyncConnection[Any]) -> None:
 
 
 def connection_options() -> str:
-    """Return the libpq options of every connection: the least role, our schema, UTC, and a bound on each statement."""
+    """Return the libpq options of every connection: the least role, our schema, UTC, and a bound on each statement.
+
+    A statement that is prepared while its tables are still small would keep reading them whole when they are not any
+    more, so nothing is read whole unless there is no other way; `streaming` transactions, which mean to, may.
+    """
     return (
-        f"-c role={APPLICATION_ROLE} -c search_path={SCHEMA} -c timezone=UTC "
+        f"-c role={APPLICATION_ROLE} -c search_path={SCHEMA} -c timezone=UTC -c enable_seqscan=off "
         f"-c statement_timeout={STATEMENT_TIMEOUT_MILLISECONDS} -c idle_in_transaction_session_timeout=60000"
     )
 

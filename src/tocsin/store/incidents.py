@@ -44,6 +44,7 @@ class Head:
     title: str
     recurrence_of: UUID | None
     project_id: int | None
+    in_storm: bool
 
     def state(self) -> IncidentState:
         """Return the state as the workflow sees it."""
@@ -310,3 +311,21 @@ async def blocking(tx: Tx) -> UUID | None:
     """Return the oldest incident that blocks sessions now."""
     found: UUID | None = await tx.value(QUERIES["blocking"])
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _SignalRow:
+    signal: str
+
+
+async def signals(tx: Tx, incident_id: UUID, limit: int) -> list[str]:
+    """Return what other systems said of an incident, latest first."""
+    rows = await tx.rows(QUERIES["signals"], _SignalRow, {"incident_id": incident_id, "limit": limit})
+    return [row.signal for row in rows]
+
+
+async def opened_since(tx: Tx, project_id: int, since: datetime, most: int) -> int:
+    """Return how many incidents a project's reports opened since then, counted up to `most`."""
+    period = {"project_id": project_id, "since": since, "most": most}
+    count: int = await tx.value(QUERIES["opened_since"], period)
+    return count

@@ -61,13 +61,50 @@ class _IncidentId:
     incident_id: UUID
 
 
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to queue; the key says which one it is, so that there is never a second."""
+
+    id: UUID
+    kind: str
+    key: str
+    payload: dict[str, object]
+    due_at: datetime
+
+    def columns(self, now: datetime) -> dict[str, object]:
+        """Return the job as parameters of its insert."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "key": self.key,
+            "payload": Jsonb(self.payload),
+            "due_at": self.due_at,
+            "now": now,
+        }
+
+
 async def enqueue(
     tx: Tx, *, job_id: UUID, kind: str, key: str, payload: dict[str, object], due_at: datetime, now: datetime
 ) -> None:
     """Add a job, or bring the one with the same key forward; workers wake when the transaction commits."""
-    job = {"id": job_id, "kind": kind, "key": key, "payload": Jsonb(payload), "due_at": due_at, "now": now}
-    await tx.run(QUERIES["enqueue"], job)
-    await tx.run(QUERIES["notify"])
+    await enqueue_many(tx, [NewJob(job_id, kind, key, payload, due_at)], now)
+
+
+async def enqueue_many(tx: Tx, new: Sequence[NewJob], now: datetime) -> None:
+    """Add jobs, or bring those with the same keys forward; workers wake when the transaction commits."""
+    if new:
+        await tx.run_many(QUERIES["enqueue"], [job.columns(now) for job in new])
+        await tx.run(QUERIES["notify"])
+
+
+async def postpone(tx: Tx, job: NewJob, now: datetime) -> None:
+    """Add a job, or put off the one with the same key until then."""
+    await tx.run(QUERIES["postpone"], job.columns(now))
+
+
+async def cancel(tx: Tx, key: str) -> None:
+    """Remove the job with this key, if it is there and nobody is at it."""
+    await tx.run(QUERIES["cancel"], {"key": key})
 
 
 async def ensure(tx: Tx, *, job_id: UUID, kind: str, now: datetime) -> None:

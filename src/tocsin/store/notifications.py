@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -98,32 +99,37 @@ async def contacts_of_superadmins(tx: Tx) -> list[Contact]:
     return await tx.rows(QUERIES["contacts_of_superadmins"], Contact, {"limit": MAX_RECIPIENTS})
 
 
-async def insert(
-    tx: Tx,
-    *,
-    notification_id: UUID,
-    incident_id: UUID,
-    escalation_id: UUID | None,
-    reason: str,
-    contact: Contact,
-    page: PageText,
-    now: datetime,
-) -> None:
-    """Owe a page to somebody."""
-    columns = {
-        "id": notification_id,
-        "incident_id": incident_id,
-        "escalation_id": escalation_id,
-        "reason": reason,
-        "user_id": contact.user_id,
-        "channel": contact.channel,
-        "address": contact.address,
-        "subject": page.subject,
-        "body": page.body,
-        "payload": Jsonb(page.payload),
-        "created_at": now,
-    }
-    await tx.run(QUERIES["insert"], columns)
+@dataclass(frozen=True, slots=True)
+class NewNotification:
+    """A page to owe to somebody."""
+
+    id: UUID
+    incident_id: UUID
+    escalation_id: UUID | None
+    reason: str
+    contact: Contact
+    page: PageText
+
+
+async def insert_many(tx: Tx, owed: Sequence[NewNotification], now: datetime) -> None:
+    """Owe pages."""
+    rows = [
+        {
+            "id": one.id,
+            "incident_id": one.incident_id,
+            "escalation_id": one.escalation_id,
+            "reason": one.reason,
+            "user_id": one.contact.user_id,
+            "channel": one.contact.channel,
+            "address": one.contact.address,
+            "subject": one.page.subject,
+            "body": one.page.body,
+            "payload": Jsonb(one.page.payload),
+            "created_at": now,
+        }
+        for one in owed
+    ]
+    await tx.run_many(QUERIES["insert"], rows)
 
 
 async def get(tx: Tx, notification_id: UUID) -> Notification | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -14,16 +15,27 @@ from tocsin.store.queries import Queries
 QUERIES = Queries("record")
 
 
-async def next_number(tx: Tx) -> int:
-    """Return the number for a new incident."""
-    number: int = await tx.value(QUERIES["next_number"])
-    return number
+@dataclass(frozen=True, slots=True)
+class _Number:
+    number: int
+
+
+async def next_numbers(tx: Tx, count: int) -> list[int]:
+    """Return the numbers for `count` new incidents."""
+    return [row.number for row in await tx.rows(QUERIES["next_numbers"], _Number, {"count": count})]
 
 
 async def write(tx: Tx, table: str, columns: Mapping[str, object]) -> Sealed:
     """Seal a row and insert it into one of the guarded tables."""
     sealed = seal(table, columns)
     await tx.run(QUERIES[f"insert_{table}"], parameters(sealed))
+    return sealed
+
+
+async def write_many(tx: Tx, table: str, rows: Sequence[Mapping[str, object]]) -> list[Sealed]:
+    """Seal rows and insert them, in their order."""
+    sealed = [seal(table, columns) for columns in rows]
+    await tx.run_many(QUERIES[f"insert_{table}"], [parameters(one) for one in sealed])
     return sealed
 
 

@@ -2,22 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from tocsin.store.database import Tx
 from tocsin.store.queries import Queries
 
 QUERIES = Queries("reports")
 
+FailureKey = tuple[int, str]
+"""A project and a fingerprint."""
+EventKey = tuple[int, str]
+"""A project and an event id."""
+
+
+class NewReport(msgspec.Struct, omit_defaults=True):
+    """A report on its way into `audit_logs`.
+
+    `document` is its JSON, None when only its row is kept; `n` is its place in the batch. `opens` says whether it may
+    open an incident, within `window_seconds` it joins even a closed one; both count only while `outcome` is None.
+    """
+
+    n: int
+    id: UUID
+    project_id: int
+    event_id: str
+    occurred_at: datetime
+    severity: str
+    error_type: str
+    title: str
+    fingerprint: str
+    fingerprint_version: int
+    fingerprint_basis: str
+    opens: bool
+    window_seconds: int
+    protocol: str
+    document: str | None = None
+    signal: str | None = None
+    outcome: str | None = None
+    incident_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TakenIn:
+    """What became of the report at place `n`; without an outcome it needs the careful way."""
+
+    n: int
+    outcome: str | None
+    incident_id: UUID | None
+
 
 @dataclass(frozen=True, slots=True)
 class LatestIncident:
     """Where the latest incident of a failure stands."""
 
+    project_id: int
+    fingerprint: str
     incident_id: UUID
     status: str
     current_severity: str
@@ -25,16 +69,15 @@ class LatestIncident:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownEvent:
-    """A report that was accepted before."""
-
+class _KnownEvent:
+    project_id: int
     event_id: str
     incident_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """A report as it was recorded; `document` is its JSON."""
+    """A report as it was recorded; `document` is its JSON, None when only the row was kept."""
 
     id: UUID
     project_id: int
@@ -45,35 +88,64 @@ class ReportRow:
     error_type: str
     title: str
     fingerprint: str
-    document: bytes
+    document: bytes | None
     outcome: str
     incident_id: UUID | None
 
 
-async def lock_failure(tx: Tx, project_id: int, fingerprint: str, now: datetime) -> LatestIncident | None:
-    """Lock a failure, making it if it is new, and return where its latest incident stands."""
-    failure = {"project_id": project_id, "fingerprint": fingerprint, "now": now}
-    if await tx.value(QUERIES["lock_failure"], failure) is None:
-        return None
-    return await tx.first(QUERIES["latest_incident"], LatestIncident, failure)
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """A report that was kept whole."""
+
+    id: UUID
+    event_id: str
+    received_at: datetime
+    severity: str
+    title: str
+    outcome: str
+    document: bytes
 
 
-async def set_latest_incident(tx: Tx, project_id: int, fingerprint: str, incident_id: UUID) -> None:
-    """Make an incident the failure's latest."""
-    failure = {"project_id": project_id, "fingerprint": fingerprint, "incident_id": incident_id}
-    await tx.run(QUERIES["set_latest_incident"], failure)
+def _json(rows: object) -> str:
+    return msgspec.json.encode(rows).decode()
 
 
-async def known_events(tx: Tx, project_id: int, event_ids: Sequence[str]) -> dict[str, UUID | None]:
-    """Return which of these event ids were accepted before, with their incidents."""
-    parameters = {"project_id": project_id, "event_ids": list(event_ids)}
-    known = await tx.rows(QUERIES["known_events"], KnownEvent, parameters)
-    return {event.event_id: event.incident_id for event in known}
+def _pairs(pairs: Iterable[tuple[int, str]], name: str) -> str:
+    return _json([{"project_id": project_id, name: value} for project_id, value in pairs])
 
 
-async def insert_many(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
-    """Record reports, a mapping of columns each."""
-    await tx.run_many(QUERIES["insert"], rows)
+async def take_in(tx: Tx, batch: Sequence[NewReport], now: datetime) -> list[TakenIn]:
+    """Record and count the reports whose case is plain; say of each what became of it. One statement, no lock."""
+    return await tx.rows(QUERIES["take_in"], TakenIn, {"rows": _json(batch), "now": now})
+
+
+async def lock_failures(tx: Tx, keys: Iterable[FailureKey], now: datetime) -> dict[FailureKey, LatestIncident]:
+    """Lock failures, making the new ones; return the latest incident of those that have one."""
+    rows = _pairs(sorted(set(keys)), "fingerprint")
+    await tx.run(QUERIES["lock_failures"], {"rows": rows, "now": now})
+    latest = await tx.rows(QUERIES["latest_incidents"], LatestIncident, {"rows": rows})
+    return {(row.project_id, row.fingerprint): row for row in latest}
+
+
+async def set_latest_incidents(tx: Tx, latest: Mapping[FailureKey, UUID]) -> None:
+    """Make incidents the latest of their failures."""
+    rows = [
+        {"project_id": project_id, "fingerprint": fingerprint, "incident_id": incident_id}
+        for (project_id, fingerprint), incident_id in latest.items()
+    ]
+    await tx.run_many(QUERIES["set_latest_incident"], rows)
+
+
+async def known_events(tx: Tx, keys: Iterable[EventKey]) -> dict[EventKey, UUID | None]:
+    """Return which of these events were accepted before, with their incidents."""
+    known = await tx.rows(QUERIES["known_events"], _KnownEvent, {"rows": _pairs(sorted(set(keys)), "event_id")})
+    return {(event.project_id, event.event_id): event.incident_id for event in known}
+
+
+async def insert_many(tx: Tx, rows: Sequence[NewReport], now: datetime) -> None:
+    """Record reports whose outcome is decided."""
+    if rows:
+        await tx.run(QUERIES["insert"], {"rows": _json(rows), "now": now})
 
 
 async def get(tx: Tx, report_id: UUID) -> ReportRow | None:
@@ -86,7 +158,30 @@ async def link(tx: Tx, report_id: UUID, incident_id: UUID) -> None:
     await tx.run(QUERIES["link"], {"id": report_id, "incident_id": incident_id})
 
 
-async def count_occurrences(tx: Tx, incident_id: UUID, occurrences: int, last_seen_at: datetime) -> None:
-    """Count reports towards an incident."""
-    counted = {"incident_id": incident_id, "occurrences": occurrences, "last_seen_at": last_seen_at}
-    await tx.run(QUERIES["count_occurrences"], counted)
+async def count_first_occurrences(tx: Tx, incident_ids: Iterable[UUID], occurrences: int, at: datetime) -> None:
+    """Begin to count the occurrences of new incidents."""
+    rows = [{"incident_id": one, "occurrences": occurrences, "last_seen_at": at} for one in incident_ids]
+    await tx.run_many(QUERIES["count_first_occurrence"], rows)
+
+
+async def count_occurrences(tx: Tx, occurrences: Mapping[UUID, int], now: datetime) -> None:
+    """Count reports towards incidents."""
+    rows = [{"incident_id": incident_id, "occurrences": number} for incident_id, number in occurrences.items()]
+    if rows:
+        await tx.run(QUERIES["count_occurrences"], {"rows": _json(rows), "now": now})
+
+
+async def fold_occurrences(tx: Tx) -> None:
+    """Fold the counters' differences."""
+    await tx.run(QUERIES["fold_occurrences"])
+
+
+async def keep_latest(tx: Tx, documents: Mapping[UUID, str]) -> None:
+    """Keep the latest reports of failures, by their ids."""
+    rows = [{"id": report_id, "document": document} for report_id, document in documents.items()]
+    await tx.run(QUERIES["keep_latest"], {"rows": _json(rows)})
+
+
+async def samples(tx: Tx, incident_id: UUID, limit: int) -> list[SampleRow]:
+    """Return the reports of an incident that were kept whole, newest first."""
+    return await tx.rows(QUERIES["samples"], SampleRow, {"incident_id": incident_id, "limit": limit})

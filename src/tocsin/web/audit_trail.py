@@ -13,7 +13,7 @@ from tocsin.web.problems import problem_response
 
 log = structlog.get_logger()
 
-AUDITED = ("/api/admin", "/api/incidents", "/api/auth")
+AUDITED = ("/api/admin", "/api/incidents", "/api/auth", "/api/projects", "/api/intake")
 
 
 def is_audited(path: str) -> bool:

@@ -8,9 +8,11 @@ from typing import Annotated, Any, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
-from tocsin.app.read_incidents import IncidentDetail, IncidentPage, Stats
+from tocsin.app.projects import MAX_NAME_CHARACTERS
+from tocsin.app.read_incidents import MAX_REPORTS, IncidentDetail, IncidentPage, IncidentReports, Stats
+from tocsin.app.read_ledger import LedgerView
 from tocsin.domain.access import Role
 from tocsin.domain.deduplication import Outcome
 from tocsin.domain.follow_up import MAX_FOLLOW_UP_CHARACTERS, MAX_FOLLOW_UPS
@@ -111,6 +113,47 @@ class OpenBody(Body):
 class SignInBody(Body):
     email: Email
     password: Annotated[str, Meta(min_length=1, max_length=1_000)]
+
+
+ProjectName = Annotated[
+    str,
+    Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_NAME_CHARACTERS, "pattern": r"^[ -~]*[!-~][ -~]*$"}),
+]
+
+
+class AddProjectBody(Body):
+    name: ProjectName
+
+
+class ChangeProjectBody(Body):
+    """What a project decides for itself; null follows the installation's setting, what is absent stays."""
+
+    name: ProjectName | UnsetType = UNSET
+    dedup_window_seconds: Annotated[int, Meta(ge=0, le=86400)] | UnsetType | None = UNSET
+    incident_threshold: Severity | UnsetType | None = UNSET
+    severity_rules: list[dict[str, Any]] | UnsetType | None = UNSET
+    field_mapping: dict[str, Any] | UnsetType | None = UNSET
+
+
+class AddKeyBody(Body):
+    revoke_others: bool = False
+
+
+class ReportsQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """How many of an incident's reports are shown."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_REPORTS)] = 10
+
+
+class LedgerQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """Which part of the ledger is shown."""
+
+    since: (
+        Annotated[datetime, Meta(tz=True, description="From the minute of this instant; else the last hour.")] | None
+    ) = None
+    until: Annotated[datetime, Meta(tz=True, description="To the end of the minute of this instant.")] | None = None
+    project_id: Annotated[int, Meta(ge=0, le=2**31 - 1, description="Only this project.")] | None = None
+    minutes: Annotated[bool, Meta(description="Minute by minute too.")] = False
 
 
 class ListQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -331,9 +374,118 @@ class IntakeAnswer(Document):
     rejected: list[RejectedDocument]
 
 
+class AlertsAnswer(Document):
+    accepted: int
+    rejected: list[RejectedDocument]
+
+
+class BlockingDocument(Document):
+    number: int
+    severity: Severity
+    since: datetime
+
+
+class SessionBlockAnswer(Document):
+    blocked: bool
+    incident: BlockingDocument | None
+
+
 class SentryAnswer(Document, omit_defaults=True):
     id: Annotated[str, Meta(description="The event's id; absent when the envelope carried none.")] = ""
     rejected: list[RejectedDocument] = []
+
+
+class ProjectDocument(Document):
+    id: int
+    name: str
+    created_at: datetime
+    keys: Annotated[int, Meta(description="How many of its keys are valid.")]
+
+
+class ProjectDetailDocument(ProjectDocument):
+    """A project with what it decides for itself; null follows the installation's setting."""
+
+    dedup_window_seconds: int | None
+    incident_threshold: Severity | None
+    severity_rules: list[dict[str, Any]]
+    field_mapping: dict[str, Any] | None
+
+
+class ProjectListAnswer(Document):
+    projects: list[ProjectDocument]
+
+
+class ProjectAnswer(Document):
+    project: ProjectDetailDocument
+
+
+class KeyDocument(Document):
+    id: UUID
+    key_prefix: Annotated[str, Meta(description="How the key begins; the rest is not kept.")]
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class KeyListAnswer(Document):
+    keys: list[KeyDocument]
+
+
+class NewKeyAnswer(Document):
+    project_id: int
+    key: Annotated[str, Meta(description="Shown here and never again.")]
+    dsn: str
+    revoked: Annotated[int, Meta(description="How many keys it replaced.")]
+
+
+class RevokedDocument(Document):
+    id: UUID
+    key_prefix: str
+    left: Annotated[int, Meta(description="How many valid keys the project has left.")]
+
+
+class RevokedAnswer(Document):
+    project_id: int
+    revoked: RevokedDocument
+
+
+class TallyDocument(Document):
+    """What was received of a project, and what became of it; `difference` is what is missing, 0 when all is well."""
+
+    project_id: int
+    received: Annotated[dict[str, int], Meta(description="By protocol.")]
+    opened: int
+    joined: int
+    recorded: int
+    duplicate: int
+    rejected: Annotated[dict[str, int], Meta(description="By reason: a problem's code.")]
+    lost: Annotated[dict[str, int], Meta(description="What clients say they dropped, by reason and category.")]
+    difference: int
+
+
+class MinuteDocument(TallyDocument):
+    minute: datetime
+
+
+class LedgerAnswer(Document):
+    since: datetime
+    until: datetime
+    projects: list[TallyDocument]
+    minutes: Annotated[list[MinuteDocument] | None, Meta(description="Newest first; null unless asked for.")]
+
+
+class ReportDocument(Document):
+    id: UUID
+    event_id: str
+    received_at: datetime
+    severity: Severity
+    title: str
+    outcome: Outcome
+    report: Annotated[msgspec.Raw, Meta(description="The report as it was accepted.")]
+
+
+class ReportsAnswer(Document):
+    reports: Annotated[list[ReportDocument], Meta(description="Those that were kept whole, newest first.")]
+    occurrences: Annotated[int, Meta(description="How many reports count towards the incident.")]
 
 
 class HealthAnswer(Document):
@@ -397,7 +549,7 @@ def detail_answer(detail: IncidentDetail) -> IncidentDetailAnswer:
         resolution=shown(ResolutionDocument, detail.resolution) if detail.resolution else None,
         timeline=_shown_each(EntryDocument, detail.timeline),
         escalations=_shown_each(EscalationDocument, detail.escalations),
-        error=msgspec.Raw(detail.error.document if detail.error else b"null"),
+        error=msgspec.Raw((detail.error.document if detail.error else None) or b"null"),
         notifications=_shown_each(NotificationDocument, detail.notifications),
     )
 
@@ -420,3 +572,17 @@ def stats_answer(stats: Stats) -> StatsAnswer:
         ),
         stats.overdue,
     )
+
+
+def reports_answer(found: IncidentReports) -> ReportsAnswer:
+    """Return the reports of an incident."""
+    shown_reports = [shown(ReportDocument, row, report=msgspec.Raw(row.document)) for row in found.reports]
+    return ReportsAnswer(shown_reports, found.occurrences)
+
+
+def ledger_answer(view: LedgerView) -> LedgerAnswer:
+    """Return the ledger of some time."""
+    minutes = None
+    if view.minutes is not None:
+        minutes = [shown(MinuteDocument, tally, minute=minute) for minute, tally in view.minutes]
+    return LedgerAnswer(view.since, view.until, [shown(TallyDocument, tally) for tally in view.tallies], minutes)

@@ -11,13 +11,16 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tocsin.app.projects import IntakeKeys
 from tocsin.app.sessions import Principal
+from tocsin.app.take_in import Intake
 from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor, Permission
 from tocsin.errors import Code
 from tocsin.web.authentication import Authentication
 from tocsin.web.exchange import Exchange, exchange_of
 from tocsin.web.metrics import Metrics
+from tocsin.web.room import Room
 from tocsin.web.throttle import SignInThrottle
 
 T = TypeVar("T")
@@ -38,6 +41,9 @@ class Services:
     """What the handlers work with."""
 
     app: App
+    intake: Intake
+    keys: IntakeKeys
+    room: Room
     authentication: Authentication
     throttle: SignInThrottle
     metrics: Metrics

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from tocsin.domain.access import Permission
 from tocsin.errors import Code
-from tocsin.web import auth_api, incidents_api, intake_api, operations_api
+from tocsin.web import auth_api, heartbeats_api, incidents_api, ledger_api, operations_api, projects_api
 from tocsin.web.documents import (
     AcknowledgeBody,
+    AddKeyBody,
+    AddProjectBody,
+    ChangeProjectBody,
     CloseBody,
     EscalateAnswer,
     EscalateBody,
@@ -15,16 +18,23 @@ from tocsin.web.documents import (
     IncidentAnswer,
     IncidentDetailAnswer,
     IncidentListAnswer,
-    IntakeAnswer,
+    KeyListAnswer,
+    LedgerAnswer,
+    LedgerQuery,
     ListQuery,
+    NewKeyAnswer,
     NoteBody,
     Nothing,
     OpenBody,
+    ProjectAnswer,
+    ProjectListAnswer,
     ReadinessAnswer,
+    ReportsAnswer,
+    ReportsQuery,
     ResolveBody,
+    RevokedAnswer,
     RootCauseAnswer,
     RootCauseBody,
-    SentryAnswer,
     SessionAnswer,
     SeverityBody,
     SignInAnswer,
@@ -32,16 +42,7 @@ from tocsin.web.documents import (
     StatsAnswer,
 )
 from tocsin.web.endpoint import Access, Directly, Endpoint, InTransaction
-
-_INTAKE_CODES = (
-    Code.MALFORMED,
-    Code.UNAUTHORIZED,
-    Code.TOO_LARGE,
-    Code.UNSUPPORTED_MEDIA_TYPE,
-    Code.INVALID,
-    Code.UNAVAILABLE,
-)
-_SENTRY_CODES = (*_INTAKE_CODES, Code.FORBIDDEN, Code.NOT_FOUND)
+from tocsin.web.intake.table import INTAKE
 
 
 def _incidents(prefix: str, tag: str, read: Permission, respond: Permission) -> tuple[Endpoint, ...]:
@@ -98,6 +99,18 @@ def _incidents(prefix: str, tag: str, read: Permission, respond: Permission) -> 
             read,
             InTransaction(incidents_api.show),
             response=IncidentDetailAnswer,
+            codes=(Code.NOT_FOUND,),
+            tag=tag,
+        ),
+        Endpoint(
+            "GET",
+            f"{one}/reports",
+            "Show single reports of an incident, newest first",
+            read,
+            InTransaction(incidents_api.list_reports),
+            "Every report is counted in `occurrences`; of many only samples are kept whole.",
+            query=ReportsQuery,
+            response=ReportsAnswer,
             codes=(Code.NOT_FOUND,),
             tag=tag,
         ),
@@ -260,62 +273,132 @@ _AUTH = (
     ),
 )
 
-_INTAKE = (
-    Endpoint(
-        "POST",
-        "/api/v1/errors",
-        "Report errors",
-        Access.INTAKE,
-        Directly(intake_api.errors),
-        "One object, an array, or one object a line. The same `eventId` twice is once. Of several reports the wrong "
-        "ones are named in `rejected`; the others are accepted.",
-        response=IntakeAnswer,
-        status=201,
-        codes=_INTAKE_CODES,
-        raw=(
-            "application/json",
-            "A report, or an array of reports; `application/x-ndjson` with one a line. May be gzip.",
-        ),
-        tag="Intake",
-    ),
-    Endpoint(
-        "POST",
-        "/api/{project}/envelope/",
-        "Take in a Sentry envelope",
-        Access.INTAKE,
-        Directly(intake_api.envelope),
-        "Point any Sentry SDK here: the DSN is `http://KEY@HOST:PORT/PROJECT`.",
-        response=SentryAnswer,
-        codes=_SENTRY_CODES,
-        also=("/api/{project}/envelope",),
-        raw=("text/plain", "A header line, then items of a header line and a payload each."),
-        tag="Intake",
-    ),
-    Endpoint(
-        "POST",
-        "/api/{project}/store/",
-        "Take in a Sentry event",
-        Access.INTAKE,
-        Directly(intake_api.store),
-        "What older Sentry SDKs use.",
-        response=SentryAnswer,
-        codes=_SENTRY_CODES,
-        also=("/api/{project}/store",),
-        raw=("application/json", "A Sentry event."),
-        tag="Intake",
-    ),
+_CHECK_IN_CODES = (Code.MALFORMED, Code.NOT_FOUND, Code.TOO_LARGE, Code.INVALID, Code.UNAVAILABLE)
+_HEARTBEATS = (
     *(
         Endpoint(
-            "OPTIONS",
-            f"/api/{{project}}/{kind}/",
-            "Let any page's script report its errors",
+            method,
+            "/api/v1/heartbeats/{key}",
+            "Check in",
             Access.PUBLIC,
-            Directly(intake_api.preflight),
-            status=204,
-            also=(f"/api/{{project}}/{kind}",),
-            tag="Intake",
+            Directly(heartbeats_api.check_in),
+            "The key in the path is the heartbeat's own secret, and all that is asked for.",
+            query=heartbeats_api.CheckInQuery,
+            response=heartbeats_api.CheckInAnswer,
+            codes=_CHECK_IN_CODES,
+            raw=raw,
+            tag="Heartbeats",
         )
-        for kind in ("envelope", "store")
+        for method, raw in (("GET", None), ("POST", ("text/plain", "A few words.")))
+    ),
+    Endpoint(
+        "GET",
+        "/api/heartbeats",
+        "List heartbeats",
+        Permission.READ,
+        InTransaction(heartbeats_api.list_heartbeats),
+        query=heartbeats_api.HeartbeatQuery,
+        response=heartbeats_api.HeartbeatListAnswer,
+        tag="Heartbeats",
+    ),
+)
+
+_ONE_PROJECT = "/api/projects/{projectId}"
+_PROJECTS = (
+    Endpoint(
+        "GET",
+        "/api/projects",
+        "List the projects",
+        Permission.ADMINISTER,
+        InTransaction(projects_api.list_projects),
+        response=ProjectListAnswer,
+        tag="Projects",
+    ),
+    Endpoint(
+        "POST",
+        "/api/projects",
+        "Add a project",
+        Permission.ADMINISTER,
+        Directly(projects_api.add_project),
+        "Its first intake key is in the answer and never shown again, so Idempotency-Key means nothing here.",
+        request=AddProjectBody,
+        response=NewKeyAnswer,
+        status=201,
+        codes=(Code.CONFLICT,),
+        tag="Projects",
+    ),
+    Endpoint(
+        "GET",
+        _ONE_PROJECT,
+        "Show a project and what it decides for itself",
+        Permission.ADMINISTER,
+        InTransaction(projects_api.show_project),
+        response=ProjectAnswer,
+        codes=(Code.NOT_FOUND,),
+        tag="Projects",
+    ),
+    Endpoint(
+        "PATCH",
+        _ONE_PROJECT,
+        "Change a project",
+        Permission.ADMINISTER,
+        InTransaction(projects_api.change_project),
+        "What is absent stays; null follows the installation's setting. It counts for new reports within 2 seconds. "
+        "HIGH and CRITICAL errors always open an incident.",
+        request=ChangeProjectBody,
+        response=ProjectAnswer,
+        codes=(Code.NOT_FOUND, Code.CONFLICT),
+        tag="Projects",
+    ),
+    Endpoint(
+        "GET",
+        f"{_ONE_PROJECT}/keys",
+        "List a project's keys by how they begin",
+        Permission.ADMINISTER,
+        InTransaction(projects_api.list_keys),
+        response=KeyListAnswer,
+        codes=(Code.NOT_FOUND,),
+        tag="Projects",
+    ),
+    Endpoint(
+        "POST",
+        f"{_ONE_PROJECT}/keys",
+        "Give a project another key",
+        Permission.ADMINISTER,
+        Directly(projects_api.add_key),
+        "It is in the answer and never shown again, so Idempotency-Key means nothing here. With `revokeOthers` it "
+        "replaces all others.",
+        request=AddKeyBody,
+        response=NewKeyAnswer,
+        status=201,
+        codes=(Code.NOT_FOUND, Code.CONFLICT),
+        tag="Projects",
+    ),
+    Endpoint(
+        "POST",
+        f"{_ONE_PROJECT}/keys/{{keyId}}/revoke",
+        "Revoke a key",
+        Permission.ADMINISTER,
+        InTransaction(projects_api.revoke_key),
+        "It stops within 2 seconds.",
+        request=Nothing,
+        response=RevokedAnswer,
+        codes=(Code.NOT_FOUND,),
+        tag="Projects",
+    ),
+)
+
+_LEDGER = (
+    Endpoint(
+        "GET",
+        "/api/intake/ledger",
+        "Show what was received, and what became of it",
+        Permission.READ,
+        InTransaction(ledger_api.show_ledger),
+        "For each project that reported: received = opened + joined + recorded + duplicate + rejected.",
+        query=LedgerQuery,
+        response=LedgerAnswer,
+        tag="Intake",
     ),
 )
 
@@ -380,7 +463,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *_incidents("/api/incidents", "Incidents", Permission.READ, Permission.RESPOND),
     *_incidents("/api/admin/incidents", "Administration", Permission.ADMINISTER, Permission.ADMINISTER),
     *_AUTH,
-    *_INTAKE,
+    *_PROJECTS,
+    *_LEDGER,
+    *INTAKE,
+    *_HEARTBEATS,
     *_OPERATIONS,
 )
 """The order is that of the routes: what is more particular stands before what is more general."""

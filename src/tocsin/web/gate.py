@@ -63,6 +63,9 @@ class Gate:
         principal = await self._admit(endpoint, request)
         call = await self._read(endpoint, request, principal)
         match endpoint.handler:
+            case Directly(answer) if endpoint.access is Access.INTAKE:
+                async with self.services.room.held(request):
+                    return await answer(call)
             case Directly(answer):
                 return await answer(call)
             case InTransaction():

@@ -28,6 +28,8 @@ from tocsin.web.documents import (
     NoteBody,
     OpenBody,
     ReasonCountDocument,
+    ReportsAnswer,
+    ReportsQuery,
     ResolveBody,
     RootCauseAnswer,
     RootCauseBody,
@@ -86,6 +88,12 @@ async def escalation_stats(work: Work, call: Call) -> EscalationStatsAnswer:
 async def show(work: Work, call: Call) -> IncidentDetailAnswer:
     """Show one incident with everything that was recorded of it."""
     return documents.detail_answer(await read_incidents.show_incident(work, call.actor, _ref(call)))
+
+
+async def list_reports(work: Work, call: Call) -> ReportsAnswer:
+    """Show the reports of an incident that were kept whole, newest first."""
+    found = await read_incidents.list_reports(work, call.actor, _ref(call), call.asked(ReportsQuery).limit)
+    return documents.reports_answer(found)
 
 
 async def open_by_hand(work: Work, call: Call) -> IncidentAnswer:

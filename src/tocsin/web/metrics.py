@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from tocsin.app.ledger import Tally
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _LATENCIES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+MAX_PROJECTS = 100
+"""Projects that have numbers of their own."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _LOSS_REASONS = frozenset(
     {"queue_overflow", "cache_overflow", "ratelimit_backoff", "network_error", "send_error", "buffer_overflow"}
@@ -50,6 +54,18 @@ class Metrics:
                 "tocsin_open_incidents_by_severity", "Open incidents, by severity.", ["severity"], registry=registry
             ),
         }
+        self._intake = Gauge(
+            "tocsin_intake_reports",
+            "The ledger of the last 24 hours: what was received and what became of it; lost is what clients dropped.",
+            ["project", "measure"],
+            registry=registry,
+        )
+        self._difference = Gauge(
+            "tocsin_intake_difference",
+            "What is missing from the ledger of the last 24 hours; anything but 0 is a fault of Tocsin.",
+            ["project"],
+            registry=registry,
+        )
         self._numbers = {
             name: Gauge(f"tocsin_{name}", text, registry=registry)
             for name, text in (
@@ -79,6 +95,17 @@ class Metrics:
         """Count items that are not kept."""
         self._ignored.inc(items)
 
+    def ledger(self, tallies: Sequence[Tally]) -> None:
+        """Show the ledger that was just read; the projects beyond MAX_PROJECTS with the fewest reports are one."""
+        self._intake.clear()
+        self._difference.clear()
+        busiest = sorted(tallies, key=lambda tally: sum(tally.received.values()), reverse=True)
+        for place, tally in enumerate(busiest):
+            project = str(tally.project_id) if place < MAX_PROJECTS else "other"
+            for measure, number in _measures(tally).items():
+                self._intake.labels(project, measure).inc(number)
+            self._difference.labels(project).inc(abs(tally.difference))
+
     def exposition(
         self, by_status: Mapping[str, int], by_severity: Mapping[str, int], numbers: Mapping[str, int]
     ) -> bytes:
@@ -89,3 +116,15 @@ class Metrics:
         for name, number in numbers.items():
             self._numbers[name].set(number)
         return generate_latest(self._registry)
+
+
+def _measures(tally: Tally) -> dict[str, int]:
+    return {
+        "received": sum(tally.received.values()),
+        "opened": tally.opened,
+        "joined": tally.joined,
+        "recorded": tally.recorded,
+        "duplicate": tally.duplicate,
+        "rejected": sum(tally.rejected.values()),
+        "lost": sum(tally.lost.values()),
+    }

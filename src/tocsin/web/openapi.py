@@ -23,6 +23,9 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "description": "The incident's number (42 or INC-42) or its id.",
     },
     "escalationId": {"schema": {"type": "string", "format": "uuid"}},
+    "key": {"schema": {"type": "string"}, "description": "The key in the heartbeat's URL."},
+    "projectId": {"schema": {"type": "string", "pattern": "^[0-9]{1,9}$"}, "description": "The project's number."},
+    "keyId": {"schema": {"type": "string", "format": "uuid"}},
     "project": {"schema": {"type": "string", "pattern": "^[0-9]{1,9}$"}, "description": "The number in the DSN."},
 }
 _HEADERS: dict[str, dict[str, Any]] = {

@@ -9,6 +9,7 @@ import structlog
 from starlette.responses import RedirectResponse, Response
 
 from tocsin.app import health, read_incidents
+from tocsin.app.read_ledger import intake_condition
 from tocsin.errors import TocsinError
 from tocsin.web import metrics
 from tocsin.web.documents import CheckDocument, HealthAnswer, ReadinessAnswer
@@ -55,6 +56,7 @@ async def scrape(call: Call) -> Response:
     async with call.services.app.work() as work:
         stats = await read_incidents.stats(work, call.actor)
         condition = await health.condition(work)
+        intake = await intake_condition(work)
     state = condition.health
     numbers = {
         "overdue_incidents": stats.overdue,
@@ -65,6 +67,7 @@ async def scrape(call: Call) -> Response:
     }
     by_status = {status.value: count for status, count in stats.by_status.items()}
     by_severity = {severity.value: count for severity, count in stats.by_severity.items()}
+    call.services.metrics.ledger(intake.tallies)
     body = call.services.metrics.exposition(by_status, by_severity, numbers)
     return Response(body, headers={"Content-Type": metrics.CONTENT_TYPE})
 

@@ -156,7 +156,7 @@ def incident_ref(text: str) -> IncidentRef:
 
 
 def part_id(text: str, what: str) -> UUID:
-    """Return the id of a part of an incident; raise NOT_FOUND."""
+    """Return the id of a part of something; raise NOT_FOUND."""
     if _UUID.fullmatch(text):
         return UUID(text)
-    raise refuse(Code.NOT_FOUND, f"There is no {what} {text[:50]!r}.", "Its id is in the incident's detail.")
+    raise refuse(Code.NOT_FOUND, f"There is no {what} {text[:50]!r}.", "Its id is shown with what it is a part of.")

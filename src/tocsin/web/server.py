@@ -14,6 +14,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
+from tocsin.app.projects import IntakeKeys
+from tocsin.app.take_in import Intake
 from tocsin.app.work import App
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.web.audit_trail import AuditTrail
@@ -26,6 +28,7 @@ from tocsin.web.gate import routes
 from tocsin.web.metrics import Metrics
 from tocsin.web.openapi import describe
 from tocsin.web.problems import ProblemBoundary, unrouted
+from tocsin.web.room import Room
 from tocsin.web.session_guard import SessionGuard
 from tocsin.web.throttle import SignInThrottle
 
@@ -39,8 +42,8 @@ OnReady = Callable[[str], None]
 """Called with the URL at which the server answers."""
 
 
-def create_app(app: App) -> Starlette:
-    """Return the ASGI application on a wired `App`. Nothing is opened here, and nothing is closed.
+def create_app(app: App, intake: Intake) -> Starlette:
+    """Return the ASGI application on a wired `App` and its intake. Nothing is opened here, and nothing is closed.
 
     From the outside in: the exchange (request id, headers, metrics), the audit trail, the boundary at which exceptions
     become problems, the session guard, the routes.
@@ -50,7 +53,15 @@ def create_app(app: App) -> Starlette:
     document = describe(ENDPOINTS, cookie.name)
     metrics = Metrics()
     services = Services(
-        app, authentication, SignInThrottle(), metrics, msgspec.json.encode(document), docs_page(document)
+        app=app,
+        intake=intake,
+        keys=IntakeKeys(app),
+        room=Room(),
+        authentication=authentication,
+        throttle=SignInThrottle(),
+        metrics=metrics,
+        openapi=msgspec.json.encode(document),
+        docs=docs_page(document),
     )
     starlette = Starlette(
         routes=routes(ENDPOINTS, services),
@@ -75,8 +86,9 @@ async def serve(app: App, stop: asyncio.Event, *, host: str, port: int, on_ready
     """
     listener = await _listen(host, port)
     # Nobody's word is taken for where a request comes from: proxy headers are off.
+    intake = Intake(app)
     config = uvicorn.Config(
-        create_app(app),
+        create_app(app, intake),
         http="httptools",
         ws="none",
         lifespan="off",
@@ -93,6 +105,7 @@ async def serve(app: App, stop: asyncio.Event, *, host: str, port: int, on_ready
             stopping = group.create_task(_stop(server, stop))
             await server.serve(sockets=[listener])
             stopping.cancel()
+        await intake.close()
 
 
 class _Server(uvicorn.Server):

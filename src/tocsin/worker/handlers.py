@@ -10,18 +10,24 @@ from uuid import UUID
 from tocsin.app import leases, maintain
 from tocsin.app.deliver import send, settle
 from tocsin.app.escalate import run_timers
+from tocsin.app.heartbeats import HEARTBEAT, look_at
 from tocsin.app.leases import Lease
+from tocsin.app.ledger import check_ledger
 from tocsin.app.paging import DELIVER, ESCALATE
+from tocsin.app.report_errors import report_errors
+from tocsin.app.signals import EXPIRE_ALERT, expired_alert
 from tocsin.app.work import App, Work
 from tocsin.channels import Channel
 
 SWEEP = "sweep"
 FOLD_COUNTERS = "fold-counters"
+CHECK_LEDGER = "check-ledger"
 EXPIRE = "expire"
 
 CHORES: dict[str, tuple[timedelta, Callable[[Work], Awaitable[object]]]] = {
     SWEEP: (timedelta(minutes=5), maintain.sweep),
-    FOLD_COUNTERS: (timedelta(seconds=20), maintain.fold_counters),
+    FOLD_COUNTERS: (timedelta(seconds=5), maintain.fold_counters),
+    CHECK_LEDGER: (timedelta(minutes=1), check_ledger),
     EXPIRE: (timedelta(hours=1), maintain.expire),
 }
 
@@ -39,6 +45,10 @@ class Handlers:
             await self._deliver(lease)
         elif lease.job.kind == ESCALATE:
             await self._escalate(lease)
+        elif lease.job.kind == EXPIRE_ALERT:
+            await self._expire_alert(lease)
+        elif lease.job.kind == HEARTBEAT:
+            await self._watch_heartbeat(lease)
         else:
             await self._chore(lease)
 
@@ -55,6 +65,17 @@ class Handlers:
         async with self.app.work() as work:
             escalated = await run_timers(work, UUID(lease.job.payload["incidentId"]))
             await _wait_until(work, lease, escalated.next_due_at)
+
+    async def _expire_alert(self, lease: Lease) -> None:
+        async with self.app.work() as work:
+            payload = lease.job.payload
+            await report_errors(work, payload["projectId"], [expired_alert(payload, work.now)])
+            await leases.finish(work, lease)
+
+    async def _watch_heartbeat(self, lease: Lease) -> None:
+        async with self.app.work() as work:
+            next_due_at = await look_at(work, UUID(lease.job.payload["heartbeatId"]))
+            await _wait_until(work, lease, next_due_at)
 
     async def _chore(self, lease: Lease) -> None:
         interval, chore = CHORES[lease.job.kind]

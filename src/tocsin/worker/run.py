@@ -16,7 +16,9 @@ import structlog
 from tocsin import ids
 from tocsin.app import leases
 from tocsin.app.leases import Lease
+from tocsin.app.heartbeats import HEARTBEAT
 from tocsin.app.paging import DELIVER, ESCALATE
+from tocsin.app.signals import EXPIRE_ALERT
 from tocsin.app.wakeups import wakeups
 from tocsin.app.work import App
 from tocsin.channels import Channel
@@ -42,6 +44,7 @@ class Lane:
 LANES = (
     Lane("escalate", (ESCALATE,), 4),
     Lane("deliver", (DELIVER,), 16),
+    Lane("signals", (EXPIRE_ALERT, HEARTBEAT), 4),
     Lane("chores", tuple(CHORES), 1),
 )
 

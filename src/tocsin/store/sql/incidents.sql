@@ -18,9 +18,11 @@ SELECT lock_head(%(incident_id)s)
 SELECT h.incident_id, h.number, h.status, h.current_severity, h.sequence, h.checksum, h.created_at,
        h.acknowledged_at, h.acknowledged_by, u.name AS acknowledged_by_name, h.root_cause_at IS NOT NULL AS has_root_cause,
        h.no_ack_1hr_at, h.no_ack_4hr_at, h.no_root_cause_24hr_at, h.sessions_blocked_at,
-       r.lessons_learned, r.follow_up_actions, i.title, i.recurrence_of, i.project_id
+       r.lessons_learned, r.follow_up_actions, i.title, i.recurrence_of, i.project_id,
+       f.metadata ? 'inStorm' AS in_storm
 FROM incident_heads h
 JOIN incidents i ON i.id = h.incident_id
+JOIN incident_lifecycle f ON f.incident_id = h.incident_id AND f.sequence = 1
 LEFT JOIN users u ON u.id = h.acknowledged_by
 LEFT JOIN incident_resolution r ON r.incident_id = h.incident_id
 WHERE h.incident_id = %(incident_id)s
@@ -117,3 +119,14 @@ SELECT lessons_learned FROM incident_lessons WHERE incident_id = %(incident_id)s
 -- The oldest incident that blocks sessions now.
 SELECT incident_id FROM incident_heads
 WHERE sessions_blocked_at IS NOT NULL AND acknowledged_at IS NULL ORDER BY sessions_blocked_at LIMIT 1
+
+-- name: signals
+-- What other systems said of an incident, latest first.
+SELECT metadata ->> 'signal' AS signal FROM incident_lifecycle
+WHERE incident_id = %(incident_id)s AND event_type = 'SIGNAL_RECEIVED' ORDER BY sequence DESC LIMIT %(limit)s
+
+-- name: opened_since
+-- How many incidents a project's reports opened since then, up to a bound.
+SELECT count(*) FROM (
+    SELECT FROM incidents WHERE project_id = %(project_id)s AND created_at > %(since)s LIMIT %(most)s
+) AS counted

@@ -7,6 +7,17 @@ VALUES (%(id)s, %(kind)s, %(key)s, %(payload)s, %(due_at)s, %(now)s)
 ON CONFLICT (key) DO UPDATE SET due_at = least(jobs.due_at, excluded.due_at), dead_at = NULL,
     attempts = CASE WHEN jobs.dead_at IS NULL THEN jobs.attempts ELSE 0 END
 
+-- name: postpone
+-- Adds a job, or puts off an existing one of the same key.
+INSERT INTO jobs (id, kind, key, payload, due_at, created_at)
+VALUES (%(id)s, %(kind)s, %(key)s, %(payload)s, %(due_at)s, %(now)s)
+ON CONFLICT (key) DO UPDATE SET due_at = greatest(jobs.due_at, excluded.due_at), payload = excluded.payload, dead_at = NULL,
+    attempts = CASE WHEN jobs.dead_at IS NULL THEN jobs.attempts ELSE 0 END
+
+-- name: cancel
+-- Removes a job that nobody is at.
+DELETE FROM jobs WHERE key = %(key)s AND lease_token IS NULL
+
 -- name: ensure
 -- Adds a recurring job unless it is there; one that was set aside comes back to life.
 INSERT INTO jobs (id, kind, key, payload, due_at, created_at)

@@ -1,8 +1,8 @@
 -- The guarded tables: inserts only, each with the canonical bytes of its row.
 
--- name: next_number
--- Gives an incident its number; a number whose transaction fails stays unused.
-SELECT nextval('incident_number')
+-- name: next_numbers
+-- Gives incidents their numbers; a number whose transaction fails stays unused.
+SELECT nextval('incident_number') AS number FROM generate_series(1, %(count)s)
 
 -- name: insert_incidents
 -- Records the facts of an incident.

@@ -1,17 +1,69 @@
--- Error reports and the failures that they are reports of.
+-- Error reports and the failures that they are reports of. Reports come as a JSON array of rows, one statement a batch.
 
--- name: lock_failure
--- Locks the failure (making it if it is new) and tells its latest incident: reports of one failure are judged in turn.
-INSERT INTO failures (project_id, fingerprint, first_seen_at, last_seen_at)
-VALUES (%(project_id)s, %(fingerprint)s, %(now)s, %(now)s)
-ON CONFLICT (project_id, fingerprint) DO UPDATE SET last_seen_at = greatest(failures.last_seen_at, excluded.last_seen_at)
-RETURNING incident_id
+-- name: take_in
+-- Records the reports whose case is plain: those that join an incident, and those that neither join nor may open one.
+-- It locks nothing and runs on its own: what a report joins is decided by what was committed when the statement began.
+-- The rest (outcome NULL) is for the careful way: what opens an incident, makes one worse, or is a signal to one.
+-- The order of the rows is the order of their locks in the unique index.
+WITH arrived AS MATERIALIZED (
+    SELECT r.* FROM json_to_recordset(%(rows)s) AS r (n int, id uuid, project_id bigint, event_id text, occurred_at timestamptz,
+        severity text, error_type text, title text, fingerprint text, fingerprint_version smallint, fingerprint_basis text,
+        document text, signal text, opens boolean, window_seconds int, protocol text)
+), judged AS MATERIALIZED (
+    SELECT a.*, j.incident_id, CASE
+        WHEN j.incident_id IS NULL THEN CASE WHEN NOT a.opens THEN 'recorded' END
+        WHEN a.signal IS NULL AND array_position(ARRAY['LOW', 'MEDIUM', 'HIGH', 'CRITICAL'], a.severity)
+            <= array_position(ARRAY['LOW', 'MEDIUM', 'HIGH', 'CRITICAL'], j.current_severity) THEN 'joined' END AS outcome
+    FROM arrived a
+    LEFT JOIN LATERAL (
+        SELECT h.incident_id, h.current_severity FROM failures f
+        JOIN incident_heads h ON h.incident_id = f.incident_id
+        WHERE f.project_id = a.project_id AND f.fingerprint = a.fingerprint
+          AND (h.status <> 'CLOSED' OR %(now)s::timestamptz - h.created_at < make_interval(secs => a.window_seconds))
+    ) j ON true
+), fresh AS (
+    INSERT INTO audit_logs (id, project_id, event_id, received_at, occurred_at, severity, error_type, title, fingerprint,
+        fingerprint_version, fingerprint_basis, document, signal, outcome, incident_id)
+    SELECT id, project_id, event_id, %(now)s, occurred_at, severity, error_type, title, fingerprint, fingerprint_version,
+        fingerprint_basis, convert_to(document, 'UTF8'), signal, outcome, incident_id
+    FROM judged WHERE outcome IS NOT NULL ORDER BY project_id, event_id
+    ON CONFLICT (project_id, event_id) DO NOTHING
+    RETURNING id, incident_id, outcome
+), settled AS MATERIALIZED (
+    SELECT j.n, j.project_id, j.event_id, j.protocol,
+        CASE WHEN j.outcome IS NULL THEN NULL WHEN f.id IS NULL THEN 'duplicate' ELSE f.outcome END AS outcome, f.incident_id
+    FROM judged j LEFT JOIN fresh f ON f.id = j.id
+), counted AS (
+    INSERT INTO occurrence_changes (incident_id, occurrences, last_seen_at)
+    SELECT incident_id, count(*), %(now)s FROM fresh WHERE outcome = 'joined' GROUP BY incident_id
+), ledger AS (
+    INSERT INTO intake_changes (project_id, minute, measure, reason, quantity)
+    SELECT project_id, date_trunc('minute', %(now)s::timestamptz), 'received', protocol, count(*)
+    FROM settled WHERE outcome IS NOT NULL GROUP BY project_id, protocol
+    UNION ALL
+    SELECT project_id, date_trunc('minute', %(now)s::timestamptz), outcome, '', count(*)
+    FROM settled WHERE outcome IS NOT NULL GROUP BY project_id, outcome
+)
+SELECT s.n, s.outcome, coalesce(s.incident_id, known.incident_id) AS incident_id
+FROM settled s
+LEFT JOIN LATERAL (
+    SELECT l.incident_id FROM audit_logs l
+    WHERE s.outcome = 'duplicate' AND l.project_id = s.project_id AND l.event_id = s.event_id
+) known ON true
 
--- name: latest_incident
--- Where the failure's latest incident stands. Read after the lock, so that it sees what the last holder did.
-SELECT h.incident_id, h.status, h.current_severity, h.created_at FROM failures f
+-- name: lock_failures
+-- Locks failures, making the new ones, in the order of their marks: reports of one failure are judged in turn.
+INSERT INTO failures (project_id, fingerprint, first_seen_at)
+SELECT r.project_id, r.fingerprint, %(now)s
+FROM json_to_recordset(%(rows)s) AS r (project_id bigint, fingerprint text) ORDER BY r.project_id, r.fingerprint
+ON CONFLICT (project_id, fingerprint) DO UPDATE SET fingerprint = excluded.fingerprint
+
+-- name: latest_incidents
+-- Where the failures' latest incidents stand. Read after the lock, so that it sees what the last holder did.
+SELECT f.project_id, f.fingerprint, h.incident_id, h.status, h.current_severity, h.created_at
+FROM json_to_recordset(%(rows)s) AS r (project_id bigint, fingerprint text)
+JOIN failures f ON f.project_id = r.project_id AND f.fingerprint = r.fingerprint
 JOIN incident_heads h ON h.incident_id = f.incident_id
-WHERE f.project_id = %(project_id)s AND f.fingerprint = %(fingerprint)s
 
 -- name: set_latest_incident
 -- Makes an incident the failure's latest.
@@ -19,14 +71,20 @@ UPDATE failures SET incident_id = %(incident_id)s WHERE project_id = %(project_i
 
 -- name: known_events
 -- Which of these reports were accepted before, and what became of them.
-SELECT event_id, incident_id FROM audit_logs WHERE project_id = %(project_id)s AND event_id = ANY (%(event_ids)s)
+SELECT l.project_id, l.event_id, l.incident_id
+FROM json_to_recordset(%(rows)s) AS r (project_id bigint, event_id text)
+JOIN audit_logs l ON l.project_id = r.project_id AND l.event_id = r.event_id
 
 -- name: insert
--- Records a report.
+-- Records reports whose outcome is decided.
 INSERT INTO audit_logs (id, project_id, event_id, received_at, occurred_at, severity, error_type, title, fingerprint,
-    fingerprint_version, fingerprint_basis, document, outcome, incident_id)
-VALUES (%(id)s, %(project_id)s, %(event_id)s, %(received_at)s, %(occurred_at)s, %(severity)s, %(error_type)s, %(title)s,
-    %(fingerprint)s, %(fingerprint_version)s, %(fingerprint_basis)s, %(document)s, %(outcome)s, %(incident_id)s)
+    fingerprint_version, fingerprint_basis, document, signal, outcome, incident_id)
+SELECT r.id, r.project_id, r.event_id, %(now)s, r.occurred_at, r.severity, r.error_type, r.title, r.fingerprint,
+    r.fingerprint_version, r.fingerprint_basis, convert_to(r.document, 'UTF8'), r.signal, r.outcome, r.incident_id
+FROM json_to_recordset(%(rows)s) AS r (id uuid, project_id bigint, event_id text, occurred_at timestamptz, severity text,
+    error_type text, title text, fingerprint text, fingerprint_version smallint, fingerprint_basis text, document text,
+    signal text, outcome text, incident_id uuid)
+ORDER BY r.project_id, r.event_id
 
 -- name: get
 -- One report.
@@ -38,9 +96,43 @@ FROM audit_logs WHERE id = %(id)s
 -- Links a recorded report to the incident that a person opened for it.
 UPDATE audit_logs SET incident_id = %(incident_id)s WHERE id = %(id)s
 
--- name: count_occurrences
--- Counts reports towards an incident.
+-- name: count_first_occurrence
+-- Begins to count an incident's occurrences.
 INSERT INTO incident_occurrences (incident_id, occurrences, last_seen_at)
 VALUES (%(incident_id)s, %(occurrences)s, %(last_seen_at)s)
+
+-- name: count_occurrences
+-- Counts reports towards incidents.
+INSERT INTO occurrence_changes (incident_id, occurrences, last_seen_at)
+SELECT r.incident_id, r.occurrences, %(now)s FROM json_to_recordset(%(rows)s) AS r (incident_id uuid, occurrences bigint)
+
+-- name: fold_occurrences
+-- Folds the differences into the counters; whoever reads adds both up, before and after.
+WITH folded AS (
+    DELETE FROM occurrence_changes RETURNING incident_id, occurrences, last_seen_at
+)
+INSERT INTO incident_occurrences (incident_id, occurrences, last_seen_at)
+SELECT incident_id, sum(occurrences), max(last_seen_at) FROM folded GROUP BY incident_id ORDER BY incident_id
 ON CONFLICT (incident_id) DO UPDATE SET occurrences = incident_occurrences.occurrences + excluded.occurrences,
     last_seen_at = greatest(incident_occurrences.last_seen_at, excluded.last_seen_at)
+
+-- name: keep_latest
+-- Keeps the latest report of failures whose rows are not kept whole; an older one never replaces a newer.
+INSERT INTO latest_reports (project_id, fingerprint, incident_id, report_id, received_at, document)
+SELECT l.project_id, l.fingerprint, l.incident_id, l.id, l.received_at, convert_to(r.document, 'UTF8')
+FROM json_to_recordset(%(rows)s) AS r (id uuid, document text) JOIN audit_logs l ON l.id = r.id
+ORDER BY l.project_id, l.fingerprint
+ON CONFLICT (project_id, fingerprint) DO UPDATE SET incident_id = excluded.incident_id, report_id = excluded.report_id,
+    received_at = excluded.received_at, document = excluded.document
+WHERE latest_reports.received_at <= excluded.received_at
+
+-- name: samples
+-- The reports of an incident that were kept whole, newest first, the latest one among them.
+SELECT id, event_id, received_at, severity, title, outcome, document FROM (
+    (SELECT id, event_id, received_at, severity, title, outcome, document FROM audit_logs
+     WHERE incident_id = %(incident_id)s AND document IS NOT NULL ORDER BY received_at DESC, id DESC LIMIT %(limit)s)
+    UNION ALL
+    (SELECT l.id, l.event_id, l.received_at, l.severity, l.title, l.outcome, k.document
+     FROM latest_reports k JOIN audit_logs l ON l.id = k.report_id
+     WHERE k.incident_id = %(incident_id)s AND l.document IS NULL)
+) kept ORDER BY received_at DESC, id DESC LIMIT %(limit)s

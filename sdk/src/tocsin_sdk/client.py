@@ -1,0 +1,210 @@
+"""The client: from a failure to a report on the disk. Nothing in here ever raises into the host."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Callable
+
+from tocsin_sdk import clock, complaints
+from tocsin_sdk.dsn import Dsn
+from tocsin_sdk.memory import DiskOrMemory
+from tocsin_sdk.report import SEVERITIES, Details, Origin, of_exception, of_message
+from tocsin_sdk.sender import ERRORS_PATH, LINES_TYPE, Sender
+from tocsin_sdk.spool import MAX_SPOOL_BYTES, MAX_SPOOL_PARCELS, Parcel, Spool
+from tocsin_sdk.writer import Writer
+
+BeforeSend = Callable[[dict[str, Any]], "dict[str, Any] | None"]
+
+DEFAULT_SEVERITY = "HIGH"
+MAX_CAPTURE_SECONDS = 0.05
+SAME_ERROR_SECONDS = 5.0
+"""An exception that is seen twice within this time (logged, then raised through a middleware) is reported once."""
+MAX_NESTING = 2
+"""Captures within each other: what logs an error while an error is reported is reported too, but not for ever."""
+MAX_REPORT_BYTES = 1_048_576
+
+_MARK = "__tocsin_report__"
+_HEADERS = (("Content-Type", LINES_TYPE),)
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a client behaves: see `tocsin_sdk.init`."""
+
+    dsn: Dsn
+    spool_directory: str
+    origin: Origin = field(default_factory=Origin)
+    before_send: BeforeSend | None = None
+    max_capture_seconds: float = MAX_CAPTURE_SECONDS
+    timeout_seconds: float = 10.0
+    max_spool_bytes: int = MAX_SPOOL_BYTES
+    max_spool_parcels: int = MAX_SPOOL_PARCELS
+
+
+class Client:
+    """Captures, keeps and sends the reports of one program. Threads, forks and signal handlers may use it freely."""
+
+    def __init__(self, options: Options) -> None:
+        """Wire the parts; the disk is not touched before the first report, but for what an earlier process left."""
+        self._options = options
+        self._origin = options.origin.fields()
+        self._nesting = threading.local()
+        self.spool = Spool(
+            options.spool_directory,
+            max_bytes=options.max_spool_bytes,
+            max_parcels=options.max_spool_parcels,
+            on_problem=complaints.say,
+        )
+        store = DiskOrMemory(self.spool, complaints.say)
+        # The key travels with the request and is not kept: what waits while a key is replaced goes with the new one.
+        key = ("Authorization", f"Bearer {options.dsn.key}")
+        self._sender = Sender(
+            store,
+            options.dsn.base_url,
+            timeout_seconds=options.timeout_seconds,
+            on_problem=complaints.say,
+            headers=(key,),
+        )
+        self._writer = Writer(
+            store,
+            max_wait_seconds=options.max_capture_seconds,
+            on_kept=self._sender.wake,
+            on_problem=complaints.say,
+            drop_notice=self._drop_notice,
+        )
+
+    def start(self) -> None:
+        """Send what an earlier process has left, from now on."""
+        self._sender.start()
+
+    def capture_exception(
+        self,
+        error: BaseException | None = None,
+        *,
+        severity: str = DEFAULT_SEVERITY,
+        handled: bool = True,
+        details: Details | None = None,
+    ) -> str:
+        """Report an exception, or the one that is being handled; return the event id, "" if there is none."""
+        error = error or sys.exc_info()[1]
+        if error is None:
+            complaints.say("capture_exception was called where no exception is being handled")
+            return ""
+        severity = _known(severity)
+        if known := _already(error, severity):
+            return known
+        event_id = os.urandom(16).hex()
+        _mark(error, event_id, severity)
+        found = error
+        return self._capture(event_id, severity, lambda: of_exception(found, handled=handled), details)
+
+    def capture_message(
+        self, message: str, *, severity: str = DEFAULT_SEVERITY, template: str = "", details: Details | None = None
+    ) -> str:
+        """Report a message; return the event id, "" if it was not reported."""
+        event_id = os.urandom(16).hex()
+        return self._capture(event_id, _known(severity), lambda: of_message(message, template), details)
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Send now; return whether everything was sent in time."""
+        return self._sender.flush(timeout_seconds)
+
+    def close(self, timeout_seconds: float) -> bool:
+        """Flush and stop; return whether everything was sent in time. What was not is on the disk."""
+        deadline = time.monotonic() + timeout_seconds
+        self._writer.close(timeout_seconds)
+        sent = self._sender.close(max(0.0, deadline - time.monotonic()))
+        self.spool.close()
+        return sent
+
+    def _capture(
+        self, event_id: str, severity: str, make: Callable[[], dict[str, Any]], details: Details | None
+    ) -> str:
+        depth = getattr(self._nesting, "depth", 0)
+        if depth >= MAX_NESTING:
+            complaints.say("an error inside the reporting of an error is not reported")
+            return ""
+        self._nesting.depth = depth + 1
+        try:
+            report = {
+                "eventId": event_id,
+                "severity": severity,
+                "occurredAt": clock.timestamp(clock.now()),
+                **self._origin,
+                **(details.fields() if details else {}),
+                **make(),
+            }
+            body = self._body(report)
+            if body is None:
+                return ""
+            self._writer.keep(Parcel(ERRORS_PATH, body, _HEADERS))
+        except Exception as error:  # noqa: BLE001  # the boundary: whatever fails in here, the host goes on
+            complaints.say(f"a report could not be made: {type(error).__name__}: {error}")
+            return ""
+        finally:
+            self._nesting.depth = depth
+        return event_id
+
+    def _body(self, report: dict[str, Any]) -> bytes | None:
+        """Return a report's line, after the host had its say; None if the host does not want it sent."""
+        body = _encode(report).encode()
+        if self._options.before_send is not None:
+            try:
+                changed = self._options.before_send(json.loads(body))
+                if changed is None:
+                    return None
+                body = _encode(changed).encode()
+            except Exception as error:  # noqa: BLE001  # the host's code: the failure that it was to look at comes first
+                complaints.say(f"before_send failed, so the report goes as it was: {type(error).__name__}: {error}")
+        if len(body) > MAX_REPORT_BYTES:
+            raise ValueError(f"it has {len(body):,} bytes, more than the server takes ({MAX_REPORT_BYTES:,})")
+        return body
+
+    def _drop_notice(self, number: int) -> Parcel:
+        text = f"{number} error reports were dropped: the spool on the disk was full"
+        report = {
+            "eventId": os.urandom(16).hex(),
+            "severity": DEFAULT_SEVERITY,
+            "occurredAt": clock.timestamp(clock.now()),
+            **self._origin,
+            "type": "tocsin_sdk.ReportsDropped",
+            **of_message(text, "%d error reports were dropped: the spool on the disk was full"),
+        }
+        return Parcel(ERRORS_PATH, _encode(report).encode(), _HEADERS)
+
+
+def _known(severity: str) -> str:
+    wanted = str(severity).upper()
+    if wanted in SEVERITIES:
+        return wanted
+    complaints.say(f"there is no severity {severity!r}: it must be one of {', '.join(SEVERITIES)}; HIGH is assumed")
+    return DEFAULT_SEVERITY
+
+
+def _already(error: BaseException, severity: str) -> str:
+    """Return the event id under which this very exception was just reported as at least this bad, or ""."""
+    mark = getattr(error, _MARK, None)
+    if not isinstance(mark, tuple):
+        return ""
+    event_id, rank, at = mark
+    is_news = SEVERITIES.index(severity) > rank or time.monotonic() - at > SAME_ERROR_SECONDS
+    return "" if is_news else str(event_id)
+
+
+def _mark(error: BaseException, event_id: str, severity: str) -> None:
+    try:
+        setattr(error, _MARK, (event_id, SEVERITIES.index(severity), time.monotonic()))
+    except Exception:  # noqa: BLE001  # an exception that takes no attributes is reported twice, which is no loss
+        return
+
+
+def details_of(tags: Mapping[str, object] | None, context: Mapping[str, object] | None, **more: str) -> Details:
+    """Return what a caller adds to a report."""
+    return Details(tags=tags, context=context, **more)

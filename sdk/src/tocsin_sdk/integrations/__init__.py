@@ -1,0 +1,1 @@
+"""Frameworks that catch what a program raises: one thin file for each, and none is imported by itself."""

@@ -1,0 +1,23 @@
+"""What a report says of the request that failed: the method and the place, never headers or bodies."""
+
+from __future__ import annotations
+
+from tocsin_sdk.report import Details
+from tocsin_sdk.scrub import SCRUBBED, is_secret_name
+
+MAX_QUERY_CHARACTERS = 2_048
+
+
+def request_details(method: str, path: str, query: str = "", traceparent: str = "", route: str = "") -> Details:
+    """Return the method, path and query of a request, and the trace it belongs to (W3C Trace Context)."""
+    request = {"method": method, "path": path, "query": _without_secrets(query), "route": route}
+    parts = traceparent.split("-")
+    return Details(
+        context={"request": {name: text for name, text in request.items() if text}},
+        trace_id=parts[1] if len(parts) >= 4 and len(parts[1]) == 32 else "",
+    )
+
+
+def _without_secrets(query: str) -> str:
+    pairs = (pair.partition("=") for pair in query[:MAX_QUERY_CHARACTERS].split("&"))
+    return "&".join(name + sign + (SCRUBBED if is_secret_name(name) else value) for name, sign, value in pairs)

@@ -1,0 +1,152 @@
+"""What is owed to the server while the disk refuses: in memory, bounded, and back to the disk when that works again."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Sequence
+from typing import Callable
+
+from tocsin_sdk import clock
+from tocsin_sdk.spool import LEASE_SECONDS, Parcel, Spool, SpoolUnusableError
+
+MAX_MEMORY_PARCELS = 1_000
+MAX_MEMORY_BYTES = 16_777_216
+DISK_PAUSE_SECONDS = 5.0
+"""How long a disk that failed is left alone: nobody should wait for it at every report."""
+
+
+class MemorySpool:
+    """Parcels in memory. Their numbers are negative: those of a disk are positive."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._lock = threading.RLock()
+        self._parcels: dict[int, tuple[Parcel, float]] = {}
+        self._bytes = 0
+        self._numbers = itertools.count(-1, -1)
+
+    def put_all(self, parcels: Sequence[Parcel]) -> list[bool]:
+        """Keep parcels while there is room; False where there is none."""
+        with self._lock:
+            return [self._put(parcel) for parcel in parcels]
+
+    def take(self, limit: int) -> list[tuple[int, Parcel]]:
+        """Return the oldest parcels that nobody else has."""
+        now = clock.now()
+        with self._lock:
+            free = (number for number, (_, due) in self._parcels.items() if due <= now)
+            taken = [(number, self._parcels[number][0]) for number in itertools.islice(free, limit)]
+            self.again([number for number, _ in taken], now + LEASE_SECONDS)
+        return taken
+
+    def done(self, ids: Sequence[int]) -> None:
+        """Forget parcels that the server has, or the disk."""
+        with self._lock:
+            for number in ids:
+                parcel, _ = self._parcels.pop(number, (None, 0.0))
+                self._bytes -= len(parcel.body) if parcel else 0
+
+    def again(self, ids: Sequence[int], not_before: float) -> None:
+        """Give parcels back, to be taken from `not_before` on (seconds since 1970)."""
+        with self._lock:
+            for number in ids:
+                if number in self._parcels:
+                    self._parcels[number] = (self._parcels[number][0], not_before)
+
+    def refuse(self, id: int, reason: str) -> None:  # noqa: A002, ARG002  # as a Spool has it; here is no room to keep why
+        """Forget a parcel that the server will never take."""
+        self.done((id,))
+
+    def is_empty(self) -> bool:
+        """Return whether nothing waits."""
+        return not self._parcels
+
+    def _put(self, parcel: Parcel) -> bool:
+        if len(self._parcels) >= MAX_MEMORY_PARCELS or self._bytes + len(parcel.body) > MAX_MEMORY_BYTES:
+            return False
+        self._parcels[next(self._numbers)] = (parcel, 0.0)
+        self._bytes += len(parcel.body)
+        return True
+
+    def after_fork(self) -> None:
+        """Begin empty in the child: the parent sends what it holds."""
+        self.__init__()  # type: ignore[misc]
+
+
+class DiskOrMemory:
+    """A spool on disk, and memory for as long as the disk refuses."""
+
+    def __init__(self, disk: Spool, on_problem: Callable[[str], None]) -> None:
+        """Take a spool; whatever is wrong with it is told to `on_problem`, never raised."""
+        self.disk = disk
+        self.memory = MemorySpool()
+        self._on_problem = on_problem
+        self._disk_is_left_alone_until = 0.0
+        self._lost = 0
+
+    def put_all(self, parcels: Sequence[Parcel]) -> list[bool]:
+        """Keep parcels on the disk, or in memory if it refuses; False where there is no room."""
+        if time.monotonic() >= self._disk_is_left_alone_until:
+            try:
+                kept = self.disk.put_all(parcels)
+                self._move_to_disk()
+            except SpoolUnusableError as error:
+                self._leave_alone(error)
+            else:
+                return kept
+        kept = self.memory.put_all(parcels)
+        self._lost += kept.count(False)
+        return kept
+
+    def take(self, limit: int) -> list[tuple[int, Parcel]]:
+        """Return what may be sent now; what is in memory first, for it is less safe there."""
+        taken = self.memory.take(limit)
+        if taken or time.monotonic() < self._disk_is_left_alone_until:
+            return taken
+        try:
+            return self.disk.take(limit)
+        except SpoolUnusableError as error:
+            self._leave_alone(error)
+            return []
+
+    def done(self, ids: Sequence[int]) -> None:
+        """Forget parcels that the server has."""
+        self.memory.done([number for number in ids if number < 0])
+        if on_disk := [number for number in ids if number > 0]:
+            self.disk.done(on_disk)
+
+    def again(self, ids: Sequence[int], not_before: float) -> None:
+        """Give parcels back."""
+        self.memory.again([number for number in ids if number < 0], not_before)
+        if on_disk := [number for number in ids if number > 0]:
+            self.disk.again(on_disk, not_before)
+
+    def refuse(self, id: int, reason: str) -> None:  # noqa: A002  # as a Spool has it
+        """Put a parcel aside that the server will never take."""
+        (self.memory if id < 0 else self.disk).refuse(id, reason)
+
+    def is_empty(self) -> bool:
+        """Return whether nothing waits. A disk that cannot be read holds nothing that this process could send."""
+        if not self.memory.is_empty():
+            return False
+        try:
+            return self.disk.is_empty()
+        except SpoolUnusableError as error:
+            self._leave_alone(error)
+            return True
+
+    def _move_to_disk(self) -> None:
+        if self._lost:
+            self.disk.add_dropped(self._lost)
+            self._lost = 0
+        while taken := self.memory.take(100):
+            kept = self.disk.put_all([parcel for _, parcel in taken])
+            self.memory.done([number for (number, _), is_kept in zip(taken, kept) if is_kept])
+            if not all(kept):
+                return
+
+    def _leave_alone(self, error: SpoolUnusableError) -> None:
+        self._disk_is_left_alone_until = time.monotonic() + DISK_PAUSE_SECONDS
+        self._on_problem(f"{error}; reports are held in memory until it can, and end with this process")

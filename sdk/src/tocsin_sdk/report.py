@@ -1,0 +1,223 @@
+"""Makes a report of an exception or a message, in the server's own JSON: bounded, and scrubbed of secrets."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any
+
+from tocsin_sdk.bounds import (
+    MAX_EXCEPTION_MESSAGE_CHARACTERS,
+    MAX_EXCEPTIONS,
+    MAX_FINGERPRINT_PART_CHARACTERS,
+    MAX_FINGERPRINT_PARTS,
+    MAX_FRAME_NAME_CHARACTERS,
+    MAX_FRAMES,
+    MAX_MESSAGE_CHARACTERS,
+    MAX_NAME_CHARACTERS,
+    MAX_SOURCE_LINE_CHARACTERS,
+    MAX_TAG_KEY_CHARACTERS,
+    MAX_TAG_VALUE_CHARACTERS,
+    MAX_TAGS,
+    MAX_TYPE_CHARACTERS,
+    cut,
+    tail,
+)
+from tocsin_sdk.scrub import SCRUBBED, is_secret_name, scrub_context, scrub_source, scrub_text
+
+SEVERITIES = ("LOW", "MEDIUM", "HIGH", "CRITICAL")
+MAX_CACHED_LINES = 4_096
+"""Places in the code of which file, source line and ownership are remembered."""
+MAX_WALKED_FRAMES = 10_000
+
+_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_places: dict[tuple[str, int, str, str], dict[str, Any]] = {}
+_library: list[str] = []
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What all reports of a program have in common."""
+
+    service: str = ""
+    environment: str = ""
+    release: str = ""
+    server_name: str = ""
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of a report, without the empty ones."""
+        named = {
+            "service": self.service,
+            "environment": self.environment,
+            "release": self.release,
+            "serverName": self.server_name,
+        }
+        return {"platform": "python", **{name: cut(text, MAX_NAME_CHARACTERS) for name, text in named.items() if text}}
+
+
+@dataclass(frozen=True)
+class Details:
+    """What a caller may add to a report."""
+
+    tags: Mapping[str, object] | None = None
+    context: Mapping[str, object] | None = None
+    trace_id: str = ""
+    user_id: str = ""
+    logger: str = ""
+    fingerprint: Sequence[str] = ()
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of a report, without the empty ones."""
+        fields: dict[str, Any] = {
+            name: cut(scrub_text(str(text)), MAX_NAME_CHARACTERS)
+            for name, text in (("traceId", self.trace_id), ("userId", self.user_id), ("logger", self.logger))
+            if text
+        }
+        if self.fingerprint:
+            parts = list(self.fingerprint)[:MAX_FINGERPRINT_PARTS]
+            fields["fingerprint"] = [cut(str(part), MAX_FINGERPRINT_PART_CHARACTERS) for part in parts]
+        if self.tags:
+            fields["tags"] = _tags(self.tags)
+        if self.context:
+            fields["context"] = scrub_context(self.context)
+        return fields
+
+
+def of_exception(error: BaseException, *, handled: bool) -> dict[str, Any]:
+    """Return the fields that tell of an exception: its chain with stacks, cause first."""
+    chain = _chain(error)
+    share = MAX_FRAMES // len(chain)
+    exceptions = [_exception(one, share) for one in chain]
+    exceptions[-1]["handled"] = handled
+    fields = {"type": exceptions[-1]["type"], "message": exceptions[-1]["message"], "exceptions": exceptions}
+    culprit = _culprit(exceptions[-1]["frames"])
+    return {**fields, "culprit": culprit} if culprit else fields
+
+
+def of_message(message: str, template: str = "") -> dict[str, Any]:
+    """Return the fields that tell of a message; `template` is what it was before its parameters were filled in."""
+    fields = {"message": scrub_text(cut(message, MAX_MESSAGE_CHARACTERS)) or "<empty message>"}
+    if template and template != message:
+        fields["template"] = scrub_text(cut(template, MAX_MESSAGE_CHARACTERS))
+    return fields
+
+
+def _tags(tags: Mapping[str, object]) -> dict[str, str]:
+    kept: dict[str, str] = {}
+    for key, value in list(tags.items())[:MAX_TAGS]:
+        name = cut(str(key), MAX_TAG_KEY_CHARACTERS)
+        text = SCRUBBED if is_secret_name(name) else scrub_text(_text_of(value)[: MAX_TAG_VALUE_CHARACTERS * 4])
+        kept[name] = cut(text, MAX_TAG_VALUE_CHARACTERS)
+    return kept
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an exception and what caused it, cause first. Of a long chain the ends are kept."""
+    chain: list[BaseException] = []
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen and len(chain) < MAX_WALKED_FRAMES:
+        seen.add(id(current))
+        chain.append(current)
+        current = _cause(current)
+    if len(chain) > MAX_EXCEPTIONS:
+        half = MAX_EXCEPTIONS // 2
+        chain = chain[:half] + chain[-half:]
+    return chain[::-1]
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is None:
+        # A group has several causes, a report one chain: the first stands for all, and the message says how many.
+        members = getattr(error, "exceptions", None)
+        if isinstance(members, tuple) and members and isinstance(members[0], BaseException):
+            return members[0]
+    return cause
+
+
+def _exception(error: BaseException, max_frames: int) -> dict[str, Any]:
+    kind = type(error)
+    return {
+        "type": cut(kind.__qualname__, MAX_TYPE_CHARACTERS),
+        "message": scrub_text(cut(_text_of(error), MAX_EXCEPTION_MESSAGE_CHARACTERS)),
+        "module": cut(str(kind.__module__), MAX_TYPE_CHARACTERS),
+        "frames": [_frame(frame, line) for frame, line in _stack(error.__traceback__, max_frames)],
+    }
+
+
+def _text_of(value: object) -> str:
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001  # it is the host's code, and it is failing already
+        return f"<{type(value).__name__} that has no text: {type(error).__name__}>"
+
+
+def _stack(traceback: TracebackType | None, limit: int) -> list[tuple[FrameType, int]]:
+    """Return the outermost and the innermost frames, `limit` together."""
+    walk = _walk(traceback)
+    half = max(1, limit // 2)
+    first = [place for _, place in zip(range(half), walk)]
+    return [*first, *deque(walk, maxlen=half)]
+
+
+def _walk(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
+    for _ in range(MAX_WALKED_FRAMES):
+        if traceback is None:
+            return
+        yield traceback.tb_frame, traceback.tb_lineno or 0
+        traceback = traceback.tb_next
+
+
+def _frame(frame: FrameType, line: int) -> dict[str, Any]:
+    code = frame.f_code
+    function = getattr(code, "co_qualname", code.co_name)
+    module = str(frame.f_globals.get("__name__", ""))
+    key = (code.co_filename, line, function, module)
+    place = _places.get(key)
+    if place is None:
+        if len(_places) >= MAX_CACHED_LINES:
+            _places.clear()
+        place = _places[key] = {
+            "function": cut(function, MAX_FRAME_NAME_CHARACTERS),
+            "module": cut(module, MAX_FRAME_NAME_CHARACTERS),
+            "filename": tail(code.co_filename, MAX_FRAME_NAME_CHARACTERS),
+            "line": line,
+            "sourceLine": _source_line(frame, line),
+            "inApp": _is_in_app(code.co_filename),
+        }
+    return place
+
+
+def _source_line(frame: FrameType, line: int) -> str:
+    import linecache
+
+    text = linecache.getline(frame.f_code.co_filename, line, frame.f_globals).strip()
+    return scrub_source(cut(text, MAX_SOURCE_LINE_CHARACTERS))
+
+
+def _is_in_app(filename: str) -> bool:
+    if filename.startswith("<frozen") or any(part in filename for part in _INSTALLED):
+        return False
+    if not _library:
+        _library.append(os.path.dirname(os.__file__) + os.sep)
+        _library.append(os.path.dirname(__file__) + os.sep)
+    return not filename.startswith(tuple(_library))
+
+
+def _culprit(frames: Sequence[dict[str, Any]]) -> str:
+    """Return the innermost place that is the program's own."""
+    for frame in reversed(frames):
+        if frame["inApp"]:
+            return cut(f"{frame['module']}.{frame['function']}", MAX_NAME_CHARACTERS)
+    return ""
+
+
+def program_name() -> str:
+    """Return what the running program is called: its script, or the module that was run."""
+    main = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return main.name.removesuffix(".__main__") if main else os.path.basename(sys.argv[0] or "python")

@@ -1,0 +1,184 @@
+"""Puts reports on the disk: one thread writes, so that many callers share a commit and none waits for a slow disk.
+
+A caller waits for its commit, but no longer than it was promised. A signal handler may interrupt a caller anywhere and
+capture too: nothing that both would need is locked (SimpleQueue is made for that).
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import Callable
+
+from tocsin_sdk import forks
+from tocsin_sdk.memory import DiskOrMemory
+from tocsin_sdk.spool import Parcel, SpoolUnusableError
+
+MAX_QUEUED = 1_000
+"""Reports that wait for the disk; what comes on top is dropped and counted."""
+MAX_COMMIT = 100
+"""Reports in one commit."""
+
+
+class Ticket:
+    """A parcel on its way to the disk; `settled` is released when its fate is known."""
+
+    __slots__ = ("is_kept", "parcel", "settled")
+
+    def __init__(self, parcel: Parcel) -> None:
+        """Begin unsettled."""
+        self.parcel = parcel
+        self.is_kept = False
+        self.settled = threading.Lock()
+        self.settled.acquire()
+
+    def settle(self) -> None:
+        """Let the caller go on; doing it twice changes nothing."""
+        if self.settled.locked():
+            self.settled.release()
+
+
+class Writer:
+    """Keeps parcels for its callers; any thread and any signal handler may call `keep`."""
+
+    def __init__(
+        self,
+        store: DiskOrMemory,
+        *,
+        max_wait_seconds: float,
+        on_kept: Callable[[], None],
+        on_problem: Callable[[str], None],
+        drop_notice: Callable[[int], Parcel],
+    ) -> None:
+        """Name what is needed; the thread starts with the first parcel.
+
+        Args:
+            store: where parcels are kept.
+            max_wait_seconds: how long `keep` may block.
+            on_kept: is called after each commit.
+            on_problem: is told what could not be kept.
+            drop_notice: makes the report that tells how many others were lost.
+        """
+        self._store = store
+        self._max_wait_seconds = max_wait_seconds
+        self._on_kept, self._on_problem, self._drop_notice = on_kept, on_problem, drop_notice
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._begin()
+        forks.watch(self)
+
+    def keep(self, parcel: Parcel) -> bool:
+        """Keep a parcel; return whether it is on the disk now (in memory, while the disk refuses).
+
+        If not, it is late and follows, or it is lost; both are told to `on_problem`.
+        """
+        if self._queue.qsize() >= MAX_QUEUED:
+            self._lost.put(1)
+            self._on_problem(f"{MAX_QUEUED:,} reports wait for the disk: this one is lost, and counted")
+            return False
+        ticket = Ticket(parcel)
+        if not self._is_running():
+            self._write([ticket])  # The interpreter is ending, and starts no thread any more.
+            return ticket.is_kept
+        self._queue.put(ticket)
+        if threading.get_ident() == self._thread_id:
+            return False
+        if ticket.settled.acquire(timeout=self._max_wait_seconds):
+            return ticket.is_kept
+        if self._is_finished:
+            self._write([ticket])  # It came just as the thread ended. Written twice it would still be one event.
+            return ticket.is_kept
+        self._on_problem(
+            f"the disk took longer than {self._max_wait_seconds:g} s: the report is in memory, and written when it can"
+        )
+        return False
+
+    def close(self, timeout_seconds: float) -> bool:
+        """Write what is queued and stop; return whether that was done in time."""
+        thread = self._thread
+        if thread is None:
+            return True
+        self._queue.put(None)
+        thread.join(timeout_seconds)
+        return not thread.is_alive()
+
+    def _is_running(self) -> bool:
+        if self._thread is not None:
+            return not self._is_finished
+        if not self._starting.acquire(blocking=False):
+            return True  # Somebody is just starting it: the queue is served soon.
+        try:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="tocsin-writer", daemon=True)
+                thread.start()
+                self._thread = thread
+        except RuntimeError:
+            return False
+        finally:
+            self._starting.release()
+        return True
+
+    def _run(self) -> None:
+        self._thread_id = threading.get_ident()
+        is_open = True
+        while is_open:
+            tickets = [self._queue.get()]
+            while len(tickets) < MAX_COMMIT and not self._queue.empty():
+                tickets.append(self._queue.get())
+            is_open = None not in tickets
+            self._write([ticket for ticket in tickets if ticket is not None])
+        self._is_finished = True
+
+    def _write(self, tickets: list[Ticket]) -> None:
+        kept: list[bool] = []
+        try:
+            kept = self._store.put_all([ticket.parcel for ticket in tickets])
+            for ticket, is_kept in zip(tickets, kept):
+                ticket.is_kept = is_kept
+        except Exception as error:  # noqa: BLE001  # the thread must outlive whatever goes wrong with one commit
+            self._on_problem(f"{len(tickets)} reports are lost: {error!r}")
+        finally:
+            for ticket in tickets:
+                ticket.settle()
+        self._on_kept()
+        self._report_losses(has_room=all(kept))
+
+    def _report_losses(self, *, has_room: bool) -> None:
+        """Count what found no room, and once there is some again, report how many those were."""
+        try:
+            if not has_room:
+                self._is_owing_notice = True
+                self._on_problem("the spool is full: new reports are dropped, and counted, until there is room again")
+            self._count_lost()
+            if has_room and self._is_owing_notice:
+                self._store.disk.tell_dropped(self._drop_notice)
+                self._is_owing_notice = False
+        except SpoolUnusableError as error:
+            self._on_problem(str(error))
+
+    def _count_lost(self) -> None:
+        if lost := self._lost.qsize():
+            self._store.disk.add_dropped(lost)
+            self._is_owing_notice = True
+            for _ in range(lost):
+                self._lost.get()
+
+    def _begin(self) -> None:
+        self._queue: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
+        self._lost: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._thread = None
+        self._thread_id = 0
+        self._is_finished = False
+        self._is_owing_notice = True
+
+    def before_fork(self) -> None:
+        """Nothing is needed: the parent goes on writing what is queued."""
+
+    def after_fork_in_parent(self, _: None) -> None:
+        """Nothing has changed here."""
+
+    def after_fork_in_child(self, _: None) -> None:
+        """Begin empty and without a thread; what was queued is the parent's."""
+        self._starting = threading.Lock()
+        self._begin()
+        self._store.memory.after_fork()

@@ -1,0 +1,142 @@
+"""Lanes: many requests, one transaction. What arrives while one commit is under way is the next batch.
+
+There is no timer: a lone request is committed at once, and the more arrive, the larger the batches grow. Each request
+is answered only after its commit. Projects take turns, so that one client gone mad delays the others by one batch.
+While the database cannot be reached, requests are held, not refused: many clients throw away what is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from tocsin.clock import monotonic_seconds
+from tocsin.errors import Code, TocsinError
+from tocsin.store.database import LostRaceError
+
+HOLD_SECONDS = 20.0
+"""How long a request waits for a database that cannot be reached; Sentry's SDK gives up after 30."""
+MAX_RACES = 5
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 1.0
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Commit = Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]
+"""Commits items in one transaction and returns a result for each; may be called again when it raised."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Request(Generic[Item, Result]):
+    items: Sequence[Item]
+    answer: asyncio.Future[Sequence[Result]]
+    hold_until_seconds: float
+
+
+class Lane(Generic[Item, Result]):
+    """One lane: at most one commit of it is under way in this process."""
+
+    def __init__(self, commit: Commit[Item, Result], *, max_items: int) -> None:
+        """Make a lane; a batch has at most `max_items`, except a single request that has more."""
+        self._commit = commit
+        self._max_items = max_items
+        self._waiting: OrderedDict[int, deque[_Request[Item, Result]]] = OrderedDict()
+        self._task: asyncio.Task[None] | None = None
+
+    async def put(self, project_id: int, items: Sequence[Item]) -> Sequence[Result]:
+        """Commit items together with those of other requests; return their results once they are committed.
+
+        Raises what the commit raises: UNAVAILABLE only after HOLD_SECONDS.
+        """
+        if not items:
+            return []
+        answer: asyncio.Future[Sequence[Result]] = asyncio.get_running_loop().create_future()
+        request = _Request(items, answer, monotonic_seconds() + HOLD_SECONDS)
+        self._waiting.setdefault(project_id, deque()).append(request)
+        if self._task is None:
+            self._task = asyncio.create_task(self._drain())
+        return await answer
+
+    @property
+    def busy(self) -> bool:
+        """Tell whether requests wait."""
+        return bool(self._waiting)
+
+    async def idle(self) -> None:
+        """Wait until everything that was put in is settled."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                await self._settle(self._next_batch())
+        finally:
+            self._task = None
+
+    def _next_batch(self) -> list[_Request[Item, Result]]:
+        """Take requests in turn from each project, until the batch is full."""
+        batch: list[_Request[Item, Result]] = []
+        size = 0
+        while self._waiting:
+            project_id, requests = next(iter(self._waiting.items()))
+            if batch and size + len(requests[0].items) > self._max_items:
+                break
+            request = requests.popleft()
+            if requests:
+                self._waiting.move_to_end(project_id)
+            else:
+                del self._waiting[project_id]
+            batch.append(request)
+            size += len(request.items)
+        return batch
+
+    async def _settle(self, batch: list[_Request[Item, Result]]) -> None:
+        try:
+            results = await self._committed(batch)
+        except TocsinError as error:
+            _fail(batch, error)
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for it: each request is told
+            if len(batch) == 1:
+                _fail(batch, error)
+                return
+            # One request may be what the database cannot take; the others must not fall with it.
+            for request in batch:
+                await self._settle([request])
+        else:
+            _answer(batch, results)
+
+    async def _committed(self, batch: list[_Request[Item, Result]]) -> Sequence[Result]:
+        items = [item for request in batch for item in request.items]
+        hold_until = min(request.hold_until_seconds for request in batch)
+        pause, races = _FIRST_PAUSE_SECONDS, 0
+        while True:
+            try:
+                return await self._commit(items)
+            except LostRaceError:
+                races += 1
+                if races == MAX_RACES:
+                    raise
+            except TocsinError as error:
+                if error.refusal.code is not Code.UNAVAILABLE or monotonic_seconds() >= hold_until:
+                    raise
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+def _answer(batch: Sequence[_Request[Item, Result]], results: Sequence[Result]) -> None:
+    start = 0
+    for request in batch:
+        end = start + len(request.items)
+        if not request.answer.done():  # whoever asked may have gone
+            request.answer.set_result(results[start:end])
+        start = end
+
+
+def _fail(batch: Sequence[_Request[Item, Result]], error: Exception) -> None:
+    for request in batch:
+        if not request.answer.done():
+            request.answer.set_exception(error)

@@ -1,0 +1,55 @@
+"""Losses: what a client says that it dropped itself. It is entered into the ledger, and a real loss is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tocsin import ids
+from tocsin.app.take_in import Intake
+from tocsin.app.work import App
+from tocsin.domain.arrival import Arrival
+from tocsin.domain.incident import Severity
+from tocsin.domain.project import Project
+from tocsin.domain.report import ErrorReport
+
+PROTOCOL = "client-report"
+LOST = "ClientLostEvents"
+_DELIBERATE = frozenset({"sample_rate", "before_send", "event_processor"})
+"""What a program drops because it was told to. Source: https://develop.sentry.dev/sdk/telemetry/client-reports/."""
+_ERRORS = frozenset({"error", "default"})
+"""The categories that are error events; the others are traces, sessions and the like."""
+
+
+async def report_losses(app: App, intake: Intake, project: Project, losses: Mapping[tuple[str, str], int]) -> None:
+    """Enter losses (reason and category) into the ledger; report the errors that were lost against the program's will.
+
+    All of one reason are one failure of the project: a lost error is as bad as the error would have been.
+    """
+    await intake.count(
+        project.id, {("lost", f"{reason}/{category}"): quantity for (reason, category), quantity in losses.items()}
+    )
+    reports = [
+        _report(app, reason, quantity)
+        for (reason, category), quantity in losses.items()
+        if is_error_lost(reason, category)
+    ]
+    if reports:
+        await intake.take_in(project, [Arrival.of(report) for report in reports], PROTOCOL)
+
+
+def is_error_lost(reason: str, category: str) -> bool:
+    """Tell whether a loss is one of error events, and against the program's will."""
+    return category in _ERRORS and reason not in _DELIBERATE
+
+
+def _report(app: App, reason: str, quantity: int) -> ErrorReport:
+    return ErrorReport(
+        event_id=ids.new_id().hex,
+        severity=Severity.HIGH,
+        error_type=LOST,
+        message=f"A client dropped {quantity} of its own error events: {reason}.",
+        occurred_at=app.clock(),
+        fingerprint=("tocsin", LOST, reason),
+        service="tocsin",
+        context={"reason": reason, "quantity": quantity},
+    )

@@ -1,0 +1,135 @@
+"""Takes in what clients send, many requests in one transaction, and answers each after its commit.
+
+The quick way is one statement that locks nothing: it counts what joins an incident, and records what may not open one.
+What is left (a new failure, a worse report, a signal) takes the careful way of `tocsin.app.report_errors`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from tocsin import ids
+from tocsin.app.lanes import Lane
+from tocsin.app.report_errors import Accepted, Item, new_report, take_in_carefully, whole_document
+from tocsin.app.samples import Latest, Samples
+from tocsin.app.work import App
+from tocsin.clock import monotonic_seconds
+from tocsin.domain.arrival import Arrival
+from tocsin.domain.deduplication import Outcome
+from tocsin.domain.project import Project
+from tocsin.errors import TocsinError
+from tocsin.store import ledger, reports
+from tocsin.store.ledger import LedgerKey
+from tocsin.store.reports import FailureKey
+
+log = structlog.get_logger()
+
+MAX_QUICK_BATCH = 1_000
+MAX_CAREFUL_BATCH = 100
+MAX_LATEST_AT_ONCE = 50
+LATEST_TICK_SECONDS = 0.5
+
+Count = tuple[LedgerKey, int]
+
+
+class Intake:
+    """The intake of one process. Any number of processes may take in at once: what decides is in the database."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._samples = Samples()
+        self._quick: Lane[Item, Accepted | None] = Lane(self._take_in_quickly, max_items=MAX_QUICK_BATCH)
+        self._careful: Lane[Item, Accepted] = Lane(self._take_in_carefully, max_items=MAX_CAREFUL_BATCH)
+        self._counts: Lane[Count, None] = Lane(self._count, max_items=MAX_QUICK_BATCH)
+        self._latest: asyncio.Task[None] | None = None
+
+    async def take_in(self, project: Project, arrivals: Sequence[Arrival], protocol: str) -> list[Accepted]:
+        """Take in the reports of one request; return what became of each, in their order, once all are committed.
+
+        Raises UNAVAILABLE when the database cannot be reached for HOLD_SECONDS.
+        """
+        items = [self._item(project, arrival, protocol) for arrival in arrivals]
+        plain = [item for item in items if item.arrival.signal is None and item.arrival.expires_at is None]
+        quick = dict(zip((item.report_id for item in plain), await self._quick.put(project.id, plain), strict=True))
+        left = [item for item in items if quick.get(item.report_id) is None]
+        careful = dict(zip((item.report_id for item in left), await self._careful.put(project.id, left), strict=True))
+        return [quick.get(item.report_id) or careful[item.report_id] for item in items]
+
+    async def count(self, project_id: int, counts: Mapping[tuple[str, str], int]) -> None:
+        """Enter counts into the ledger (measure and reason): what was rejected, what clients say they lost."""
+        await self._counts.put(
+            project_id, [((project_id, measure, reason), quantity) for (measure, reason), quantity in counts.items()]
+        )
+
+    async def close(self) -> None:
+        """Settle everything that was put in, and write the latest reports that still wait."""
+        for lane in (self._quick, self._careful, self._counts):
+            await lane.idle()
+        if self._latest is not None:
+            self._latest.cancel()
+            await asyncio.wait([self._latest])
+        while due := self._samples.due(monotonic_seconds(), MAX_LATEST_AT_ONCE, everything=True):
+            await self._write_latest(due)
+
+    def _item(self, project: Project, arrival: Arrival, protocol: str) -> Item:
+        kept = self._samples.is_kept((project.id, arrival.mark.value), monotonic_seconds())
+        return Item(project, arrival, ids.new_id(), protocol, kept)
+
+    async def _take_in_quickly(self, items: Sequence[Item]) -> Sequence[Accepted | None]:
+        rows = [
+            new_report(item, n, whole_document(item.arrival) if item.kept else None) for n, item in enumerate(items)
+        ]
+        async with self._app.database.single() as tx:
+            taken = await reports.take_in(tx, rows, self._app.clock())
+        accepted: list[Accepted | None] = [None] * len(items)
+        for one in taken:
+            if one.outcome is not None:
+                accepted[one.n] = Accepted(items[one.n].arrival.event_id, Outcome(one.outcome), one.incident_id)
+        self._remember_thinned(items, accepted)
+        return accepted
+
+    async def _take_in_carefully(self, items: Sequence[Item]) -> Sequence[Accepted]:
+        async with self._app.work() as work:
+            accepted = await take_in_carefully(work, items)
+        self._remember_thinned(items, accepted)
+        return accepted
+
+    async def _count(self, counts: Sequence[Count]) -> Sequence[None]:
+        total: Counter[LedgerKey] = Counter()
+        for key, quantity in counts:
+            total[key] += quantity
+        async with self._app.database.single() as tx:
+            await ledger.count(tx, total, self._app.clock())
+        return [None] * len(counts)
+
+    def _remember_thinned(self, items: Sequence[Item], accepted: Sequence[Accepted | None]) -> None:
+        now = monotonic_seconds()
+        for item, one in zip(items, accepted, strict=True):
+            if not item.kept and one is not None and one.outcome in (Outcome.JOINED, Outcome.RECORDED):
+                self._samples.thinned(item.failure, item.report_id, item.arrival, now)
+        if self._samples.waiting and (self._latest is None or self._latest.done()):
+            self._latest = asyncio.create_task(self._write_latest_reports())
+
+    async def _write_latest_reports(self) -> None:
+        """Write latest reports as they become due, until none waits; slowly while requests wait."""
+        while self._samples.waiting:
+            await asyncio.sleep(LATEST_TICK_SECONDS)
+            try:
+                while due := self._samples.due(monotonic_seconds(), MAX_LATEST_AT_ONCE):
+                    await self._write_latest(due)
+                    if self._quick.busy:
+                        break
+            except TocsinError as error:
+                # They wait on, and are written when the database is back.
+                log.warning("intake.latest_reports_wait", reason=error.refusal.message)
+
+    async def _write_latest(self, due: Sequence[tuple[FailureKey, Latest]]) -> None:
+        documents = {latest.report_id: whole_document(latest.arrival).decode() for _, latest in due}
+        async with self._app.database.single() as tx:
+            await reports.keep_latest(tx, documents)
+        for failure, latest in due:
+            self._samples.written(failure, latest, monotonic_seconds())

@@ -1,0 +1,185 @@
+"""The door of intake: who reports, the body as it was meant, and what became of the reports. Every protocol uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tocsin import ids
+from tocsin.app.report_errors import Accepted
+from tocsin.domain.arrival import Arrival
+from tocsin.domain.project import Project
+from tocsin.domain.report import ErrorReport
+from tocsin.domain.severity_rules import judged_severity
+from tocsin.errors import Code, TocsinError, refuse
+from tocsin.intake import Rejected
+from tocsin.intake.decoding import decode_body
+from tocsin.intake.sentry import parse_auth
+from tocsin.web.authentication import bearer_token
+from tocsin.web.documents import RejectedDocument
+from tocsin.web.endpoint import Call
+from tocsin.web.problems import problem_response
+from tocsin.web.reading import read_body
+
+MAX_REQUEST_BYTES = 20_971_520
+"""One request, compressed as well as decompressed."""
+MAX_KEY_CHARACTERS = 200
+_IN_PLACE_BYTES = 65_536
+"""Larger bodies are read in a thread, so that nobody else waits for it."""
+_PROJECT = re.compile(r"[0-9]{1,9}")
+_CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Retry-After, X-Request-Id"}
+_PREFLIGHT = {
+    **_CORS,
+    "Access-Control-Allow-Methods": "POST, OPTIONS",
+    "Access-Control-Allow-Headers": "Authorization, Content-Encoding, Content-Type, Idempotency-Key, X-Sentry-Auth,"
+    " X-Tocsin-Key",
+    "Access-Control-Max-Age": "3600",
+}
+
+T = TypeVar("T")
+Outcomes = Sequence[Arrival | ErrorReport | Rejected]
+"""What a parser made of a request, in the request's order."""
+
+
+def key_of(request: Request) -> str | None:
+    """Return the intake key that a request names in its headers or its query."""
+    header = request.headers.get("authorization")
+    return (
+        (bearer_token(header) if header else None)
+        or request.headers.get("x-tocsin-key")
+        or request.query_params.get("key")
+        or sentry_key_of(request)
+    )
+
+
+def sentry_key_of(request: Request) -> str | None:
+    """Return the intake key that a request names as Sentry's SDKs do."""
+    return parse_auth(request.headers.get("x-sentry-auth"), request.query_params.get("sentry_key"))
+
+
+async def project_of(call: Call, key: str | None) -> Project:
+    """Return the project that an intake key opens; raise UNAUTHORIZED."""
+    if key and len(key) <= MAX_KEY_CHARACTERS and (project := await call.services.keys.project(key)) is not None:
+        return project
+    raise refuse(
+        Code.UNAUTHORIZED,
+        "There is no intake key, or it opens no project.",
+        "Send it as `Authorization: Bearer KEY`, X-Tocsin-Key, ?key=, or as a Sentry DSN.",
+    )
+
+
+async def named_project(call: Call, key: str | None) -> Project:
+    """Return the project that the path names, if the key opens it; raise NOT_FOUND, UNAUTHORIZED or FORBIDDEN."""
+    text = call.path("project")
+    if not _PROJECT.fullmatch(text):
+        raise refuse(Code.NOT_FOUND, f"There is no project {text[:50]!r}.", "A project's id is a number: see the DSN.")
+    project = await project_of(call, key)
+    if project.id != int(text):
+        raise refuse(
+            Code.FORBIDDEN,
+            f"This key does not open project {text}.",
+            "Use the DSN exactly as it was given: key and project belong together.",
+        )
+    return project
+
+
+async def intake_body(request: Request, limit: int = MAX_REQUEST_BYTES) -> bytes:
+    """Return the decompressed body: at most `limit` bytes, as it is sent and as it is read."""
+    body = await read_body(request, limit)
+    encoding = request.headers.get("content-encoding", "")
+    if not encoding:
+        return body
+    if len(body) <= _IN_PLACE_BYTES // 4:
+        return decode_body(body, encoding, limit)
+    return await asyncio.to_thread(decode_body, body, encoding, limit)
+
+
+async def parsed(body: bytes, parse: Callable[[], T]) -> T:
+    """Return what a parser makes of a body."""
+    return parse() if len(body) <= _IN_PLACE_BYTES else await asyncio.to_thread(parse)
+
+
+@asynccontextmanager
+async def entered(call: Call, project: Project, protocol: str) -> AsyncIterator[None]:
+    """Enter into the ledger what is refused as a whole: it was received, and rejected for the refusal's code."""
+    try:
+        yield
+    except TocsinError as error:
+        if error.refusal.code not in (Code.UNAVAILABLE, Code.INTERNAL) and not isinstance(error, NothingAcceptedError):
+            await _reject(call, project, protocol, Counter([error.refusal.code.value]))
+        raise
+
+
+class NothingAcceptedError(TocsinError):
+    """Everything in a request was rejected, and entered into the ledger."""
+
+
+async def take_in(call: Call, project: Project, outcomes: Outcomes, protocol: str) -> list[Accepted]:
+    """Take in what a parser made of a request; when this returns it is committed, and so is what was rejected."""
+    rejected = sum(isinstance(one, Rejected) for one in outcomes)
+    if rejected:
+        await _reject(call, project, protocol, Counter({Code.INVALID.value: rejected}))
+    arrivals = [_arrival(project, one) for one in outcomes if not isinstance(one, Rejected)]
+    accepted = await call.services.intake.take_in(project, arrivals, protocol)
+    call.services.metrics.reports([one.outcome.value for one in accepted])
+    return accepted
+
+
+async def _reject(call: Call, project: Project, protocol: str, reasons: Counter[str]) -> None:
+    counts = {("received", protocol): reasons.total()} | {("rejected", code): n for code, n in reasons.items()}
+    await call.services.intake.count(project.id, counts)
+    call.services.metrics.reports(["rejected"] * reasons.total())
+
+
+def _arrival(project: Project, outcome: Arrival | ErrorReport) -> Arrival:
+    """Return the arrival of a report, with the severity that the project's rules give it."""
+    arrival = Arrival.of(outcome) if isinstance(outcome, ErrorReport) else outcome
+    if not project.severity_rules or arrival.signal is not None:
+        return arrival
+    report = arrival.whole()
+    return Arrival.of(replace(report, severity=judged_severity(project.severity_rules, report)))
+
+
+def shown(outcomes: Outcomes) -> list[RejectedDocument]:
+    """Return what was rejected, for the answer."""
+    return [RejectedDocument(item.index, item.reason) for item in outcomes if isinstance(item, Rejected)]
+
+
+def nothing_accepted(outcomes: Outcomes) -> NothingAcceptedError:
+    """Return the refusal of a request of which nothing was accepted."""
+    rejected = [item for item in outcomes if isinstance(item, Rejected)]
+    refusal = refuse(
+        Code.INVALID,
+        f"Nothing was accepted: {rejected[0].reason}" if rejected else "Nothing was accepted.",
+        "Each entry of `errors` names one report by its place in the request, from 0.",
+        errors=[{"field": f"[{item.index}]", "problem": item.reason} for item in rejected],
+    ).refusal
+    return NothingAcceptedError(refusal)
+
+
+def new_event_id() -> str:
+    """Return an id for a report that comes without one."""
+    return ids.new_id().hex
+
+
+async def with_cors(call: Call, answer: Callable[[Call], Awaitable[Response]]) -> Response:
+    """Answer so that a page's script may read it, refusals too."""
+    try:
+        response = await answer(call)
+    except TocsinError as error:
+        response = problem_response(error.refusal, call.request.scope)
+    response.headers.update(_CORS)
+    return response
+
+
+async def preflight(_: Call) -> Response:
+    """Tell a browser that any page may report its errors here."""
+    return Response(status_code=204, headers=_PREFLIGHT)

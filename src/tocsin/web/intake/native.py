@@ -1,0 +1,76 @@
+"""Tocsin's own JSON: one report, an array of them, or one on each line."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable
+
+import msgspec
+from starlette.responses import Response
+
+from tocsin.domain.report import MAX_REPORT_BYTES
+from tocsin.errors import Code, refuse
+from tocsin.intake import native
+from tocsin.web.documents import AcceptedDocument, IntakeAnswer
+from tocsin.web.endpoint import Call
+from tocsin.web.intake.door import (
+    Outcomes,
+    entered,
+    intake_body,
+    key_of,
+    new_event_id,
+    nothing_accepted,
+    parsed,
+    project_of,
+    shown,
+    take_in,
+    with_cors,
+)
+
+PROTOCOL = "native"
+
+
+async def errors(call: Call) -> Response:
+    """Take in one report, an array of them, or one on each line."""
+    return await with_cors(call, _errors)
+
+
+async def _errors(call: Call) -> Response:
+    project = await project_of(call, key_of(call.request))
+    async with entered(call, project, PROTOCOL):
+        body = await intake_body(call.request)
+        outcomes = await parsed(body, lambda: _reports(call, body))
+        accepted = await take_in(call, project, outcomes, PROTOCOL)
+        if not accepted:
+            raise nothing_accepted(outcomes)
+    answer = IntakeAnswer(
+        [AcceptedDocument(one.event_id, one.outcome, one.incident_id) for one in accepted], shown(outcomes)
+    )
+    return Response(msgspec.json.encode(answer), 201, media_type="application/json")
+
+
+def _reports(call: Call, body: bytes) -> Outcomes:
+    outcomes = native.parse(
+        body,
+        call.request.headers.get("content-type", ""),
+        received_at=call.services.app.clock(),
+        new_event_id=_event_ids(call.request.headers.get("idempotency-key")),
+    )
+    # Of a batch each report is cut to what is kept; one that is alone and as large as this is a mistake worth telling.
+    if len(outcomes) == 1 and len(body) > MAX_REPORT_BYTES:
+        raise refuse(
+            Code.TOO_LARGE,
+            f"The report is larger than {MAX_REPORT_BYTES:,} bytes.",
+            "Send less context with it.",
+            limitBytes=MAX_REPORT_BYTES,
+        )
+    return outcomes
+
+
+def _event_ids(key: str | None) -> Callable[[], str]:
+    """Return what names reports that come without an id: by an Idempotency-Key and their order, or else by chance."""
+    if not key:
+        return new_event_id
+    numbers = itertools.count()
+    return lambda: hashlib.sha256(f"{key} {next(numbers)}".encode("utf-8", "replace")).hexdigest()[:32]

@@ -1,0 +1,96 @@
+"""What Sentry's SDKs send: envelopes, and the older store requests. They throw away what is refused, so little is."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+import structlog
+from starlette.responses import Response
+
+from tocsin.app.losses import report_losses
+from tocsin.domain.project import Project
+from tocsin.domain.report import MAX_REPORT_BYTES
+from tocsin.intake import sentry
+from tocsin.intake.sentry import Envelope
+from tocsin.web.documents import SentryAnswer
+from tocsin.web.endpoint import Call
+from tocsin.web.heartbeats_api import take_monitor_check_ins
+from tocsin.web.intake.door import (
+    MAX_REQUEST_BYTES,
+    Outcomes,
+    entered,
+    intake_body,
+    named_project,
+    new_event_id,
+    nothing_accepted,
+    parsed,
+    sentry_key_of,
+    shown,
+    take_in,
+    with_cors,
+)
+
+log = structlog.get_logger()
+
+PROTOCOL = "sentry"
+
+
+async def envelope(call: Call) -> Response:
+    """Take in a Sentry envelope."""
+    return await with_cors(call, _envelope)
+
+
+async def _envelope(call: Call) -> Response:
+    key = sentry_key_of(call.request)
+    project = await named_project(call, key) if key is not None else None
+    if project is None:
+        # Whoever names the key only in the body has not been let in yet: they get less room.
+        body = await intake_body(call.request, MAX_REPORT_BYTES)
+        project = await named_project(call, sentry.parse_auth(None, None, sentry.envelope_dsn(body)))
+    else:
+        async with entered(call, project, PROTOCOL):
+            body = await intake_body(call.request, MAX_REQUEST_BYTES)
+    async with entered(call, project, PROTOCOL):
+        received_at = call.services.app.clock()
+        read = await parsed(
+            body, lambda: sentry.parse_envelope(body, received_at=received_at, new_event_id=new_event_id)
+        )
+        await _enter_losses(call, project, read)
+        await take_monitor_check_ins(call, project.id, read.check_ins)
+        return await _answer(call, project, read.event_id, read.arrivals)
+
+
+async def store(call: Call) -> Response:
+    """Take in one event, as older Sentry SDKs send it."""
+    return await with_cors(call, _store)
+
+
+async def _store(call: Call) -> Response:
+    project = await named_project(call, sentry_key_of(call.request))
+    async with entered(call, project, PROTOCOL):
+        body = await intake_body(call.request, MAX_REPORT_BYTES)
+        received_at = call.services.app.clock()
+        report = await parsed(
+            body, lambda: sentry.parse_store(body, received_at=received_at, new_event_id=new_event_id)
+        )
+        return await _answer(call, project, report.event_id, [report])
+
+
+async def _answer(call: Call, project: Project, event_id: str, outcomes: Outcomes) -> Response:
+    accepted = await take_in(call, project, outcomes, PROTOCOL)
+    if outcomes and not accepted:
+        raise nothing_accepted(outcomes)
+    answer = SentryAnswer(event_id, shown(outcomes))
+    return Response(msgspec.json.encode(answer), media_type="application/json")
+
+
+async def _enter_losses(call: Call, project: Project, read: Envelope) -> None:
+    """Enter what the SDK itself dropped into the ledger: nobody else will ever hear of it."""
+    losses: Counter[tuple[str, str]] = Counter()
+    for loss in read.client_reports:
+        losses[loss.reason, loss.category] += loss.quantity
+        call.services.metrics.lost(loss.reason, loss.quantity)
+    call.services.metrics.ignored(sum(read.others.values()))
+    if losses:
+        await report_losses(call.services.app, call.services.intake, project, losses)

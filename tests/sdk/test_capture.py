@@ -1,0 +1,362 @@
+"""Programs that capture: what arrives, and that nothing of it ever hurts or holds up the program itself."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.sdk.conftest import BEGIN, KEY, SOURCE, Programs, messages, reports
+from tests.sdk.receiving import Receiver, receiving, until
+from tocsin_sdk import clock
+from tocsin_sdk.spool import LEASE_SECONDS, Spool
+
+LATER = f"""
+import time
+from tocsin_sdk import clock
+clock.now = lambda: time.time() + {LEASE_SECONDS + 1}  # what a killed process had taken is free again
+"""
+
+
+def test_a_captured_exception_arrives_with_what_the_program_is(programs: Programs, server: Receiver) -> None:
+    ended = programs.run("""
+try:
+    int("x")
+except ValueError:
+    print(tocsin_sdk.capture_exception(tags={"region": "eu"}, context={"password": "hunter2"}))
+""")
+    assert (ended.code, ended.errors) == (0, "")
+    (report,) = reports(server)
+    assert report["eventId"] == ended.output.strip()
+    assert (report["service"], report["environment"], report["release"]) == ("shop", "test", "1.2.3")
+    assert (report["type"], report["severity"], report["tags"]) == ("ValueError", "HIGH", {"region": "eu"})
+    assert report["context"] == {"password": "[scrubbed]"}
+
+
+def test_a_program_killed_right_after_capture_returned_has_lost_nothing(programs: Programs, server: Receiver) -> None:
+    server.script[:] = [503] * 1_000
+    killed = programs.run("""
+for number in range(20):
+    assert tocsin_sdk.capture_message(f"order {number}")
+os.kill(os.getpid(), signal.SIGKILL)
+""")
+    assert killed.code == -signal.SIGKILL
+    assert reports(server) == []
+    server.script.clear()
+    assert programs.run("tocsin_sdk.flush(10)", begin=LATER + BEGIN).code == 0
+    assert messages(server) == {f"order {number}": 1 for number in range(20)}
+
+
+@pytest.mark.slow
+def test_whenever_it_is_killed_every_returned_capture_arrives_exactly_once(
+    programs: Programs, server: Receiver
+) -> None:
+    returned: list[str] = []
+    for round_ in range(6):
+        program = programs.start(
+            """
+for number in range(100_000):
+    event_id = tocsin_sdk.capture_message(f"{sys.argv[1]} {number}")
+    os.write(1, (event_id + "\\n").encode())
+""",
+            round_,
+            begin=LATER + BEGIN,
+        )
+        assert program.stdout is not None
+        returned += [program.stdout.readline().strip() for _ in range(20 + 17 * round_)]
+        program.kill()
+        # What came after the last line that was read did return as well; a line that was cut short did not.
+        returned += [line for line in program.stdout.read().split("\n")[:-1] if len(line) == 32]
+        program.communicate()
+    assert programs.run("tocsin_sdk.flush(15)", begin=LATER + LATER.replace("() +", "() + 60 +") + BEGIN).code == 0
+    arrived = {report["eventId"] for report in reports(server)}
+    assert set(returned) <= arrived
+    assert len(returned) == len(set(returned)) > 300
+    assert Spool(programs.spool).counts().waiting == 0
+
+
+def test_a_program_that_ends_while_the_server_is_down_ends_in_time_and_the_next_one_sends(tmp_path: Path) -> None:
+    with receiving() as earlier:
+        programs = Programs(tmp_path / "spool", earlier.port)
+    ended = programs.run("""
+start = time.monotonic()
+import atexit
+atexit.register(lambda: None)
+tocsin_sdk.capture_message("order 1")
+before = time.monotonic()
+tocsin_sdk.close(0.5)
+print(time.monotonic() - before)
+""")
+    assert ended.code == 0
+    assert float(ended.output) < 1.5
+    assert ended.errors.count("cannot be reached") == 1
+    with receiving(programs.port) as server:
+        programs.run("tocsin_sdk.flush(10)")
+        assert messages(server) == {"order 1": 1}
+
+
+def test_both_sides_of_a_fork_report_and_nothing_arrives_twice(programs: Programs, server: Receiver) -> None:
+    ended = programs.run("""
+stop = threading.Event()
+def storm(name):
+    for number in range(40):
+        tocsin_sdk.capture_message(f"{name} {number}")
+other = threading.Thread(target=storm, args=("thread",))
+other.start()
+children = []
+for child in range(4):
+    pid = os.fork()
+    if pid == 0:
+        storm(f"child{child}")
+        tocsin_sdk.flush(10)
+        os._exit(0)
+    children.append(pid)
+storm("parent")
+other.join()
+assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+tocsin_sdk.flush(10)
+""")
+    assert (ended.code, ended.errors) == (0, "")
+    expected = {f"{name} {number}": 1 for name in _FORKED for number in range(40)}
+    assert messages(server) == expected
+
+
+_FORKED = ["thread", "parent", "child0", "child1", "child2", "child3"]
+
+
+def test_many_threads_report_at_once_and_all_of_it_arrives(programs: Programs, server: Receiver) -> None:
+    ended = programs.run("""
+def work(name):
+    for number in range(50):
+        assert tocsin_sdk.capture_message(f"{name} {number}")
+threads = [threading.Thread(target=work, args=(name,)) for name in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+tocsin_sdk.flush(10)
+print(tocsin_sdk.problems())
+""")
+    assert (ended.code, ended.output.strip(), ended.errors) == (0, "0", "")
+    assert messages(server) == {f"{name} {number}": 1 for name in range(8) for number in range(50)}
+
+
+def test_a_signal_handler_may_capture_in_the_midst_of_a_capture(programs: Programs, server: Receiver) -> None:
+    ended = programs.run("""
+handled = 0
+def handler(*_):
+    global handled
+    handled += 1
+    tocsin_sdk.capture_message(f"signal {handled}")
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.002)
+for number in range(300):
+    tocsin_sdk.capture_message(f"main {number}")
+signal.setitimer(signal.ITIMER_REAL, 0)
+tocsin_sdk.flush(10)
+print(handled, tocsin_sdk.problems())
+""")
+    assert ended.code == 0, ended.errors
+    handled, problems = map(int, ended.output.split())
+    arrived = messages(server)
+    assert handled > 10
+    assert {name for name in arrived if name.startswith("main")} == {f"main {number}" for number in range(300)}
+    # A handler inside a handler inside a capture is too deep: that is said, and counted.
+    assert sum(name.startswith("signal") for name in arrived) == handled - problems
+
+
+def test_an_error_logged_while_an_error_is_reported_does_not_go_round_for_ever(
+    programs: Programs, server: Receiver
+) -> None:
+    ended = programs.run(
+        """
+import logging
+def before_send(report):
+    logging.getLogger("shop").error("before_send saw %s", report["message"])
+    return report
+tocsin_sdk.init(before_send=before_send)
+logging.getLogger("shop").error("first")
+tocsin_sdk.flush(10)
+print(tocsin_sdk.problems())
+""",
+    )
+    assert ended.code == 0
+    assert messages(server) == {"first": 1, "before_send saw first": 1}
+    assert int(ended.output.split()[-1]) == 1
+
+
+def test_before_send_may_change_a_report_or_keep_it_back_and_its_own_failure_loses_nothing(
+    programs: Programs, server: Receiver
+) -> None:
+    ended = programs.run("""
+def before_send(report):
+    if report["message"] == "broken":
+        raise RuntimeError("a mistake in before_send")
+    if report["message"] == "odd":
+        return {**report, "context": {"what": object()}}
+    return None if report["message"] == "noise" else {**report, "tags": {"seen": "yes"}}
+tocsin_sdk.init(before_send=before_send)
+for message in ("noise", "wanted", "broken", "odd"):
+    print(repr(tocsin_sdk.capture_message(message)))
+""")
+    assert ended.code == 0
+    assert {report["message"]: report.get("tags") for report in reports(server)} == {
+        "wanted": {"seen": "yes"},
+        "broken": None,
+        "odd": None,
+    }
+    assert ended.output.split()[0] == "''"
+    assert "a mistake in before_send" in ended.errors
+
+
+def test_a_directory_that_cannot_be_written_is_said_and_reports_still_arrive(
+    programs: Programs, server: Receiver
+) -> None:
+    programs.spool.write_text("a file where the directory should be")
+    ended = programs.run("""
+for number in range(5):
+    assert tocsin_sdk.capture_message(f"order {number}")
+assert tocsin_sdk.flush(10)
+""")
+    assert ended.code == 0, ended.errors
+    assert messages(server) == {f"order {number}": 1 for number in range(5)}
+    assert "cannot be used" in ended.errors
+    assert "memory" in ended.errors
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up its rights")
+def test_a_read_only_directory_is_said_and_reports_still_arrive(programs: Programs, server: Receiver) -> None:
+    programs.spool.mkdir(mode=0o555)
+    programs.spool.parent.chmod(0o755)
+    begin = "import os\nimport tocsin_sdk.client, tocsin_sdk.hooks.log_records\nos.setuid(65534)\n" + BEGIN
+    ended = programs.run("assert tocsin_sdk.capture_message('order')\nassert tocsin_sdk.flush(10)", begin=begin)
+    assert ended.code == 0, ended.errors
+    assert messages(server) == {"order": 1}
+    assert "cannot be used" in ended.errors
+
+
+def test_a_full_spool_drops_what_is_new_and_the_loss_is_reported_once_there_is_room(
+    tmp_path: Path,
+) -> None:
+    with receiving() as earlier:
+        programs = Programs(tmp_path / "spool", earlier.port)
+    full = programs.run("""
+tocsin_sdk.current().spool._max_parcels = 3
+for number in range(5):
+    tocsin_sdk.capture_message(f"order {number}")
+tocsin_sdk.close(0.1)
+""")
+    assert "the spool is full" in full.errors
+    with receiving(programs.port) as server:
+        programs.run("tocsin_sdk.flush(10)\ntocsin_sdk.capture_message('after')\ntocsin_sdk.flush(10)")
+        until(lambda: len(reports(server)) == 5)
+        notice = next(report for report in reports(server) if report.get("type") == "tocsin_sdk.ReportsDropped")
+        assert notice["message"].startswith("2 error reports were dropped")
+        assert set(messages(server)) == {"order 0", "order 1", "order 2", "after", notice["message"]}
+
+
+def test_a_spool_that_another_program_locks_holds_nobody_up_and_loses_nothing(
+    programs: Programs, server: Receiver
+) -> None:
+    Spool(programs.spool).counts()
+    other = sqlite3.connect(programs.spool / "spool.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    program = programs.start("""
+longest = 0
+for number in range(5):
+    before = time.monotonic()
+    tocsin_sdk.capture_message(f"order {number}")
+    longest = max(longest, time.monotonic() - before)
+print(longest, flush=True)
+sys.stdin.readline()
+tocsin_sdk.flush(10)
+""")
+    assert program.stdout is not None
+    longest = float(program.stdout.readline())
+    other.execute("ROLLBACK")
+    other.close()
+    _, errors = program.communicate(timeout=30)
+    assert longest < 0.5, "it was promised 0.05 s; the rest is a busy machine"
+    assert "took longer than 0.05 s" in errors
+    assert messages(server) == {f"order {number}": 1 for number in range(5)}
+
+
+def test_a_damaged_spool_is_said_and_moved_aside_and_reporting_goes_on(programs: Programs, server: Receiver) -> None:
+    programs.spool.mkdir()
+    (programs.spool / "spool.db").write_bytes(b"this was a database once" * 500)
+    ended = programs.run("assert tocsin_sdk.capture_message('order')\nassert tocsin_sdk.flush(10)")
+    assert ended.code == 0, ended.errors
+    assert messages(server) == {"order": 1}
+    assert re.search(r"the spool was damaged .* kept as .*spool\.db\.corrupt-", ended.errors)
+
+
+def test_one_exception_seen_twice_is_one_report_unless_it_got_worse(programs: Programs, server: Receiver) -> None:
+    ended = programs.run("""
+error = ValueError("no such order")
+first = tocsin_sdk.capture_exception(error)
+assert tocsin_sdk.capture_exception(error, severity="LOW") == first
+assert tocsin_sdk.capture_exception(error, severity="CRITICAL") not in ("", first)
+""")
+    assert ended.code == 0, ended.errors
+    assert [report["severity"] for report in reports(server)] == ["HIGH", "CRITICAL"]
+
+
+def test_what_makes_no_sense_is_said_and_raises_nothing(programs: Programs, server: Receiver) -> None:
+    ended = programs.run("""
+assert tocsin_sdk.capture_exception() == ""
+tocsin_sdk.capture_message("urgent", severity="URGENT")
+tocsin_sdk.capture_message(None, tags=7)
+tocsin_sdk.flush(10)
+tocsin_sdk.close()
+assert tocsin_sdk.capture_message("after the end") == ""
+print(tocsin_sdk.problems())
+""")
+    assert (ended.code, ended.output.strip()) == (0, "4"), ended.errors
+    assert messages(server) == {"urgent": 1}
+    for line in ("no exception is being handled", "no severity 'URGENT'", "could not be made", "init has not been"):
+        assert line in ended.errors
+
+
+def test_without_a_dsn_init_says_what_to_do(programs: Programs) -> None:
+    ended = programs.run("", TOCSIN_DSN="")
+    assert ended.code == 1
+    assert "give init one, or set TOCSIN_DSN" in ended.errors
+
+
+def test_the_key_does_not_lie_on_the_disk(tmp_path: Path) -> None:
+    with receiving() as earlier:
+        programs = Programs(tmp_path / "spool", earlier.port)
+    programs.run("tocsin_sdk.capture_message('order')\ntocsin_sdk.close(0)")
+    files = list(programs.spool.iterdir())
+    assert any(b"order" in file.read_bytes() for file in files)
+    assert not any(KEY.encode() in file.read_bytes() for file in files)
+
+
+def test_a_report_at_the_very_end_of_the_interpreter_is_kept(programs: Programs, server: Receiver) -> None:
+    ended = programs.run("""
+import atexit
+atexit.unregister(tocsin_sdk.close)
+class Last:
+    def __del__(self, capture=tocsin_sdk.capture_message):
+        capture("the last word")
+keep = Last()
+""")
+    assert ended.code == 0, ended.errors
+    programs.run("tocsin_sdk.flush(10)")
+    assert messages(server) == {"the last word": 1}
+
+
+def test_importing_it_imports_neither_network_nor_database() -> None:
+    code = "import sys, tocsin_sdk; print(*sorted({'http.client', 'ssl', 'sqlite3', 'asyncio'} & set(sys.modules)))"
+    environment = os.environ | {"PYTHONPATH": str(SOURCE)}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""
+
+
+def test_an_instant_is_written_to_the_microsecond() -> None:
+    assert clock.timestamp(0.9999996) == "1970-01-01T00:00:01.000000Z"
+    assert clock.timestamp(1_772_334_000.25) == "2026-03-01T03:00:00.250000Z"
