@@ -33,6 +33,7 @@ PATIENCE_SECONDS = 60.0
 WARM_UP = 20
 """Failures sent before the clock counts: connections are made, statements prepared."""
 COMMITS = 200
+NO_STORM = 10_000
 SENDER = "tocsin@bench.example"
 _MARK = re.compile(rb"Bench(\d{6})Error")
 
@@ -143,7 +144,12 @@ async def measure(rate: float, seconds: float) -> int:
     """Run everything; return the exit code."""
     with temporary_directory() as directory, processes.running(mail_server) as (mail_port, line):
         settings = settings_at(
-            directory, smtp_host="127.0.0.1", smtp_port=mail_port, smtp_security="none", smtp_sender=SENDER
+            directory,
+            smtp_host="127.0.0.1",
+            smtp_port=mail_port,
+            smtp_security="none",
+            smtp_sender=SENDER,
+            storm_threshold=NO_STORM,  # each failure shall have a mail of its own
         )
         async with installed(settings) as installation:
             say("The baselines: one commit, and mails sent directly…")

@@ -17,11 +17,14 @@ from bench.support.figures import Figure, table
 from bench.support.installation import PROJECT_ID, Installation, installed, settings_at, temporary_directory
 from bench.support.plain_table import plain_inserts
 from bench.support.progress import progress
-from tocsin.app.report_errors import accept
+from tocsin.app.projects import rules_of
+from tocsin.app.take_in import Intake
 from tocsin.app.work import App
 from tocsin.clock import monotonic_seconds, system_clock
+from tocsin.domain.arrival import Arrival
 from tocsin.domain.deduplication import Outcome
 from tocsin.domain.incident import Severity
+from tocsin.domain.project import Project
 from tocsin.domain.report import ErrorReport
 from tocsin.ids import new_id
 
@@ -58,8 +61,9 @@ class Kind:
 class Reports:
     """Makes reports as a Python program sends them, and sees to it that each does what it should."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, app: App, project: Project) -> None:
+        self._intake = Intake(app)
+        self._project = project
         self._numbers = itertools.count(1)
 
     async def of_a_new_failure(self) -> None:
@@ -87,7 +91,7 @@ class Reports:
             release="shop@1.4.2",
             tags={"region": "eu-west", "tenant": "acme"},
         )
-        (taken,) = await accept(self._app, PROJECT_ID, [report])
+        (taken,) = await self._intake.take_in(self._project, [Arrival.of(report)], "bench")
         if taken.outcome is not expected:
             raise RuntimeError(f"a report of {error_type} was {taken.outcome.value}, not {expected.value}")
 
@@ -114,7 +118,9 @@ async def measure(callers: int, seconds: float) -> int:
     """Run everything; return the exit code."""
     with temporary_directory() as directory:
         async with installed(settings_at(directory, pool_size=callers)) as installation:
-            reports = Reports(installation.app)
+            async with installation.app.work() as work:
+                project = await rules_of(work, PROJECT_ID)
+            reports = Reports(installation.app, project)
             await reports.first_of_the_same_failure()
             await run_round(Kind("warm-up", reports.of_a_new_failure), callers, WARM_UP_SECONDS)
             row_bytes = await _bytes_of_an_incident(installation)
@@ -159,7 +165,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python3 dev.py bench create_incidents",
         description="Counts how many incidents a second the application creates, and how many reports of one failure "
-        "it takes in, each a transaction with a real commit.",
+        "it takes in, each answered after a real commit.",
         epilog="The baseline is one plain row a transaction, as large as all the rows of an incident, over as many "
         "connections, into a table that nothing guards.",
     )

@@ -18,6 +18,8 @@ from tocsin.domain.incident import Severity
 from tocsin.errors import Code, refuse
 
 DEFAULT_PORT = 8420
+MOST_PROCESSES_UNASKED = 4
+"""Each takes memory and connections to the database; who has more cores for them says so."""
 
 
 def default_data_dir() -> Path:
@@ -52,6 +54,9 @@ class Settings(BaseSettings):
     public_url: str | None = Field(None, description="How people reach this server; written into pages.")
     secure_cookies: bool | None = Field(None, description="Cookies over https only; unset: if the public URL is https.")
     pool_size: int = Field(12, ge=2, le=100, description="Database connections a process may hold.")
+    web_processes: int = Field(
+        0, ge=0, le=64, description="Processes that answer requests (0: one for each core, at most 4)."
+    )
 
     dedup_window: int = Field(
         300, ge=0, le=86400, description="Seconds in which a report joins the last incident even if that is closed."
@@ -113,10 +118,22 @@ class Settings(BaseSettings):
         return timedelta(seconds=self.dedup_window)
 
     @property
+    def number_of_web_processes(self) -> int:
+        """Return how many processes answer requests on this machine."""
+        return self.web_processes or min(_cores(), MOST_PROCESSES_UNASKED)
+
+    @property
     def base_url(self) -> str:
         """Return how people reach this server, without a trailing slash."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
+
+
+def _cores() -> int:
+    """Return how many cores this process may use, which in a container or under `taskset` are not all there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -28,6 +28,7 @@ async def project_id_of(app: App, key: str) -> int | None:
     project = await IntakeKeys(app).project(key)
     return project.id if project else None
 
+
 Change = Callable[[Work], Awaitable[object]]
 
 

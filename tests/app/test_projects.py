@@ -14,12 +14,13 @@ from tests.conftest import INTAKE_KEY
 from tests.support.clock import FakeClock
 from tests.support.lives import accept_one, error_report
 from tocsin.app import projects
-from tocsin.app.projects import FRESH_SECONDS, MAX_VALID_KEYS, SHOWN_KEY_CHARACTERS, IntakeKeys
+from tocsin.app.projects import FRESH_SECONDS, MAX_VALID_KEYS, IntakeKeys
 from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor
 from tocsin.domain.deduplication import Outcome
 from tocsin.domain.incident import Severity
 from tocsin.errors import Code, TocsinError
+from tocsin.intake.field_mapping import parse_mapping
 
 pytestmark = pytest.mark.anyio
 
@@ -96,10 +97,11 @@ async def test_a_key_that_is_not_valid_cannot_be_revoked_and_is_never_repeated(
 
 
 async def test_a_key_of_another_project_is_not_found(app: App, admin: Actor) -> None:
-    _, key = await done(app, lambda work: projects.add_project(work, admin, "shop"))
-    for name in (key[:SHOWN_KEY_CHARACTERS], (await done(app, lambda work: projects.list_keys(work, admin, 2)))[0].id):
-        error = await refused(app, lambda work, name=name: projects.revoke_key(work, admin, 1, name))  # type: ignore[misc]
-        assert error.refusal.code is Code.NOT_FOUND
+    number, key = await done(app, lambda work: projects.add_project(work, admin, "shop"))
+    [row] = await done(app, lambda work: projects.list_keys(work, admin, number))
+    by_beginning = await refused(app, lambda work: projects.revoke_key(work, admin, 1, row.key_prefix))
+    by_id = await refused(app, lambda work: projects.revoke_key(work, admin, 1, row.id))
+    assert by_beginning.refusal.code is by_id.refusal.code is Code.NOT_FOUND
     assert await opens(app, key)
 
 
@@ -137,7 +139,11 @@ async def test_a_project_decides_for_itself_and_follows_the_installation_again(a
         own = await projects.rules_of(work, 1)
     assert (shown.dedup_window_seconds, shown.incident_threshold) == (0, Severity.LOW)
     assert (shown.severity_rules, shown.field_mapping) == (RULES, MAPPING)
-    assert (own.dedup_window, own.incident_threshold, own.field_mapping) == (timedelta(), Severity.LOW, MAPPING)
+    assert (own.dedup_window, own.incident_threshold, own.field_mapping) == (
+        timedelta(),
+        Severity.LOW,
+        parse_mapping(MAPPING),
+    )
     assert [rule.document() for rule in own.severity_rules] == RULES
     async with app.work() as work:
         await projects.set_dedup_window(work, admin, 1, None)
@@ -204,8 +210,12 @@ async def test_a_project_is_renamed_but_not_to_a_name_that_is_taken_and_never_to
         (2, " ", Code.INVALID),
         (99, "x", Code.NOT_FOUND),
     ):
-        step: Step[None] = lambda work, to=project_id, name=name: projects.rename_project(work, admin, to, name)  # type: ignore[misc]  # noqa: E731
-        assert (await refused(app, step)).refusal.code is code
+        assert (await refused(app, renaming(admin, project_id, name))).refusal.code is code
+
+
+def renaming(by: Actor, project_id: int, name: str) -> Step[None]:
+    """Return the renaming of a project."""
+    return lambda work: projects.rename_project(work, by, project_id, name)
 
 
 def changes(by: Actor, project_id: int) -> list[Step[Any]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import pytest
 
 from tests.cli.conftest import Cli
 
 
-def report(cli: Cli, *reports: dict[str, object]) -> str:
+def report(cli: Cli, *reports: Mapping[str, object]) -> str:
     """Report on standard input; return the number of the last incident."""
     told = cli.done("report", "--json", stdin=msgspec.json.encode(reports).decode()).json["reports"]
     return str(told[-1]["incident"]).removeprefix("INC-")
@@ -51,7 +53,7 @@ def test_the_reports_of_an_incident_are_listed_newest_first_and_whole_as_json(cl
     report(cli, {"severity": "HIGH", "type": "Often", "eventId": "o3", "tags": {"n": "3"}})
     found = cli.done("incidents", "reports", number, "--json").json
     assert found["occurrences"] == 3
-    assert [one["eventId"] for one in found["reports"]][0] == "o3"
+    assert found["reports"][0]["eventId"] == "o3"
     assert {one["report"]["tags"]["n"] for one in found["reports"]} == {"1", "2", "3"}
     told = cli.done("incidents", "reports", number, "--limit", "1")
     assert len(told.out.splitlines()) == 2

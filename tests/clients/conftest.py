@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any, TypeVar
+from typing import Any, LiteralString, TypeVar
 
+import psycopg
 import pytest
 
 from tests.conftest import ADMIN_EMAIL, ADMIN_PASSWORD, ADMIN_TOKEN, INTAKE_KEY
@@ -37,9 +38,13 @@ RunNode = Callable[..., subprocess.CompletedProcess[str]]
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A running server whose every report opens an incident, and one project that clients report to."""
+    """A running server whose every report opens an incident, and one project that clients report to.
+
+    `database` leads a superuser into its database: tests move the time of its jobs there.
+    """
 
     url: str
+    database: str
     project: int = 1
     key: str = INTAKE_KEY
 
@@ -57,6 +62,11 @@ class Live:
         incidents = json.loads(self._get("/api/incidents"))["incidents"]
         return [json.loads(self._get(f"/api/incidents/{one['number']}")) for one in reversed(incidents)]
 
+    def entries(self, title: str) -> list[str]:
+        """Return the kinds of the entries of the incident whose title begins like this; none while there is none."""
+        found = [detail for detail in self.details() if detail["incident"]["title"].startswith(title)]
+        return [entry["eventType"] for detail in found for entry in detail["timeline"]]
+
     def by_title(self) -> dict[str, Any]:
         """Return every incident with its error, by its title."""
         return {detail["incident"]["title"]: detail for detail in self.details()}
@@ -64,6 +74,21 @@ class Live:
     def metrics(self) -> str:
         """Return what Prometheus would read."""
         return self._get("/metrics").decode()
+
+    def rows(self, query: LiteralString) -> list[tuple[Any, ...]]:
+        """Return what a statement of SQL finds or changes in its database."""
+        with psycopg.connect(self.database, autocommit=True) as connection:
+            return connection.execute(query).fetchall()
+
+    def became(self, *measures: str) -> int:
+        """Return how many reports became what the ledger calls so: opened, joined, recorded, duplicate."""
+        found = dict(self.rows("SELECT measure, sum(quantity)::bigint FROM tocsin.intake_ledger GROUP BY 1"))
+        return sum(found.get(measure, 0) for measure in measures)
+
+    def heartbeats(self) -> list[Any]:
+        """Return every heartbeat."""
+        found: list[Any] = json.loads(self._get("/api/heartbeats"))["heartbeats"]
+        return found
 
     def _get(self, path: str) -> bytes:
         request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"})
@@ -83,27 +108,32 @@ def eventually(look: Callable[[], T | None], seconds: float = PATIENCE_SECONDS) 
 
 @pytest.fixture(scope="module")
 def live(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """`tocsin serve` on a database of its own, for the tests of one file: each knows its incidents by their titles."""
+    """`tocsin up` on a database of its own, for the tests of one file: each knows its incidents by their titles."""
     folder = tmp_path_factory.mktemp("tocsin")
-    with clone(server) as database_name, serving(server.conninfo(database_name, user="tocsin_app"), folder) as url:
-        yield Live(url)
+    with clone(server) as name:
+        database = server.conninfo(name)
+        with serving(server.conninfo(name, user="tocsin_app"), database, folder) as url:
+            yield Live(url, database)
 
 
 @contextmanager
-def serving(database_url: str, folder: Path) -> Iterator[str]:
-    """Run `tocsin serve` on a port of its own choosing, and give its address."""
+def serving(database_url: str, migrate_url: str, folder: Path) -> Iterator[str]:
+    """Run `tocsin up` on a port of its own choosing, and give its address."""
     environment = bare_environment(folder) | {
         "TOCSIN_DATABASE_URL": database_url,
+        "TOCSIN_MIGRATE_DATABASE_URL": migrate_url,
         "TOCSIN_SECRET_KEY": "a secret key for the tests, long enough",
         "TOCSIN_BOOTSTRAP_EMAIL": ADMIN_EMAIL,
         "TOCSIN_BOOTSTRAP_PASSWORD": ADMIN_PASSWORD,
         "TOCSIN_BOOTSTRAP_TOKEN": ADMIN_TOKEN,
         "TOCSIN_BOOTSTRAP_KEY": INTAKE_KEY,
         "TOCSIN_INCIDENT_THRESHOLD": "LOW",
+        # The tests open incidents faster than anybody reads; that is no storm here.
+        "TOCSIN_STORM_THRESHOLD": "1000",
     }
     log = folder / "tocsin.log"
     with log.open("wb") as output:
-        command = [TOCSIN, "serve", "--host", "127.0.0.1", "--port", "0"]
+        command = [TOCSIN, "up", "--host", "127.0.0.1", "--port", "0"]
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
     try:
         yield _url(process, log)

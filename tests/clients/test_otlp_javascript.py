@@ -1,6 +1,6 @@
 """What OpenTelemetry's exporter for JavaScript sends: logs over OTLP/HTTP with JSON, from a Node.js program.
 
-The exporter speaks to a server of the test that answers as `tocsin.intake.otlp` does, for it is the exporter's requests
+Most of it speaks to a server of the test that answers as `tocsin.intake.otlp` does, for it is the exporter's requests
 that are looked at here, byte by byte.
 """
 
@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from tests.clients.conftest import RunNode
+from tests.clients.conftest import Live, RunNode
 from tocsin.domain.incident import Severity
 from tocsin.domain.report import ErrorReport
 from tocsin.intake import otlp
@@ -130,3 +130,15 @@ def test_a_repeated_export_carries_the_same_events(run_node: RunNode) -> None:
     first, second = _exported(run_node, failures=1)
     assert [one.event_id for one in first.reports()] == [one.event_id for one in second.reports()]
     assert len({one.event_id for one in first.reports()}) == 3
+
+
+def test_a_running_server_opens_incidents_of_what_is_logged(live: Live, run_node: RunNode) -> None:
+    ended = run_node(
+        PROGRAM,
+        OTEL_EXPORTER_OTLP_ENDPOINT=live.url,
+        OTEL_EXPORTER_OTLP_HEADERS=f"Authorization=Bearer%20{live.key}",
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    by_title = live.by_title()
+    assert by_title["the shop burns"]["incident"]["severity"] == "CRITICAL"
+    assert by_title["TypeError: the card is not a card"]["error"]["service"] == "shop"

@@ -118,14 +118,18 @@ TARGETS: dict[str, Read] = {
     "deflate": _decoding("deflate"),
     "br": _decoding("br"),
     "zstd": _decoding("zstd"),
-    "alertmanager-webhook": lambda body: alertmanager.parse_webhook(body, received_at=RECEIVED_AT),
-    "alertmanager-alerts": lambda body: alertmanager.parse_alerts(body, received_at=RECEIVED_AT),
+    "alertmanager-webhook": lambda body: alertmanager.parse_webhook(
+        body, received_at=RECEIVED_AT, new_event_id=new_ids()
+    ),
+    "alertmanager-alerts": lambda body: alertmanager.parse_alerts(
+        body, received_at=RECEIVED_AT, new_event_id=new_ids()
+    ),
     "pagerduty": lambda body: [pagerduty.parse_enqueue(body, received_at=RECEIVED_AT, new_event_id=new_ids()).report],
     "otlp-logs": _logs("application/x-protobuf"),
     "otlp-logs-json": _logs("application/json"),
     "otlp-traces": _traces("application/x-protobuf"),
     "otlp-traces-json": _traces("application/json"),
-    "grafana": lambda body: grafana.parse_webhook(body, received_at=RECEIVED_AT),
+    "grafana": lambda body: grafana.parse_webhook(body, received_at=RECEIVED_AT, new_event_id=new_ids()),
     "generic": _generic,
     "field-mapping": lambda body: [parse_mapping(parse_json(body))],
     "cloudevents": _cloudevents(cloudevents.STRUCTURED),

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.intake.samples import RECEIVED_AT, json_values, new_ids, nothing_but_refusals, only
+from tocsin.domain.field_mapping import FieldMapping
 from tocsin.domain.incident import Severity
 from tocsin.domain.report import MAX_EVENT_ID_CHARACTERS, ErrorReport, bounded
 from tocsin.errors import Code, Refusal, TocsinError
 from tocsin.intake import Rejected
 from tocsin.intake.cloudevents import BATCH, MAX_ATTRIBUTES, MAX_EVENTS, STRUCTURED, parse
-from tocsin.intake.field_mapping import FieldMapping, parse_mapping
+from tocsin.intake.field_mapping import parse_mapping
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 EVENT: dict[str, Any] = {

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.intake.samples import RECEIVED_AT, json_values, new_ids, nothing_but_refusals, only
+from tocsin.domain.field_mapping import FieldMapping, Path
 from tocsin.domain.incident import Severity
 from tocsin.domain.report import MAX_FINGERPRINT_PARTS, MAX_TAGS, ErrorReport, Signal, bounded, document
 from tocsin.errors import Code, TocsinError
@@ -24,8 +25,6 @@ from tocsin.intake.field_mapping import (
     MAX_PATH_STEPS,
     MAX_WORDS,
     TEXT_FIELDS,
-    FieldMapping,
-    Path,
     parse_mapping,
 )
 from tocsin.intake.generic import GUESSED, MAX_ITEMS, parse_generic

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from tests.intake.samples import RECEIVED_AT, json_values, nothing_but_refusals, only
+from tests.intake.samples import RECEIVED_AT, json_values, new_ids, nothing_but_refusals, only
 from tocsin.domain.incident import Severity
 from tocsin.domain.report import MAX_NAME_CHARACTERS, ErrorReport, Signal, bounded
 from tocsin.errors import Code, TocsinError
@@ -50,7 +50,7 @@ NOTIFICATION: dict[str, Any] = {
 
 
 def take(notification: object) -> list[ErrorReport | Rejected]:
-    return parse_webhook(json.dumps(notification).encode(), received_at=RECEIVED_AT)
+    return parse_webhook(json.dumps(notification).encode(), received_at=RECEIVED_AT, new_event_id=new_ids())
 
 
 def test_an_alert_arrives_with_everything_that_grafana_adds() -> None:
@@ -85,7 +85,9 @@ def test_a_repeated_notification_is_a_copy_and_a_new_firing_is_not() -> None:
 
 
 def test_it_is_another_failure_than_the_same_alert_of_a_prometheus() -> None:
-    (other,) = alertmanager.parse_webhook(json.dumps(NOTIFICATION).encode(), received_at=RECEIVED_AT)
+    (other,) = alertmanager.parse_webhook(
+        json.dumps(NOTIFICATION).encode(), received_at=RECEIVED_AT, new_event_id=new_ids()
+    )
     assert isinstance(other, ErrorReport)
     assert other.fingerprint != only(take(NOTIFICATION)).fingerprint
 

@@ -85,9 +85,6 @@ def test_a_program_that_ends_while_the_server_is_down_ends_in_time_and_the_next_
     with receiving() as earlier:
         programs = Programs(tmp_path / "spool", earlier.port)
     ended = programs.run("""
-start = time.monotonic()
-import atexit
-atexit.register(lambda: None)
 tocsin_sdk.capture_message("order 1")
 before = time.monotonic()
 tocsin_sdk.close(0.5)
@@ -103,7 +100,6 @@ print(time.monotonic() - before)
 
 def test_both_sides_of_a_fork_report_and_nothing_arrives_twice(programs: Programs, server: Receiver) -> None:
     ended = programs.run("""
-stop = threading.Event()
 def storm(name):
     for number in range(40):
         tocsin_sdk.capture_message(f"{name} {number}")
@@ -153,20 +149,19 @@ def handler(*_):
     handled += 1
     tocsin_sdk.capture_message(f"signal {handled}")
 signal.signal(signal.SIGALRM, handler)
-signal.setitimer(signal.ITIMER_REAL, 0.001, 0.002)
 for number in range(300):
+    signal.setitimer(signal.ITIMER_REAL, 0.00002 * (number % 20 + 1))
     tocsin_sdk.capture_message(f"main {number}")
 signal.setitimer(signal.ITIMER_REAL, 0)
 tocsin_sdk.flush(10)
-print(handled, tocsin_sdk.problems())
+print(handled)
 """)
-    assert ended.code == 0, ended.errors
-    handled, problems = map(int, ended.output.split())
-    arrived = messages(server)
-    assert handled > 10
-    assert {name for name in arrived if name.startswith("main")} == {f"main {number}" for number in range(300)}
-    # A handler inside a handler inside a capture is too deep: that is said, and counted.
-    assert sum(name.startswith("signal") for name in arrived) == handled - problems
+    assert (ended.code, ended.errors) == (0, "")
+    handled = int(ended.output)
+    assert handled > 100
+    assert messages(server) == {f"main {number}": 1 for number in range(300)} | {
+        f"signal {number}": 1 for number in range(1, handled + 1)
+    }
 
 
 def test_an_error_logged_while_an_error_is_reported_does_not_go_round_for_ever(
@@ -232,7 +227,11 @@ assert tocsin_sdk.flush(10)
 def test_a_read_only_directory_is_said_and_reports_still_arrive(programs: Programs, server: Receiver) -> None:
     programs.spool.mkdir(mode=0o555)
     programs.spool.parent.chmod(0o755)
-    begin = "import os\nimport tocsin_sdk.client, tocsin_sdk.hooks.log_records\nos.setuid(65534)\n" + BEGIN
+    # Python itself may lie where only root may read: everything is imported before.
+    modules = "os, signal, sys, threading, time, sqlite3, http.client, email.parser, hashlib, encodings.idna"
+    begin = f"import {modules}, tocsin_sdk.client, tocsin_sdk.hooks.log_records\nimport tocsin_sdk.directories\n"
+    hooks = "from tocsin_sdk.hooks import excepthook, log_records, threads, unraisable\nos.setuid(65534)\n"
+    begin += hooks + BEGIN
     ended = programs.run("assert tocsin_sdk.capture_message('order')\nassert tocsin_sdk.flush(10)", begin=begin)
     assert ended.code == 0, ended.errors
     assert messages(server) == {"order": 1}
@@ -259,28 +258,35 @@ tocsin_sdk.close(0.1)
         assert set(messages(server)) == {"order 0", "order 1", "order 2", "after", notice["message"]}
 
 
+@pytest.mark.slow
 def test_a_spool_that_another_program_locks_holds_nobody_up_and_loses_nothing(
     programs: Programs, server: Receiver
 ) -> None:
     Spool(programs.spool).counts()
     other = sqlite3.connect(programs.spool / "spool.db", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
-    program = programs.start("""
+    program = programs.start(
+        """
 longest = 0
 for number in range(5):
     before = time.monotonic()
     tocsin_sdk.capture_message(f"order {number}")
     longest = max(longest, time.monotonic() - before)
 print(longest, flush=True)
-sys.stdin.readline()
+before = time.monotonic()
+assert not tocsin_sdk.flush(0.1)
+print(time.monotonic() - before, flush=True)
 tocsin_sdk.flush(10)
-""")
+""",
+        begin=BEGIN.replace("max_capture_seconds=10", "max_capture_seconds=0.05"),
+    )
     assert program.stdout is not None
-    longest = float(program.stdout.readline())
+    longest, flushing = float(program.stdout.readline()), float(program.stdout.readline())
     other.execute("ROLLBACK")
     other.close()
     _, errors = program.communicate(timeout=30)
     assert longest < 0.5, "it was promised 0.05 s; the rest is a busy machine"
+    assert flushing < 0.6
     assert "took longer than 0.05 s" in errors
     assert messages(server) == {f"order {number}": 1 for number in range(5)}
 
@@ -338,8 +344,6 @@ def test_the_key_does_not_lie_on_the_disk(tmp_path: Path) -> None:
 
 def test_a_report_at_the_very_end_of_the_interpreter_is_kept(programs: Programs, server: Receiver) -> None:
     ended = programs.run("""
-import atexit
-atexit.unregister(tocsin_sdk.close)
 class Last:
     def __del__(self, capture=tocsin_sdk.capture_message):
         capture("the last word")

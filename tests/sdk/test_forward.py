@@ -22,13 +22,13 @@ from typing import Any
 
 import pytest
 import typer
-from tocsin_sdk.forward import MAX_BODY_BYTES, UnreadableError, answer_to
-from tocsin_sdk.spool import Parcel
 
 from tests.sdk.receiving import PATIENCE_SECONDS, receiving, until
 from tocsin.cli.forward import forward
 from tocsin.cli.output import Call
 from tocsin.errors import TocsinError
+from tocsin_sdk.forward import MAX_BODY_BYTES, UnreadableError, answer_to
+from tocsin_sdk.spool import Parcel
 
 SOURCE = Path(__file__).parents[2] / "sdk" / "src"
 KEY = "0123456789abcdef0123456789abcdef"

@@ -22,6 +22,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+
 from tocsin_sdk.guard import PATH, Block, Exempt, GuardState, SessionGuardASGI, SessionGuardWSGI
 
 KEY = "0123456789abcdef0123456789abcdef"

@@ -81,6 +81,7 @@ def test_no_text_carries_a_secret_out(pattern: str, secret: str, before: str, af
     text = f"{before}\n{pattern.format(secret)} {after}"
     assert secret not in scrub_text(text)
     assert SCRUBBED in scrub_text(text)
+    assert scrub_text(scrub_text(text)) == scrub_text(text)
 
 
 @pytest.mark.parametrize(

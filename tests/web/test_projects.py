@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import INTAKE_KEY
+from tests.conftest import ADMIN_TOKEN, INTAKE_KEY
 from tests.web.conftest import Answer, Live, rows, sign_in
 from tocsin.app import projects
 from tocsin.app.projects import FRESH_SECONDS
@@ -20,8 +20,6 @@ MAPPING = {"fields": {"message": "alert.text"}}
 
 async def patch(live: Live, path: str, body: object, **more: Any) -> Answer:
     """Change a project as the superadmin."""
-    from tests.conftest import ADMIN_TOKEN
-
     return await live.call("PATCH", path, token=ADMIN_TOKEN, json=body, **more)
 
 

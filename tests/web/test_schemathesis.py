@@ -17,7 +17,7 @@ from tocsin.ids import new_id
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 SCHEMATHESIS = str(Path(sys.executable).with_name("schemathesis"))
-API = "^/api/(admin|incidents|auth)"
+API = "^/api/(admin|incidents|auth|projects|intake)"
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
 

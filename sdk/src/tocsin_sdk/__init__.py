@@ -11,7 +11,7 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 from tocsin_sdk import complaints as _complaints
 
@@ -25,6 +25,7 @@ EXIT_SECONDS = 2.0
 """How long a program that ends is held up to send its last reports. What is left then is sent by the next process."""
 
 _client: Client | None = None
+_removals: list[Callable[[], None]] = []
 
 
 def init(
@@ -76,7 +77,7 @@ def init(
         timeout_seconds=timeout_seconds,
     )
     if _client is None:
-        atexit.register(close, EXIT_SECONDS)
+        atexit.register(_at_exit)
     else:
         close(EXIT_SECONDS)
     _client = Client(options)
@@ -84,7 +85,7 @@ def init(
     if install_hooks:
         from tocsin_sdk import hooks
 
-        hooks.install(_client, logging_level)
+        _removals.extend(hooks.install(_client, logging_level))
 
 
 def capture_exception(
@@ -100,9 +101,8 @@ def capture_exception(
     client = current()
     if client is None:
         return ""
-    from tocsin_sdk.report import Details
-
-    return client.capture_exception(error, severity=severity, details=Details(tags, context, trace_id, user_id))
+    details = client.details(tags, context, trace_id, user_id)
+    return client.capture_exception(error, severity=severity, details=details)
 
 
 def capture_message(
@@ -122,9 +122,7 @@ def capture_message(
     client = current()
     if client is None:
         return ""
-    from tocsin_sdk.report import Details
-
-    details = Details(tags, context, trace_id, user_id)
+    details = client.details(tags, context, trace_id, user_id)
     return client.capture_message(message, severity=severity, template=template, details=details)
 
 
@@ -139,9 +137,8 @@ def close(timeout_seconds: float = 2.0) -> bool:
     client, _client = _client, None
     if client is None:
         return True
-    from tocsin_sdk import hooks
-
-    hooks.remove()
+    while _removals:
+        _removals.pop()()
     return client.close(timeout_seconds)
 
 
@@ -155,6 +152,12 @@ def current() -> Client | None:
     if _client is None:
         _complaints.say("a failure is not reported: tocsin_sdk.init has not been called, or close already has")
     return _client
+
+
+def _at_exit() -> None:
+    """Send what there is, and stay able to keep what finalizers report."""
+    if _client is not None:
+        _client.stop(EXIT_SECONDS)
 
 
 def _chosen(dsn: str | None) -> str:

@@ -16,7 +16,7 @@ from tocsin_sdk.dsn import Dsn
 from tocsin_sdk.memory import DiskOrMemory
 from tocsin_sdk.report import SEVERITIES, Details, Origin, of_exception, of_message
 from tocsin_sdk.sender import ERRORS_PATH, LINES_TYPE, Sender
-from tocsin_sdk.spool import MAX_SPOOL_BYTES, MAX_SPOOL_PARCELS, Parcel, Spool
+from tocsin_sdk.spool import MAX_SPOOL_BYTES, MAX_SPOOL_PARCELS, Parcel, Spool, SpoolUnusableError
 from tocsin_sdk.writer import Writer
 
 BeforeSend = Callable[[dict[str, Any]], "dict[str, Any] | None"]
@@ -25,6 +25,8 @@ DEFAULT_SEVERITY = "HIGH"
 MAX_CAPTURE_SECONDS = 0.05
 SAME_ERROR_SECONDS = 5.0
 """An exception that is seen twice within this time (logged, then raised through a middleware) is reported once."""
+CLOSE_SECONDS = 0.2
+"""How long a spool that is in use is waited for, to close it. Left open it loses nothing."""
 MAX_NESTING = 2
 """Captures within each other: what logs an error while an error is reported is reported too, but not for ever."""
 MAX_REPORT_BYTES = 1_048_576
@@ -84,6 +86,13 @@ class Client:
         """Send what an earlier process has left, from now on."""
         self._sender.start()
 
+    @staticmethod
+    def details(
+        tags: Mapping[str, object] | None, context: Mapping[str, object] | None, trace_id: str, user_id: str
+    ) -> Details:
+        """Return what a caller adds to a report; it is looked at only when the report is made."""
+        return Details(tags, context, trace_id, user_id)
+
     def capture_exception(
         self,
         error: BaseException | None = None,
@@ -114,14 +123,26 @@ class Client:
 
     def flush(self, timeout_seconds: float) -> bool:
         """Send now; return whether everything was sent in time."""
-        return self._sender.flush(timeout_seconds)
+        deadline = time.monotonic() + timeout_seconds
+        written = self._writer.flush(timeout_seconds)
+        return self._sender.flush(max(0.0, deadline - time.monotonic())) and written
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Flush, and end the threads; return whether everything was sent in time. What was not is on the disk.
+
+        A report that comes later still, say from a finalizer, is written by its caller.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        written = self._writer.close(timeout_seconds)
+        return self._sender.close(max(0.0, deadline - time.monotonic())) and written
 
     def close(self, timeout_seconds: float) -> bool:
-        """Flush and stop; return whether everything was sent in time. What was not is on the disk."""
-        deadline = time.monotonic() + timeout_seconds
-        self._writer.close(timeout_seconds)
-        sent = self._sender.close(max(0.0, deadline - time.monotonic()))
-        self.spool.close()
+        """Stop, and close the spool."""
+        sent = self.stop(timeout_seconds)
+        try:
+            self.spool.close(CLOSE_SECONDS)
+        except SpoolUnusableError as error:
+            complaints.say(f"{error}, so it is left open")
         return sent
 
     def _capture(
@@ -203,8 +224,3 @@ def _mark(error: BaseException, event_id: str, severity: str) -> None:
         setattr(error, _MARK, (event_id, SEVERITIES.index(severity), time.monotonic()))
     except Exception:  # noqa: BLE001  # an exception that takes no attributes is reported twice, which is no loss
         return
-
-
-def details_of(tags: Mapping[str, object] | None, context: Mapping[str, object] | None, **more: str) -> Details:
-    """Return what a caller adds to a report."""
-    return Details(tags=tags, context=context, **more)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Callable
 
 from tocsin_sdk import clock
-from tocsin_sdk.spool import LEASE_SECONDS, Parcel, Spool, SpoolUnusableError
+from tocsin_sdk.spool import LEASE_SECONDS, LOCK_SECONDS, Parcel, Spool, SpoolUnusableError
 
 MAX_MEMORY_PARCELS = 1_000
 MAX_MEMORY_BYTES = 16_777_216
@@ -127,12 +127,12 @@ class DiskOrMemory:
         """Put a parcel aside that the server will never take."""
         (self.memory if id < 0 else self.disk).refuse(id, reason)
 
-    def is_empty(self) -> bool:
+    def is_empty(self, max_wait_seconds: float = LOCK_SECONDS) -> bool:
         """Return whether nothing waits. A disk that cannot be read holds nothing that this process could send."""
         if not self.memory.is_empty():
             return False
         try:
-            return self.disk.is_empty()
+            return self.disk.is_empty(max_wait_seconds)
         except SpoolUnusableError as error:
             self._leave_alone(error)
             return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import os
 import sys
 from collections import deque
@@ -100,7 +101,9 @@ def of_exception(error: BaseException, *, handled: bool) -> dict[str, Any]:
 
 def of_message(message: str, template: str = "") -> dict[str, Any]:
     """Return the fields that tell of a message; `template` is what it was before its parameters were filled in."""
-    fields = {"message": scrub_text(cut(message, MAX_MESSAGE_CHARACTERS)) or "<empty message>"}
+    # The server refuses a report that says nothing.
+    told = message if message.strip() else "<empty message>"
+    fields = {"message": scrub_text(cut(told, MAX_MESSAGE_CHARACTERS))}
     if template and template != message:
         fields["template"] = scrub_text(cut(template, MAX_MESSAGE_CHARACTERS))
     return fields
@@ -194,8 +197,6 @@ def _frame(frame: FrameType, line: int) -> dict[str, Any]:
 
 
 def _source_line(frame: FrameType, line: int) -> str:
-    import linecache
-
     text = linecache.getline(frame.f_code.co_filename, line, frame.f_globals).strip()
     return scrub_source(cut(text, MAX_SOURCE_LINE_CHARACTERS))
 

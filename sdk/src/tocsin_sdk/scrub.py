@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tocsin_sdk.bounds import (
     ELLIPSIS,
@@ -23,6 +24,7 @@ from tocsin_sdk.bounds import (
 )
 
 SCRUBBED = "[scrubbed]"
+MAX_CACHED_NAMES = 1_024
 
 T = TypeVar("T")
 
@@ -53,12 +55,12 @@ _NAME = (
 )
 _QUOTED = r"[bBfFrRuU]{0,2}(?:\"(?:[^\"\\\n]|\\.){0,4096}\"?|'(?:[^'\\\n]|\\.){0,4096}'?)"
 _GIVES = r"[\\\"']{0,4}\s{0,8}(?::=|[:=])\s{0,8}"
-_PAIR = re.compile(rf"(?i)\b({_NAME}{_GIVES})(?:{_QUOTED}|[^\s,;&)}}\]]+)")
+_PAIR = re.compile(rf"(?i)\b({_NAME}{_GIVES})(?!\[scrubbed\])(?:{_QUOTED}|[^\s,;&]+)")
 _LITERAL = re.compile(rf"(?i)\b({_NAME}{_GIVES}){_QUOTED}")
 _HEADER = re.compile(rf"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)({_GIVES})[^\r\n]+")
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]{1,40}-----.*?(?:-----END [A-Z0-9 ]{1,40}-----|\Z)", re.DOTALL)
 _USER_INFO = re.compile(r"(?<=://)[^\s/@\"'<>]{1,512}@")
-_SCHEME = re.compile(r"(?i)\b(bearer|(?:basic|digest|token)(?=\s{1,8}\S{0,200}[0-9=+/]))\s{1,8}[\w.~+/=-]{6,}")
+_SCHEME = re.compile(r"(?i)\b((?:bearer|(?:basic|digest|token)(?=\s{1,8}\S{0,200}[0-9=+/]))\s{1,8})[\w.~+/=-]{6,}")
 _SHAPED = re.compile(
     r"\b(?:eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?|AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"
     r"|xox[abprs]-[\w-]{10,}|[sr]k_(?:live|test)_\w{10,}|AIza[\w-]{30,})"
@@ -66,6 +68,7 @@ _SHAPED = re.compile(
 _CARD = re.compile(r"(?<![\d.])[2-6](?:[ -]?\d){12,18}(?![\d.])")
 
 
+@lru_cache(maxsize=MAX_CACHED_NAMES)
 def is_secret_name(name: str) -> bool:
     """Return whether what goes under this name is not to be reported."""
     plain = _SEPARATORS.sub("", name.lower())
@@ -78,10 +81,10 @@ def scrub_text(text: str) -> str:
         text = _PEM.sub(SCRUBBED, text)
     if "://" in text:
         text = _USER_INFO.sub(SCRUBBED + "@", text)
-    text = _SCHEME.sub(rf"\1 {SCRUBBED}", text)
+    text = _SCHEME.sub(_without_rest, text)
     if ":" in text or "=" in text:
-        text = _HEADER.sub(rf"\1\2{SCRUBBED}", text)
-        text = _PAIR.sub(rf"\1{SCRUBBED}", text)
+        text = _HEADER.sub(_without_rest, text)
+        text = _PAIR.sub(_without_rest, text)
     return _CARD.sub(_without_card, _SHAPED.sub(SCRUBBED, text))
 
 
@@ -89,13 +92,18 @@ def scrub_source(line: str) -> str:
     """Return a line of source without secrets that are written in it; names and calls stay readable."""
     if "://" in line:
         line = _USER_INFO.sub(SCRUBBED + "@", line)
-    line = _LITERAL.sub(rf"\1'{SCRUBBED}'", line)
+    line = _LITERAL.sub(_without_rest, line)
     return _CARD.sub(_without_card, _SHAPED.sub(SCRUBBED, line))
 
 
 def scrub_context(context: Mapping[str, object]) -> dict[str, object]:
     """Return a copy that is plain JSON, within the bounds of a context, and without secrets."""
     return _Cleaner().mapping(context, MAX_CONTEXT_DEPTH)
+
+
+def _without_rest(found: re.Match[str]) -> str:
+    # A function, and not a template: Python reads templates with an import, which fails while the interpreter ends.
+    return str(found.group(1)) + SCRUBBED
 
 
 def _without_card(found: re.Match[str]) -> str:
@@ -110,7 +118,7 @@ class _Cleaner:
     def __init__(self) -> None:
         self._remaining = MAX_CONTEXT_CHARACTERS
 
-    def mapping(self, source: Mapping[str, object], depth: int) -> dict[str, object]:
+    def mapping(self, source: Mapping[Any, object], depth: int) -> dict[str, object]:
         kept: dict[str, object] = {}
         for key, value in self._affordable(source.items()):
             name = self._text(key if isinstance(key, str) else _as_text(key), MAX_CONTEXT_KEY_CHARACTERS)

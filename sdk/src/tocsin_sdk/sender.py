@@ -30,6 +30,8 @@ IDLE_SECONDS = 5.0
 """How often an idle sender looks for what another process has left behind."""
 FIRST_PAUSE_SECONDS = 0.1
 LAST_PAUSE_SECONDS = 30.0
+STOP_SECONDS = 0.2
+"""What a thread gets to stop, when the time to flush is over."""
 SPOOL_PAUSE_SECONDS = 1.0
 """Between two looks at a spool that cannot be read."""
 MAX_BROKEN_IN_A_ROW = 3
@@ -45,7 +47,7 @@ class Outbox(Protocol):
     def done(self, ids: Sequence[int]) -> None: ...
     def again(self, ids: Sequence[int], not_before: float) -> None: ...
     def refuse(self, id: int, reason: str) -> None: ...  # noqa: A002
-    def is_empty(self) -> bool: ...
+    def is_empty(self, max_wait_seconds: float = ...) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ class Sender:
         # SimpleQueue alone may be used by a signal handler that interrupted its own user.
         self._work: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._hurry: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._is_closing = False
+        self._leased: list[int] = []
+        self._is_closing = self._is_asking = False
         self._failures = self._broken = 0
         self._held_until = 0.0
         self._said: set[str] = set()
@@ -161,7 +164,7 @@ class Sender:
         """Send now, even in the midst of a pause; return whether the spool became empty in time."""
         deadline = time.monotonic() + timeout_seconds
         self._interrupt()
-        while not self._is_empty():
+        while not self._is_empty(deadline):
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return False
@@ -169,24 +172,36 @@ class Sender:
         return True
 
     def close(self, timeout_seconds: float) -> bool:
-        """Flush, then stop the thread; return whether everything was sent. What is left stays in the spool."""
+        """Flush, then stop the thread; return whether everything was sent. What is left stays in the spool.
+
+        It may take STOP_SECONDS longer than it was given.
+        """
         deadline = time.monotonic() + timeout_seconds
-        sent = self._is_empty() or self.flush(timeout_seconds)
+        sent = self._is_empty(deadline) or self.flush(timeout_seconds)
         self._is_closing = True
         self._interrupt()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(max(STOP_SECONDS, deadline - time.monotonic()))
+            if thread.is_alive() and self._is_asking:
+                self._give_back()
         return sent
+
+    def _give_back(self) -> None:
+        """End the leases of a thread that still waits for an answer: the next process need not wait for them, too."""
+        try:
+            self._spool.again(self._leased, 0.0)
+        except OSError as error:
+            self._say("spool", f"what is kept cannot be given back now: {error}")
 
     def _interrupt(self) -> None:
         """End whatever pause the thread is in."""
         self._hurry.put(None)
         self.wake()
 
-    def _is_empty(self) -> bool:
+    def _is_empty(self, deadline: float) -> bool:
         try:
-            return self._spool.is_empty()
+            return self._spool.is_empty(max(0.0, deadline - time.monotonic()))
         except OSError as error:
             self._say("spool", f"what is kept cannot be read now: {error}")
             return False
@@ -229,6 +244,7 @@ class Sender:
     def _round(self) -> float | None:
         """Send one helping. Return the pause before the next one (seconds), or None if there is nothing to do."""
         taken = self._spool.take(MAX_JOINED_REPORTS)
+        self._leased = [number for number, _ in taken]
         if not taken:
             return None
         # A lease must not end while we still mean to send: then another process would send the same.
@@ -249,6 +265,7 @@ class Sender:
     def _send(self, bundle: Bundle) -> tuple[Verdict, float]:
         """Send one request and settle what can be settled; return the verdict and the pause it asks for (seconds)."""
         headers = dict((*bundle.first.headers, *self._headers))
+        self._is_asking = True
         try:
             answer = self._connection.post(bundle.first.path, bundle.body, headers)
         except (OSError, ValueError) as error:  # ValueError: a header or path that HTTP cannot carry
@@ -256,6 +273,8 @@ class Sender:
                 return self._never(bundle, f"it is no request: {error}")
             self._say("network", f"{self._base_url} cannot be reached ({error}); reports are kept and sent later")
             return Verdict.BUSY, self._longer_pause()
+        finally:
+            self._is_asking = False
         return self._settle(bundle, answer)
 
     def _settle(self, bundle: Bundle, answer: Answer) -> tuple[Verdict, float]:

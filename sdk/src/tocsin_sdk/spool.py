@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, TypeVar
+from typing import Callable, TypeVar
 
 from tocsin_sdk import clock, forks
-
-if TYPE_CHECKING:
-    import sqlite3
 
 MAX_SPOOL_BYTES = 268_435_456
 MAX_SPOOL_PARCELS = 1_000_000
@@ -36,9 +35,12 @@ LEASE_SECONDS = 30.0
 MAX_POSTPONED_SECONDS = 3_600.0
 """A lease that ends later than this was written by a clock that has since been set back; it does not count."""
 
+LOCK_SECONDS = 10.0
+"""How long an action waits for another one of its own process."""
+
 _FILE = "spool.db"
 _BUSY_SECONDS = 5.0
-_LOCK_SECONDS = 10.0
+_ENDING_SECONDS = 0.2
 _FORK_SECONDS = 1.0
 _CHECKPOINT_PAGES = 256
 """A commit is quickest where the log does not grow: it is begun anew after 1 MiB, and not after SQLite's 4."""
@@ -63,6 +65,7 @@ COMMIT;
 """
 
 T = TypeVar("T")
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class SpoolUnusableError(OSError):
@@ -168,9 +171,9 @@ class Spool:
         statement = "SELECT path, body, reason, refused_at FROM refused ORDER BY id DESC"
         return self._do(lambda connection: [Refused(*row) for row in connection.execute(statement)], begin="BEGIN")
 
-    def is_empty(self) -> bool:
+    def is_empty(self, max_wait_seconds: float = LOCK_SECONDS) -> bool:
         """Return whether nothing waits, leased or not."""
-        return self._do(_is_empty, begin="BEGIN")
+        return self._do(_is_empty, begin="BEGIN", max_wait_seconds=max_wait_seconds)
 
     def counts(self) -> SpoolCounts:
         """Return how the spool stands."""
@@ -184,9 +187,9 @@ class Spool:
         """Keep the notice of what was dropped since the last one; False if nothing was, or it found no room itself."""
         return self._do(lambda connection: self._tell(connection, notice), durable=True)
 
-    def close(self) -> None:
+    def close(self, max_wait_seconds: float = LOCK_SECONDS) -> None:
         """Close the database. Nothing is lost; what still waits is sent by whoever opens the directory next."""
-        with self._held():
+        with self._held(max_wait_seconds):
             self._closed = True
             self._disconnect()
 
@@ -226,12 +229,15 @@ class Spool:
         return True
 
     def _do(
-        self, action: Callable[[sqlite3.Connection], T], *, durable: bool = False, begin: str = "BEGIN IMMEDIATE"
+        self,
+        action: Callable[[sqlite3.Connection], T],
+        *,
+        durable: bool = False,
+        begin: str = "BEGIN IMMEDIATE",
+        max_wait_seconds: float = LOCK_SECONDS,
     ) -> T:
         """Run one transaction. A corrupt database is moved aside, once, and the action runs on a new one."""
-        import sqlite3
-
-        with self._held():
+        with self._held(max_wait_seconds):
             try:
                 try:
                     return self._transaction(action, durable, begin)
@@ -258,10 +264,12 @@ class Spool:
         return result
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
+    def _held(self, max_wait_seconds: float) -> Iterator[None]:
         """Hold the spool for one action of this thread."""
-        if not self._lock.acquire(timeout=_LOCK_SECONDS):
-            raise SpoolUnusableError(f"the spool {self.directory} has been busy for {_LOCK_SECONDS:.0f} s")
+        # While the interpreter ends, whoever holds the lock may never run again.
+        patience = max(0.0, min(max_wait_seconds, _ENDING_SECONDS if sys.is_finalizing() else LOCK_SECONDS))
+        if not self._lock.acquire(timeout=patience):
+            raise SpoolUnusableError(f"the spool {self.directory} has been busy for {patience:g} s")
         try:
             if self._busy:  # A signal handler interrupted an action of its own thread.
                 raise SpoolUnusableError(f"the spool {self.directory} is in use by the code that was interrupted")
@@ -286,8 +294,6 @@ class Spool:
         return self._open[durable]
 
     def _connect(self, durable: bool) -> sqlite3.Connection:
-        import sqlite3
-
         first = not self._open
         if first:
             _make_file(self.directory, self._file)
@@ -352,7 +358,7 @@ _ABANDONED: list[object] = []
 
 
 def _insert(connection: sqlite3.Connection, parcel: Parcel) -> bool:
-    headers = json.dumps(parcel.headers, separators=(",", ":"))
+    headers = _encode(parcel.headers)
     connection.execute(
         "INSERT INTO parcels (path, headers, body) VALUES (?, ?, ?)", (parcel.path, headers, parcel.body)
     )
@@ -426,15 +432,14 @@ def _used_bytes(connection: sqlite3.Connection) -> int:
 
 def _waiting_at_most(connection: sqlite3.Connection, limit: int) -> int:
     """Return a number that waiting parcels do not exceed; they are counted only where the guess would forbid a put."""
-    (guess,) = connection.execute("SELECT max(id) - min(id) + 1 FROM parcels").fetchone()
+    # Two selects: one that asks for both ends reads the whole table.
+    (guess,) = connection.execute("SELECT (SELECT max(id) FROM parcels) - (SELECT min(id) FROM parcels) + 1").fetchone()
     if guess is None or guess < limit:
         return guess or 0
     return int(connection.execute("SELECT count(*) FROM parcels").fetchone()[0])
 
 
 def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
-    import sqlite3
-
     # SQLITE_CORRUPT and SQLITE_NOTADB arrive as the base class; what may pass by itself is an OperationalError.
     return type(error) is sqlite3.DatabaseError
 

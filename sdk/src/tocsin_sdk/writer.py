@@ -7,6 +7,7 @@ capture too: nothing that both would need is locked (SimpleQueue is made for tha
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from typing import Callable
 
@@ -21,11 +22,11 @@ MAX_COMMIT = 100
 
 
 class Ticket:
-    """A parcel on its way to the disk; `settled` is released when its fate is known."""
+    """A parcel on its way to the disk, or a mark behind others; `settled` is released when its fate is known."""
 
     __slots__ = ("is_kept", "parcel", "settled")
 
-    def __init__(self, parcel: Parcel) -> None:
+    def __init__(self, parcel: Parcel | None) -> None:
         """Begin unsettled."""
         self.parcel = parcel
         self.is_kept = False
@@ -77,8 +78,8 @@ class Writer:
             self._on_problem(f"{MAX_QUEUED:,} reports wait for the disk: this one is lost, and counted")
             return False
         ticket = Ticket(parcel)
-        if not self._is_running():
-            self._write([ticket])  # The interpreter is ending, and starts no thread any more.
+        if sys.is_finalizing() or not self._is_running():
+            self._write([ticket])  # The interpreter is ending: no thread runs or starts any more.
             return ticket.is_kept
         self._queue.put(ticket)
         if threading.get_ident() == self._thread_id:
@@ -92,6 +93,14 @@ class Writer:
             f"the disk took longer than {self._max_wait_seconds:g} s: the report is in memory, and written when it can"
         )
         return False
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Wait until what was late is on the disk as well; return whether it was in time."""
+        if self._thread is None or self._is_finished:
+            return True
+        mark = Ticket(None)
+        self._queue.put(mark)
+        return mark.settled.acquire(timeout=max(0.0, timeout_seconds))
 
     def close(self, timeout_seconds: float) -> bool:
         """Write what is queued and stop; return whether that was done in time."""
@@ -132,8 +141,9 @@ class Writer:
     def _write(self, tickets: list[Ticket]) -> None:
         kept: list[bool] = []
         try:
-            kept = self._store.put_all([ticket.parcel for ticket in tickets])
-            for ticket, is_kept in zip(tickets, kept):
+            full = [ticket for ticket in tickets if ticket.parcel is not None]
+            kept = self._store.put_all([ticket.parcel for ticket in full if ticket.parcel is not None])
+            for ticket, is_kept in zip(full, kept):
                 ticket.is_kept = is_kept
         except Exception as error:  # noqa: BLE001  # the thread must outlive whatever goes wrong with one commit
             self._on_problem(f"{len(tickets)} reports are lost: {error!r}")

@@ -95,19 +95,28 @@ class Lane(Generic[Item, Result]):
         return batch
 
     async def _settle(self, batch: list[_Request[Item, Result]]) -> None:
-        try:
-            results = await self._committed(batch)
-        except TocsinError as error:
-            _fail(batch, error)
-        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for it: each request is told
-            if len(batch) == 1:
-                _fail(batch, error)
+        while batch:
+            try:
+                results = await self._committed(batch)
+            except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for it: each request is told
+                batch = await self._after(batch, error)
+            else:
+                _answer(batch, results)
                 return
-            # One request may be what the database cannot take; the others must not fall with it.
-            for request in batch:
-                await self._settle([request])
-        else:
-            _answer(batch, results)
+
+    async def _after(self, batch: list[_Request[Item, Result]], error: Exception) -> list[_Request[Item, Result]]:
+        """Tell those whom a failed commit concerns; return the requests that still wait for the database."""
+        if _is_unavailable(error):
+            now = float("inf") if isinstance(error, LostRaceError) else monotonic_seconds()
+            _fail([one for one in batch if one.hold_until_seconds <= now], error)
+            return [one for one in batch if one.hold_until_seconds > now]
+        if len(batch) == 1:
+            _fail(batch, error)
+            return []
+        # One request may be what the database cannot take; the others must not fall with it.
+        for request in batch:
+            await self._settle([request])
+        return []
 
     async def _committed(self, batch: list[_Request[Item, Result]]) -> Sequence[Result]:
         items = [item for request in batch for item in request.items]
@@ -121,10 +130,14 @@ class Lane(Generic[Item, Result]):
                 if races == MAX_RACES:
                     raise
             except TocsinError as error:
-                if error.refusal.code is not Code.UNAVAILABLE or monotonic_seconds() >= hold_until:
+                if not _is_unavailable(error) or monotonic_seconds() >= hold_until:
                     raise
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+def _is_unavailable(error: Exception) -> bool:
+    return isinstance(error, TocsinError) and error.refusal.code is Code.UNAVAILABLE
 
 
 def _answer(batch: Sequence[_Request[Item, Result]], results: Sequence[Result]) -> None:

@@ -51,9 +51,9 @@ async def claim(app: App, kinds: Sequence[str], limit: int) -> Claimed:
         return Claimed([Lease(job, token) for job in claimed], await jobs.next_due(work.tx, kinds))
 
 
-async def finish(work: Work, lease: Lease) -> None:
-    """Remove a job that is done. One whose lease was lost belongs to another worker, and stays."""
-    await jobs.finish(work.tx, lease.job.id, lease.token)
+async def finish(work: Work, lease: Lease) -> bool:
+    """Remove a job that is done. One whose lease was lost belongs to somebody else, and stays: then return False."""
+    return await jobs.finish(work.tx, lease.job.id, lease.token)
 
 
 async def reschedule(work: Work, lease: Lease, due_at: datetime) -> None:

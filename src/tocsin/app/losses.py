@@ -14,6 +14,8 @@ from tocsin.domain.report import ErrorReport
 
 PROTOCOL = "client-report"
 LOST = "ClientLostEvents"
+MAX_BELIEVED = 1_000_000
+"""Of one reason and category in one request: whoever says more would make the ledger's sums overflow."""
 _DELIBERATE = frozenset({"sample_rate", "before_send", "event_processor"})
 """What a program drops because it was told to. Source: https://develop.sentry.dev/sdk/telemetry/client-reports/."""
 _ERRORS = frozenset({"error", "default"})
@@ -25,12 +27,13 @@ async def report_losses(app: App, intake: Intake, project: Project, losses: Mapp
 
     All of one reason are one failure of the project: a lost error is as bad as the error would have been.
     """
+    believed = {loss: min(quantity, MAX_BELIEVED) for loss, quantity in losses.items()}
     await intake.count(
-        project.id, {("lost", f"{reason}/{category}"): quantity for (reason, category), quantity in losses.items()}
+        project.id, {("lost", f"{reason}/{category}"): quantity for (reason, category), quantity in believed.items()}
     )
     reports = [
         _report(app, reason, quantity)
-        for (reason, category), quantity in losses.items()
+        for (reason, category), quantity in believed.items()
         if is_error_lost(reason, category)
     ]
     if reports:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tocsin.app import heartbeats, paging
+from tocsin.app.storms import MANY_REPORTS, MAX_ANNOUNCED, announce_storms
 from tocsin.app.work import Work
 from tocsin.domain.incident import EscalationReason
 from tocsin.store import incidents, jobs, ledger, reports
@@ -15,6 +16,7 @@ SWEEP_LIMIT = 1_000
 SWEEP_GRACE = timedelta(seconds=30)
 """How late a timer may be before the sweep takes the incident up: younger ones are just being run."""
 KEEP_FOR = timedelta(days=1)
+FOLD_EVERY = timedelta(seconds=5)
 KEEP_LEDGER_FOR = timedelta(days=90)
 
 
@@ -54,10 +56,11 @@ async def sweep(work: Work) -> Swept:
 
 
 async def fold_counters(work: Work) -> None:
-    """Fold the counters' differences, so that reading them stays cheap."""
+    """Fold the counters' differences, so that reading them stays cheap; tell of what has become a storm."""
     await incidents.fold_tallies(work.tx)
-    await reports.fold_occurrences(work.tx)
     await ledger.fold(work.tx)
+    gains = await reports.fold_occurrences(work.tx, many=MANY_REPORTS, limit=MAX_ANNOUNCED)
+    await announce_storms(work, gains, FOLD_EVERY)
 
 
 async def expire(work: Work) -> None:

@@ -291,7 +291,7 @@ def project_of(row: RulesRow, settings: Settings) -> Project:
         dedup_window=timedelta(seconds=window) if window is not None else settings.dedup_window_time,
         incident_threshold=Severity(threshold) if threshold else settings.incident_threshold,
         severity_rules=parse_rules(row.severity_rules),
-        field_mapping=row.field_mapping,
+        field_mapping=parse_mapping(row.field_mapping) if row.field_mapping is not None else None,
     )
 
 

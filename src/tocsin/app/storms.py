@@ -1,7 +1,8 @@
-"""Storms: when a project opens incidents faster than anybody can read, people are told of the storm, once.
+"""Storms: people are told of a storm once, with its rate, and not of everything in it.
 
-Each failure still has its incident, its record and its clock. What is folded is the paging: the incidents beyond the
-threshold are not paged one by one; the storm has an incident of its own, with the rate.
+A storm of different failures: each still has its incident, its record and its clock. What is folded is the paging: the
+incidents beyond the threshold are not paged one by one; the storm has an incident of its own. A storm of one failure
+is one incident anyway: that it has become a storm is entered into its timeline, and paged.
 """
 
 from __future__ import annotations
@@ -12,15 +13,28 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from tocsin.app import paging
 from tocsin.app.open_incident import Opening
+from tocsin.app.paging import Subject
+from tocsin.app.timeline import Detail, locked_head, take
 from tocsin.app.work import Work
+from tocsin.domain import notification
+from tocsin.domain.escalation import Duty
+from tocsin.domain.incident import Status
 from tocsin.domain.report import ErrorReport
-from tocsin.store import incidents
+from tocsin.domain.timeline import EntryKind
+from tocsin.domain.workflow import AddNote
+from tocsin.store import incidents, notifications
 from tocsin.store.projects import INTERNAL_PROJECT_ID
+from tocsin.store.reports import Gain
 
 PERIOD = timedelta(minutes=1)
 MAX_COUNTED = 100_000
 STORM = "ErrorStorm"
+MANY_REPORTS = 1_000
+"""So many reports of one failure between two folds of the counters are a storm."""
+MAX_ANNOUNCED = 20
+AGAIN_AFTER = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +63,13 @@ async def find_storms(work: Work, openings: Sequence[Opening]) -> Storms:
 
 
 def _report(work: Work, project_id: int, rate: int, beyond: Sequence[Opening]) -> ErrorReport:
-    """Return the report of a storm: one for each project and minute, however many batches it takes."""
+    """Return the report of a storm: one for each project and minute, however many batches it takes.
+
+    And one for each severity: the first CRITICAL of a storm must raise the storm's incident, not be taken for a copy.
+    """
     worst = max((opening.severity for opening in beyond), key=lambda severity: severity.rank)
     return ErrorReport(
-        event_id=f"storm-{project_id}-{work.now:%Y%m%d%H%M}",
+        event_id=f"storm-{project_id}-{work.now:%Y%m%d%H%M}-{worst.value}",
         severity=worst,
         error_type=STORM,
         message=(
@@ -64,3 +81,19 @@ def _report(work: Work, project_id: int, rate: int, beyond: Sequence[Opening]) -
         platform="python",
         service="tocsin",
     )
+
+
+async def announce_storms(work: Work, gains: Sequence[Gain], period: timedelta) -> None:
+    """Tell of the incidents that gained so many reports within `period` that it is a storm; once within AGAIN_AFTER."""
+    contacts = await paging.recipients(work, Duty.ON_CALL) if gains else []
+    for gain in gains:
+        if await notifications.owed_since(work.tx, gain.incident_id, notification.STORM, work.now - AGAIN_AFTER):
+            continue
+        head = await locked_head(work, gain.incident_id)
+        if head.status == Status.CLOSED:
+            continue
+        rate = int(gain.occurrences / period.total_seconds())
+        text = f"The failure is reported about {rate:,} times a second. All are counted; samples of them are kept."
+        detail = Detail(metadata={"text": text, "storm": True})
+        await take(work, head, AddNote(text), None, {EntryKind.NOTE_ADDED: detail})
+        await paging.page(work, Subject.of(head), contacts, notification.STORM, notes=text)

@@ -53,7 +53,9 @@ class Intake:
         Raises UNAVAILABLE when the database cannot be reached for HOLD_SECONDS.
         """
         items = [self._item(project, arrival, protocol) for arrival in arrivals]
-        plain = [item for item in items if item.arrival.signal is None and item.arrival.expires_at is None]
+        if len(items) == 1 and _is_plain(items[0]):
+            return [(await self._quick.put(project.id, items))[0] or (await self._careful.put(project.id, items))[0]]
+        plain = [item for item in items if _is_plain(item)]
         quick = dict(zip((item.report_id for item in plain), await self._quick.put(project.id, plain), strict=True))
         left = [item for item in items if quick.get(item.report_id) is None]
         careful = dict(zip((item.report_id for item in left), await self._careful.put(project.id, left), strict=True))
@@ -128,8 +130,23 @@ class Intake:
                 log.warning("intake.latest_reports_wait", reason=error.refusal.message)
 
     async def _write_latest(self, due: Sequence[tuple[FailureKey, Latest]]) -> None:
-        documents = {latest.report_id: whole_document(latest.arrival).decode() for _, latest in due}
-        async with self._app.database.single() as tx:
-            await reports.keep_latest(tx, documents)
+        try:
+            documents = {latest.report_id: whole_document(latest.arrival).decode() for _, latest in due}
+            async with self._app.database.single() as tx:
+                await reports.keep_latest(tx, documents)
+        except TocsinError:
+            raise
+        except Exception as error:
+            if len(due) > 1:
+                # One of them may be what cannot be written; the others must not wait behind it for ever.
+                for one in due:
+                    await self._write_latest([one])
+                return
+            log.exception("intake.latest_report_not_kept", report=str(due[0][1].report_id), reason=str(error))
         for failure, latest in due:
             self._samples.written(failure, latest, monotonic_seconds())
+
+
+def _is_plain(item: Item) -> bool:
+    """Tell whether a report may take the quick way: no signal, and nothing to watch for."""
+    return item.arrival.signal is None and item.arrival.expires_at is None

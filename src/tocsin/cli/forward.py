@@ -34,7 +34,7 @@ def forward(
     ] = False,
     _json: JsonOption = False,
 ) -> None:
-    """Keep this machine's error reports on its disk, and deliver them.
+    """Keep this machine's reports on disk and deliver them.
 
     Any client keeps its DSN but for host and port. Each request is on the disk before it is answered, and is sent
     until the server has it: a server that is down, or a kill of the forwarder, loses nothing.

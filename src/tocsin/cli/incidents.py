@@ -184,10 +184,10 @@ def reports(
     _as: AsOption = None,
     _json: JsonOption = False,
 ) -> None:
-    """List reports of an incident, newest first; with --json as they were accepted.
+    """List single reports of an incident, newest first.
 
-    Of many reports of one failure every one is counted, but only samples are kept whole: the first, the latest, and
-    a thinning series in between.
+    With --json they are shown as they were accepted. Of many reports of one failure every one is counted, but only
+    samples are kept whole: the first, the latest, and a thinning series in between.
 
     \b
     Example:

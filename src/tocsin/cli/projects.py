@@ -275,8 +275,9 @@ def revoke(
 
 
 def _key_ref(text: str) -> UUID | str:
+    """Return an id, or how a key begins. An id has hyphens: a whole key is 32 hexadecimal digits too."""
     try:
-        return UUID(text)
+        return UUID(text) if "-" in text else text
     except ValueError:
         return text
 
@@ -354,9 +355,9 @@ def mapping(
     _as: AsOption = None,
     _json: JsonOption = False,
 ) -> None:
-    """Say where a foreign JSON keeps what, for webhooks of systems that Tocsin does not know.
+    """Say where a foreign JSON keeps what.
 
-    Without a mapping the usual names are tried.
+    For webhooks of systems that Tocsin does not know. Without a mapping the usual names are tried.
 
     \b
     Example:

@@ -17,6 +17,7 @@ from tocsin import bootstrap
 from tocsin.app.accounts import FirstStart, first_start
 from tocsin.app.projects import dsn
 from tocsin.app.work import App
+from tocsin.bootstrap import Sources
 from tocsin.channels import Channel
 from tocsin.cli import logs
 from tocsin.cli.options import call_of
@@ -34,9 +35,20 @@ HostOption = Annotated[str | None, typer.Option("--host", help="The address to l
 PortOption = Annotated[
     int | None, typer.Option("--port", min=0, max=65_535, help="The port, instead of TOCSIN_PORT; 0 takes a free one.")
 ]
+ProcessesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--processes", min=0, max=64, help="Web processes, instead of TOCSIN_WEB_PROCESSES; 0: one for each core."
+    ),
+]
 
 
-def up(context: typer.Context, host: HostOption = None, port: PortOption = None) -> None:
+def up(
+    context: typer.Context,
+    host: HostOption = None,
+    port: PortOption = None,
+    processes: ProcessesOption = None,
+) -> None:
     """Run everything on this machine.
 
     Database, migrations, web, API and worker. Without TOCSIN_DATABASE_URL an embedded PostgreSQL is started in
@@ -51,13 +63,19 @@ def up(context: typer.Context, host: HostOption = None, port: PortOption = None)
     Next: paste the DSN into your application, or try it with `tocsin report`.
     """
     call = call_of(context)
-    _run(_up(call, _settings(host, port)))
+    _run(_up(call, _settings(host=host, port=port, web_processes=processes)))
 
 
-def serve(context: typer.Context, host: HostOption = None, port: PortOption = None) -> None:
+def serve(
+    context: typer.Context,
+    host: HostOption = None,
+    port: PortOption = None,
+    processes: ProcessesOption = None,
+) -> None:
     """Run the web and API half.
 
-    Start `tocsin worker` beside it, on this machine or another. It never migrates: where the schema is behind, it
+    Several processes share its port, one for each core up to four; `--processes 1` is all in one. Start
+    `tocsin worker` beside it, on this machine or another. It never migrates: where the schema is behind, it
     refuses and says so. On a database without users it makes the first superadmin, as `tocsin up` does.
 
     \b
@@ -67,7 +85,7 @@ def serve(context: typer.Context, host: HostOption = None, port: PortOption = No
     Next: `tocsin worker`, for without one nobody is paged.
     """
     call = call_of(context)
-    _run(_serve(call, _settings(host, port)))
+    _run(_serve(call, _settings(host=host, port=port, web_processes=processes)))
 
 
 def worker(
@@ -97,9 +115,8 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
         runner.run(main)
 
 
-def _settings(host: str | None, port: int | None) -> Settings:
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    return load_settings(**given)
+def _settings(**given: object) -> Settings:
+    return load_settings(**{name: value for name, value in given.items() if value is not None})
 
 
 async def _up(call: Call, settings: Settings) -> None:
@@ -114,7 +131,7 @@ async def _up(call: Call, settings: Settings) -> None:
         _warn_if_nobody_is_mailed(call, channels)
         stop = asyncio.Event()
         parts = {
-            "web server": _web(web, stop, lambda url: _tell_ready(call, settings, url, first)),
+            "web server": _web(web, sources, stop, lambda url: _tell_ready(call, settings, url, first)),
             "worker": _pager(pager, channels, _own_name(), stop),
         }
         await run_parts(call, stop, parts)
@@ -129,7 +146,7 @@ async def _serve(call: Call, settings: Settings) -> None:
             first = await first_start(work)
         _tell_sign_in(call, first)
         stop = asyncio.Event()
-        web = _web(app, stop, lambda url: _tell_ready(call, settings, url, first))
+        web = _web(app, sources, stop, lambda url: _tell_ready(call, settings, url, first))
         await run_parts(call, stop, {"web server": web})
 
 
@@ -144,7 +161,12 @@ async def _work(call: Call, settings: Settings, name: str) -> None:
         await run_parts(call, stop, {"worker": _pager(app, channels, name, stop)})
 
 
-def _web(app: App, stop: asyncio.Event, on_ready: Callable[[str], None]) -> Coroutine[Any, Any, None]:
+def _web(app: App, sources: Sources, stop: asyncio.Event, on_ready: Callable[[str], None]) -> Coroutine[Any, Any, None]:
+    """Be the web server in this process, or keep several that are."""
+    if app.settings.number_of_web_processes > 1:
+        from tocsin.cli import web_processes  # noqa: PLC0415  # who runs them needs no web server
+
+        return web_processes.serve(app, sources, stop, on_ready)
     from tocsin.web.server import serve as serve_web  # noqa: PLC0415  # short commands need not load a web server
 
     return serve_web(app, stop, host=app.settings.host, port=app.settings.port, on_ready=on_ready)

@@ -14,7 +14,11 @@ OPENED = "INCIDENT_OPENED"
 UNDELIVERED = "PAGE_NOT_DELIVERED"
 """The reason of a page that goes to others because the one it was for could not be reached."""
 
+STORM = "STORM"
+"""The reason of a page about an incident whose failure has become a storm."""
+
 _LEADS = {
+    STORM: "It has become a storm",
     UNDELIVERED: "Somebody else could not be reached, so you are told",
     OPENED: "New incident",
     EscalationReason.NO_ACK_1HR.value: "Nobody has acknowledged this yet",

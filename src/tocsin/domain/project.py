@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from tocsin.domain.field_mapping import FieldMapping
 from tocsin.domain.incident import Severity
 from tocsin.domain.severity_rules import SeverityRule
 
@@ -15,7 +15,7 @@ class Project:
     """A project as intake sees it.
 
     A report joins its failure's last incident for `dedup_window` even if that is closed; from `incident_threshold` on
-    it opens one. `field_mapping` says where a foreign JSON keeps what (see `tocsin.intake.generic`).
+    it opens one. `field_mapping` says where a foreign JSON keeps what; without one that is guessed.
     """
 
     id: int
@@ -23,4 +23,4 @@ class Project:
     dedup_window: timedelta
     incident_threshold: Severity
     severity_rules: tuple[SeverityRule, ...] = ()
-    field_mapping: Mapping[str, object] | None = None
+    field_mapping: FieldMapping | None = None

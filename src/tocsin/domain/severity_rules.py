@@ -39,8 +39,8 @@ _FIELDS = {
 class SeverityRule:
     """When every condition holds, the report has this severity.
 
-    A condition is a pattern for one field (`*` and `?` as in file names, upper and lower case alike), or, for
-    "handled", whether the program caught the exception itself.
+    A condition is a pattern for one field (`*` and `?` as in file names, all else as it stands, upper and lower case
+    alike), or, for "handled", whether the program caught the exception itself.
     """
 
     when: Mapping[str, str | bool]
@@ -109,4 +109,6 @@ def _holds(report: ErrorReport, field: str, wanted: str | bool) -> bool:
         return any(exception.handled is wanted for exception in report.exceptions)
     name = field.removeprefix(_TAG)
     value = report.tags.get(name, "") if field.startswith(_TAG) else str(getattr(report, _FIELDS[field]))
-    return re.fullmatch(translate(wanted.lower()), value[:MAX_MATCHED_CHARACTERS].lower()) is not None
+    # Messages begin with "[Errno 111]": a bracket stands for itself.
+    pattern = translate(wanted.lower().replace("[", "[[]"))
+    return re.fullmatch(pattern, value[:MAX_MATCHED_CHARACTERS].lower()) is not None

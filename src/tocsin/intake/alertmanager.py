@@ -14,7 +14,7 @@ what the programs named in the tests really send.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -53,14 +53,29 @@ _READ = frozenset({"labels", "annotations", "status", "startsAt", "endsAt", "fin
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """When an alert began and when it is over (UTC). `resolved` says that it is; else `ends_at` is its expiry."""
+    """When an alert began and when it is over (UTC). `resolved` says that it is; else `ends_at` is its expiry.
+
+    `firing` tells this firing of the alert from every other one.
+    """
 
     starts_at: datetime
     ends_at: datetime | None
     resolved: bool
+    firing: str
 
 
-def parse_webhook(body: bytes, *, received_at: datetime) -> list[ErrorReport | Rejected]:
+@dataclass(frozen=True, slots=True)
+class _Receipt:
+    """How a request came in: when (UTC), what names a firing that does not say when it began, and from whom."""
+
+    received_at: datetime
+    new_event_id: Callable[[], str]
+    origin: Mapping[str, object]
+
+
+def parse_webhook(
+    body: bytes, *, received_at: datetime, new_event_id: Callable[[], str]
+) -> list[ErrorReport | Rejected]:
     """Return what one notification of Alertmanager reports: each alert of its group, in their order.
 
     What a sender calls the version is not looked at: others (Grafana) send the same shape under another number.
@@ -69,6 +84,7 @@ def parse_webhook(body: bytes, *, received_at: datetime) -> list[ErrorReport | R
     Args:
         body: decompressed.
         received_at: stands in where the sender does not say when (UTC).
+        new_event_id: names the firing of an alert that does not say when it began.
 
     Raises:
         TocsinError: MALFORMED, or INVALID (no object with a list of alerts).
@@ -81,10 +97,13 @@ def parse_webhook(body: bytes, *, received_at: datetime) -> list[ErrorReport | R
             "The body is no notification of Alertmanager: it has no list of alerts.",
             "Point a receiver of webhook_configs here, without a payload template of its own.",
         )
-    return _outcomes(alerts, _origin(notification), _truncated(notification), received_at)
+    receipt = _Receipt(received_at, new_event_id, _origin(notification))
+    return _outcomes(alerts, receipt, _truncated(notification))
 
 
-def parse_alerts(body: bytes, *, received_at: datetime) -> list[ErrorReport | Rejected]:
+def parse_alerts(
+    body: bytes, *, received_at: datetime, new_event_id: Callable[[], str]
+) -> list[ErrorReport | Rejected]:
     """Return what a sender of `POST /api/v2/alerts` reports: each alert of the array, in their order.
 
     An alert is over when its `endsAt` has passed. One that fires names an `endsAt` ahead and repeats itself before then
@@ -96,7 +115,7 @@ def parse_alerts(body: bytes, *, received_at: datetime) -> list[ErrorReport | Re
     alerts = parse_json(body)
     if not isinstance(alerts, list):
         raise refuse(Code.INVALID, "The body is not an array of alerts.", 'Send [{"labels": {"alertname": "…"}}].')
-    return _outcomes(alerts, {}, 0, received_at)
+    return _outcomes(alerts, _Receipt(received_at, new_event_id, {}), 0)
 
 
 def label_fingerprint(labels: Mapping[str, str]) -> str:
@@ -129,16 +148,14 @@ def _truncated(notification: Mapping[str, object]) -> int:
     return number if isinstance(number, int) and 0 < number <= MAX_INTEGER else 0
 
 
-def _outcomes(
-    alerts: Sequence[object], origin: Mapping[str, object], truncated: int, received_at: datetime
-) -> list[ErrorReport | Rejected]:
+def _outcomes(alerts: Sequence[object], receipt: _Receipt, truncated: int) -> list[ErrorReport | Rejected]:
     outcomes: list[ErrorReport | Rejected] = []
     beyond = max(0, len(alerts) - MAX_ALERTS)
     # Counted once, in the first alert that can be read.
     left_out = {"alerts": truncated + beyond} if truncated + beyond else {}
     for index, alert in enumerate(alerts[:MAX_ALERTS]):
         try:
-            outcomes.append(_report(alert, origin, left_out, received_at))
+            outcomes.append(_report(alert, receipt, left_out))
             left_out = {}
         except TocsinError as error:
             outcomes.append(Rejected(index, error.refusal.message))
@@ -149,9 +166,7 @@ def _outcomes(
     return outcomes
 
 
-def _report(
-    alert: object, origin: Mapping[str, object], left_out: Mapping[str, int], received_at: datetime
-) -> ErrorReport:
+def _report(alert: object, receipt: _Receipt, left_out: Mapping[str, int]) -> ErrorReport:
     if not isinstance(alert, dict):
         raise refuse(Code.INVALID, "An alert must be a JSON object.", 'Send {"labels": {"alertname": "…"}}.')
     reader = Reader()
@@ -159,7 +174,7 @@ def _report(
     if not labels:
         raise refuse(Code.INVALID, "An alert must have labels.", 'Send {"labels": {"alertname": "…"}}.')
     annotations = _texts(reader, alert, "annotations")
-    span = _span(reader, alert, received_at)
+    span = _span(reader, alert, receipt)
     fingerprint = _fingerprint(alert, labels)
     name = labels.get("alertname", "")
     report = ErrorReport(
@@ -167,17 +182,17 @@ def _report(
         severity=ALERT_SEVERITIES.get(labels.get("severity", "").strip().lower(), Severity.HIGH),
         error_type=name,
         message=_message(annotations) or ("" if name.strip() else _as_written(labels)),
-        occurred_at=span.ends_at or received_at if span.resolved else span.starts_at,
+        occurred_at=span.ends_at or receipt.received_at if span.resolved else span.starts_at,
         fingerprint=("alertmanager", fingerprint),
         service=labels.get("service") or labels.get("job", ""),
         environment=labels.get("environment") or labels.get("env", ""),
         server_name=labels.get("instance", ""),
         tags=labels,
-        context=_context(alert, span, origin, annotations, reader.problems),
+        context=_context(alert, span, receipt.origin, annotations, reader.problems),
         signal=Signal.RESOLVE if span.resolved else None,
         expires_at=None if span.resolved else span.ends_at,
     )
-    return bounded(report, received_at=received_at, left_out=left_out)
+    return bounded(report, received_at=receipt.received_at, left_out=left_out)
 
 
 def _texts(reader: Reader, alert: Mapping[str, object], key: str) -> dict[str, str]:
@@ -187,18 +202,20 @@ def _texts(reader: Reader, alert: Mapping[str, object], key: str) -> dict[str, s
     return {name: text for name, text in texts if text}
 
 
-def _span(reader: Reader, alert: Mapping[str, object], received_at: datetime) -> _Span:
+def _span(reader: Reader, alert: Mapping[str, object], receipt: _Receipt) -> _Span:
     """Return the span of an alert: its `status` decides (the webhook), and without one its `endsAt` (Prometheus).
 
     An alert whose status says that it fires does not expire: nobody repeats it before its `endsAt`.
     """
     status = alert.get("status")
     starts_at, ends_at = _instant(reader, alert, "startsAt"), _instant(reader, alert, "endsAt")
-    if status == "firing":
-        return _Span(starts_at or received_at, None, resolved=False)
-    resolved = status == "resolved" or (ends_at is not None and ends_at <= received_at)
+    firing = status == "firing"
+    resolved = not firing and (status == "resolved" or (ends_at is not None and ends_at <= receipt.received_at))
     # An end without a beginning began there: so Alertmanager reads it.
-    return _Span(starts_at or (ends_at if resolved else None) or received_at, ends_at, resolved)
+    began = starts_at or (ends_at if resolved else None)
+    # In milliseconds, for that is all that Prometheus writes of it on either way.
+    mark = str((began - _EPOCH) // _MILLISECOND) if began else receipt.new_event_id()
+    return _Span(began or receipt.received_at, None if firing else ends_at, resolved, mark)
 
 
 def _instant(reader: Reader, alert: Mapping[str, object], key: str) -> datetime | None:
@@ -213,8 +230,8 @@ def _fingerprint(alert: Mapping[str, object], labels: Mapping[str, str]) -> str:
 
 
 def _event_id(fingerprint: str, span: _Span) -> str:
-    """Return the id of one firing. In milliseconds, for that is all that Prometheus writes of it on either way."""
-    firing = f"{fingerprint}-{(span.starts_at - _EPOCH) // _MILLISECOND}"
+    """Return the id of one firing, or of its end."""
+    firing = f"{fingerprint}-{span.firing}"
     return f"{firing}-resolved" if span.resolved else firing
 
 

@@ -19,11 +19,11 @@ from datetime import datetime
 from hashlib import sha256
 from urllib.parse import unquote
 
+from tocsin.domain.field_mapping import Alternatives, FieldMapping, Literal, Path
 from tocsin.domain.report import MAX_EVENT_ID_CHARACTERS, ErrorReport
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.intake import Rejected
 from tocsin.intake.decoding import parse_json
-from tocsin.intake.field_mapping import Alternatives, FieldMapping, Literal, Path
 from tocsin.intake.generic import GUESSED, read_item
 
 MAX_EVENTS = 1_000

@@ -26,10 +26,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tocsin.domain.incident import Severity
+from tocsin.domain.field_mapping import SIGNALS, Alternatives, FieldMapping, Literal, Path
 from tocsin.domain.report import MAX_FINGERPRINT_PARTS, MAX_TAGS, Signal
 from tocsin.errors import Code, refuse
 from tocsin.intake.reading import SEVERITIES, Reader, scalar_text
@@ -59,15 +58,6 @@ TEXT_FIELDS = (
 )
 """Fields that hold a text."""
 
-SIGNALS = {
-    "resolved": Signal.RESOLVE,
-    "resolve": Signal.RESOLVE,
-    "ok": Signal.RESOLVE,
-    "acknowledged": Signal.ACKNOWLEDGE,
-    "acknowledge": Signal.ACKNOWLEDGE,
-}
-"""What other systems call a signal, in lower case, where the mapping does not say."""
-
 _NAMED = frozenset({*TEXT_FIELDS, "severity", "occurredAt", "fingerprint", "signal", "tags", "context"})
 _PARTS = ("tags.", "context.")
 _MEMBERS = ("items", "fields", "severities", "signals")
@@ -75,35 +65,6 @@ _WORDS = {signal.value: signal for signal in Signal}
 _STRAY_TILDE = re.compile("~(?![01])")
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """The way to a value: names and indexes. `from_document` starts at the whole document, not at the item."""
-
-    steps: tuple[str, ...]
-    from_document: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Literal:
-    """A value that the mapping itself gives."""
-
-    value: str
-
-
-Alternatives = tuple[Path | Literal, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FieldMapping:
-    """A validated mapping. `fields` has no fingerprint: its parts are in `fingerprint`, in their order."""
-
-    fields: dict[str, Alternatives]
-    fingerprint: tuple[Alternatives, ...] = ()
-    items: Path | None = None
-    severities: dict[str, Severity] = field(default_factory=dict)
-    signals: dict[str, Signal] = field(default_factory=lambda: dict(SIGNALS))
 
 
 def parse_mapping(document: object) -> FieldMapping:

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TypeVar
 
+from tocsin.domain.field_mapping import Alternatives, FieldMapping, Literal
 from tocsin.domain.incident import Severity
 from tocsin.domain.report import MAX_FINGERPRINT_PARTS, MAX_MESSAGE_CHARACTERS, MAX_TAGS, ErrorReport, bounded, cut
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.intake import Rejected
 from tocsin.intake.decoding import parse_json
-from tocsin.intake.field_mapping import Alternatives, FieldMapping, Literal, parse_mapping
+from tocsin.intake.field_mapping import parse_mapping
 from tocsin.intake.reading import SEVERITIES, instant_of, scalar_text
 
 MAX_ITEMS = 1_000

@@ -10,7 +10,7 @@ webhook-notifier/ (Grafana 9 to 12).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -23,17 +23,20 @@ from tocsin.intake.reading import scalar_text
 _ORIGIN = ("orgId", "title", "state")
 
 
-def parse_webhook(body: bytes, *, received_at: datetime) -> list[ErrorReport | Rejected]:
+def parse_webhook(
+    body: bytes, *, received_at: datetime, new_event_id: Callable[[], str]
+) -> list[ErrorReport | Rejected]:
     """Return what one notification of Grafana reports: each alert of its group, in their order.
 
     Args:
         body: decompressed; the default payload, without a template of one's own.
         received_at: stands in where Grafana does not say when (UTC).
+        new_event_id: names the firing of an alert that does not say when it began.
 
     Raises:
         TocsinError: MALFORMED, or INVALID (no object with a list of alerts).
     """
-    outcomes = alertmanager.parse_webhook(body, received_at=received_at)
+    outcomes = alertmanager.parse_webhook(body, received_at=received_at, new_event_id=new_event_id)
     notification = parse_json(body)
     origin = _origin(notification if isinstance(notification, dict) else {})
     return [one if isinstance(one, Rejected) else _as_grafanas(one, origin, received_at) for one in outcomes]
@@ -51,6 +54,8 @@ def _as_grafanas(report: ErrorReport, origin: Mapping[str, str], received_at: da
     grafana = {**origin, **(sender if isinstance(sender, dict) else {})}
     marked = replace(
         report,
+        # Under the same id Prometheus' own word of this firing would make it a copy.
+        event_id=f"g-{report.event_id}",
         fingerprint=("grafana", *report.fingerprint[1:]),
         service=report.service or report.tags.get("grafana_folder", ""),
         context={"grafana": grafana, **context} if grafana else context,

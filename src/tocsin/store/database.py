@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import select
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,6 +16,7 @@ from psycopg.rows import class_row, tuple_row
 from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from tocsin.clock import monotonic_seconds
 from tocsin.errors import Code, Refusal, TocsinError
 
 set_json_dumps(msgspec.json.encode)
@@ -38,12 +40,35 @@ _IMPATIENCE: dict[str, Any] = {
 """So that a server which vanished without a word is noticed within half a minute (libpq's names; milliseconds last)."""
 _LISTEN = b"LISTEN tocsin_jobs"
 POOL_TIMEOUT_SECONDS = 10.0
+RECONNECT_SECONDS = 0.2
+"""How often a lost database is looked for while somebody waits for it; twice in this time, to be exact."""
 STATEMENT_TIMEOUT_MILLISECONDS = 30_000
+COMPLAINT_SECONDS = 10.0
+"""How often the pool may say why it cannot connect."""
 _LOST_RACES = (
     psycopg.errors.SerializationFailure,
     psycopg.errors.DeadlockDetected,
     psycopg.errors.UniqueViolation,
 )
+
+
+class _Sparing(logging.Filter):
+    """Lets the pool complain now and then: it would at each attempt to connect, several times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._silent_until_seconds = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = monotonic_seconds()
+        if record.levelno == logging.WARNING and now < self._silent_until_seconds:
+            return False
+        if record.levelno == logging.WARNING:
+            self._silent_until_seconds = now + COMPLAINT_SECONDS
+        return True
+
+
+logging.getLogger("psycopg.pool").addFilter(_Sparing())
 
 
 class LostRaceError(TocsinError):
@@ -103,6 +128,7 @@ class Database:
 
     def __init__(self, conninfo: str, *, size: int) -> None:
         self.conninfo = make_conninfo(**(_IMPATIENCE | conninfo_to_dict(conninfo)))
+        self._size = size
         self._pool = AsyncConnectionPool(
             self.conninfo,
             # A transaction begins when `transaction` says so; a statement on its own is one by itself.
@@ -110,7 +136,9 @@ class Database:
             min_size=1,
             max_size=size,
             timeout=POOL_TIMEOUT_SECONDS,
-            check=_check_alive,
+            # The pool's own pauses double from one second on. Requests are held meanwhile, so each pause counts.
+            reconnect_timeout=RECONNECT_SECONDS,
+            reconnect_failed=_connect_for_those_who_wait,
             open=False,
         )
 
@@ -151,12 +179,32 @@ class Database:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         try:
-            async with self._pool.connection() as connection:
-                yield connection
+            connection = await self._alive()
+            try:
+                async with connection:
+                    yield connection
+            finally:
+                await self._pool.putconn(connection)
         except PoolTimeout as error:
             raise TocsinError(_refusal(error)) from error
         except psycopg.Error as error:
             raise _translated(_origin(error)) from error
+
+    async def _alive(self) -> AsyncConnection[Any]:
+        """Take a connection that the server has not closed; raise PoolTimeout.
+
+        The pool has such a check, too, but pauses for 1, 2, 4 … seconds between two dead connections, and after a crash
+        of the server every one is dead.
+        """
+        deadline = monotonic_seconds() + POOL_TIMEOUT_SECONDS
+        for _ in range(self._size):
+            connection = await self._pool.getconn(deadline - monotonic_seconds())
+            if not _has_hung_up(connection):
+                return connection
+            # Only a closed connection is replaced; any other goes back into the pool and would be handed out again.
+            await connection.close()
+            await self._pool.putconn(connection)
+        return await self._pool.getconn(deadline - monotonic_seconds())
 
     async def notifications(self) -> AsyncIterator[None]:
         """Yield when listening has begun and at each NOTIFY, on a connection of its own.
@@ -175,17 +223,20 @@ class Database:
             raise TocsinError(_refusal(error)) from error
 
 
-async def _check_alive(connection: AsyncConnection[Any]) -> None:
-    """Raise when the server has hung up: an idle connection has nothing to read unless that is its end.
+async def _connect_for_those_who_wait(pool: AsyncConnectionPool[Any]) -> None:
+    """Begin anew when the pool gives up an attempt to connect; with nobody waiting, the next one to ask begins."""
+    if pool.get_stats()["requests_waiting"]:
+        await pool.check()  # it grows a pool that has no connection, and starts no second attempt beside another
 
-    It asks the socket, not the server; the pool's own check costs a round trip each time.
+
+def _has_hung_up(connection: AsyncConnection[Any]) -> bool:
+    """Tell whether the server closed a connection: an idle one has nothing to read unless that is its end.
+
+    It asks the socket, not the server: that would cost a round trip each time.
     """
     socket = select.poll()
     socket.register(connection.fileno(), select.POLLIN)
-    if socket.poll(0):
-        # Only a closed connection is replaced; any other goes back into the pool and would be handed out again.
-        await connection.close()
-        raise psycopg.OperationalError("the server closed the connection")
+    return bool(socket.poll(0))
 
 
 def connection_options() -> str:

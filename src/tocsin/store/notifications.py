@@ -192,3 +192,9 @@ async def set_rule(tx: Tx, rule: EscalationRule) -> None:
     """Change when a rule fires and whom it pages."""
     columns = {"reason": rule.reason.value, "after_seconds": int(rule.after.total_seconds()), "duty": rule.duty.value}
     await tx.run(QUERIES["set_rule"], columns)
+
+
+async def owed_since(tx: Tx, incident_id: UUID, reason: str, since: datetime) -> bool:
+    """Tell whether a page was owed for an incident and a reason since then."""
+    which = {"incident_id": incident_id, "reason": reason, "since": since}
+    return bool(await tx.value(QUERIES["owed_since"], which))

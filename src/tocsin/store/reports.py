@@ -13,6 +13,7 @@ from tocsin.store.database import Tx
 from tocsin.store.queries import Queries
 
 QUERIES = Queries("reports")
+DUPLICATE = "duplicate"
 
 FailureKey = tuple[int, str]
 """A project and a fingerprint."""
@@ -47,13 +48,15 @@ class NewReport(msgspec.Struct, omit_defaults=True):
     incident_id: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TakenIn:
+class TakenIn(msgspec.Struct, array_like=True):
     """What became of the report at place `n`; without an outcome it needs the careful way."""
 
     n: int
     outcome: str | None
     incident_id: UUID | None
+
+
+_TAKEN_IN = msgspec.json.Decoder(list[TakenIn])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,14 @@ class ReportRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Gain:
+    """How many occurrences an incident gained since the counters were last folded."""
+
+    incident_id: UUID
+    occurrences: int
+
+
+@dataclass(frozen=True, slots=True)
 class SampleRow:
     """A report that was kept whole."""
 
@@ -116,7 +127,14 @@ def _pairs(pairs: Iterable[tuple[int, str]], name: str) -> str:
 
 async def take_in(tx: Tx, batch: Sequence[NewReport], now: datetime) -> list[TakenIn]:
     """Record and count the reports whose case is plain; say of each what became of it. One statement, no lock."""
-    return await tx.rows(QUERIES["take_in"], TakenIn, {"rows": _json(batch), "now": now})
+    taken = _TAKEN_IN.decode(await tx.value(QUERIES["take_in"], {"rows": _json(batch), "now": now}))
+    copies = [one for one in taken if one.outcome == DUPLICATE]
+    if copies:
+        places = {report.n: (report.project_id, report.event_id) for report in batch}
+        known = await known_events(tx, [places[one.n] for one in copies])
+        for one in copies:
+            one.incident_id = known.get(places[one.n])
+    return taken
 
 
 async def lock_failures(tx: Tx, keys: Iterable[FailureKey], now: datetime) -> dict[FailureKey, LatestIncident]:
@@ -171,9 +189,9 @@ async def count_occurrences(tx: Tx, occurrences: Mapping[UUID, int], now: dateti
         await tx.run(QUERIES["count_occurrences"], {"rows": _json(rows), "now": now})
 
 
-async def fold_occurrences(tx: Tx) -> None:
-    """Fold the counters' differences."""
-    await tx.run(QUERIES["fold_occurrences"])
+async def fold_occurrences(tx: Tx, *, many: int, limit: int) -> list[Gain]:
+    """Fold the counters' differences; return incidents that gained `many` since the last time (up to `limit`)."""
+    return await tx.rows(QUERIES["fold_occurrences"], Gain, {"many": many, "limit": limit})
 
 
 async def keep_latest(tx: Tx, documents: Mapping[UUID, str]) -> None:

@@ -13,12 +13,13 @@ from tocsin.web.problems import problem_response
 
 log = structlog.get_logger()
 
-AUDITED = ("/api/admin", "/api/incidents", "/api/auth", "/api/projects", "/api/intake")
+AUDITED = ("/api/admin", "/api/incidents", "/api/auth", "/api/projects", "/api/intake", "/api/heartbeats")
+_BELOW = tuple(f"{prefix}/" for prefix in AUDITED)
 
 
 def is_audited(path: str) -> bool:
     """Tell whether every access to this path is recorded, whether or not there is anything."""
-    return any(path == prefix or path.startswith(f"{prefix}/") for prefix in AUDITED)
+    return path.startswith(_BELOW) or path in AUDITED
 
 
 class AuditTrail:

@@ -108,7 +108,9 @@ class Endpoint:
 
     `codes` are the problems that its handler may answer with, beyond what follows from the rest. `also` are other
     paths with the same meaning; `lists` are parameters of the query that may be repeated. `raw` says what a body is
-    that is not JSON of one known form: its media type, and what it means.
+    that is not JSON of one known form: its media type, and what it means. `partly` is the 200 of an endpoint whose
+    success is another status, where it did only a part. `forms` are the media types of answers in a protocol's own
+    form, refusals among them.
     """
 
     method: str
@@ -121,6 +123,8 @@ class Endpoint:
     query: type[msgspec.Struct] | None = None
     lists: frozenset[str] = frozenset()
     response: type[msgspec.Struct] | None = None
+    partly: type[msgspec.Struct] | None = None
+    forms: tuple[str, ...] = ()
     status: int = 200
     media_type: str = "application/json"
     codes: tuple[Code, ...] = ()

@@ -5,11 +5,11 @@ The outermost layer makes it, gives each answer its request id and security head
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 from uuid import UUID
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tocsin import ids
@@ -21,19 +21,29 @@ UNMATCHED = "(no such path)"
 DONE = "OK"
 NOBODY = "none"
 _KEY = "tocsin.exchange"
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-}
+_COMMON = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+_UNCACHED = (*_COMMON, (b"cache-control", b"no-store"))
+_CROSS_ORIGIN = (
+    *_UNCACHED,
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", b"Retry-After, X-Request-Id"),
+)
 
 
 @dataclass(slots=True)
 class Exchange:
-    """What is known of a request so far. `outcome` is DONE, or the code of the problem that answers it."""
+    """What is known of a request so far. `outcome` is DONE, or the code of the problem that answers it.
+
+    Where it is `cross_origin`, any page's script may read the answer, whatever it is.
+    """
 
     request_id: UUID = field(default_factory=ids.new_id)
     route: str = UNMATCHED
+    cross_origin: bool = False
     identified: bool = False
     principal: Principal | None = None
     user_id: UUID | None = None
@@ -74,16 +84,17 @@ class ExchangeLayer:
 
         async def complete(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _complete(MutableHeaders(scope=message), scope["path"], exchange)
+                message["headers"] = _completed(message["headers"], scope["path"], exchange)
                 self._metrics.answered(exchange.route, scope["method"], message["status"], monotonic_seconds() - began)
             await send(message)
 
         await self._app(scope, receive, complete)
 
 
-def _complete(headers: MutableHeaders, path: str, exchange: Exchange) -> None:
-    headers["X-Request-Id"] = str(exchange.request_id)
-    for name, value in _HEADERS.items():
-        headers.setdefault(name, value)
-    if path.startswith("/api/") or path == "/metrics":
-        headers.setdefault("Cache-Control", "no-store")
+def _completed(headers: Sequence[tuple[bytes, bytes]], path: str, exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    """Return an answer's headers with those that every answer has; a header that is there already stays."""
+    there = {name for name, _ in headers}
+    uncached = path.startswith("/api/") or path == "/metrics"
+    every = _CROSS_ORIGIN if exchange.cross_origin else _UNCACHED if uncached else _COMMON
+    added = [header for header in every if header[0] not in there]
+    return [*headers, (b"x-request-id", str(exchange.request_id).encode()), *added]

@@ -1,4 +1,4 @@
-"""The gate: from the table to routes. Every request passes the same steps before a handler sees it.
+"""The gate: from the table to what answers each path. Every request passes the same steps before a handler sees it.
 
 1. Who is it? 2. May they? 3. Read and decode the body and the query. 4. Act, in one transaction where the table says
 so, with the remembered answer of its Idempotency-Key.
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tocsin.app import audit
@@ -27,13 +26,13 @@ REPLAYED = "REPLAYED"
 """The outcome in the access log when nothing was done again."""
 
 
-def routes(table: Sequence[Endpoint], services: Services) -> list[Route]:
-    """Return one route for each path of the table, in its order."""
+def gates(table: Sequence[Endpoint], services: Services) -> dict[str, Gate]:
+    """Return one gate for each path of the table, in its order."""
     by_path: dict[str, dict[str, Endpoint]] = {}
     for endpoint in table:
         for path in (endpoint.path, *endpoint.also):
             by_path.setdefault(path, {})[endpoint.method] = endpoint
-    return [Route(path, Gate(path, methods, services)) for path, methods in by_path.items()]
+    return {path: Gate(path, methods, services) for path, methods in by_path.items()}
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,7 @@ class Gate:
         call = await self._read(endpoint, request, principal)
         match endpoint.handler:
             case Directly(answer) if endpoint.access is Access.INTAKE:
+                call.exchange.cross_origin = True
                 async with self.services.room.held(request):
                     return await answer(call)
             case Directly(answer):

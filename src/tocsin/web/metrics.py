@@ -1,11 +1,22 @@
-"""What Prometheus is told: counted here as it happens, and read from the database at each scrape."""
+"""What Prometheus is told: counted here as it happens, and read from the database at each scrape.
+
+Of several web processes a scrape reaches any one, so their counts are kept in files that each of them adds up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from tocsin.app.ledger import Tally
 
@@ -21,11 +32,40 @@ _LOSS_REASONS = frozenset(
 """What Sentry's SDKs say; every other reason is counted as "other", for a client must not make labels."""
 
 
-class Metrics:
-    """The metrics of one application, in a registry of their own."""
+_NUMBERS = {
+    "overdue_incidents": "Incidents that nobody acknowledged in time.",
+    "unsent_pages": "Pages that are owed.",
+    "failed_pages": "Pages given up in the last 24 hours.",
+    "dead_jobs": "Jobs that were set aside after failing.",
+    "workers_alive": "Workers seen in the last seconds.",
+}
 
-    def __init__(self) -> None:
-        self._registry = registry = CollectorRegistry()
+
+@contextmanager
+def count_together(folder: Path, place: int) -> Iterator[None]:
+    """Let this process keep its counts in a file of this folder, together with those of the other places.
+
+    Whoever has a place next goes on from its file: no counter goes back when a process dies, and the files do not
+    grow in number. It holds for all `Metrics` that are made in this process from then on.
+    """
+    # The library knows no other way to say either.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    values.ValueClass = values.MultiProcessValue(lambda: place)
+    try:
+        yield
+    finally:
+        values.close_all_multiprocess_files()
+
+
+class Metrics:
+    """The metrics of one application, in a registry of their own; with the folder of `count_together` of several."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        counted = registry = CollectorRegistry()
+        if folder is not None:
+            counted = CollectorRegistry()
+            MultiProcessCollector(counted, str(folder))
+        self._counted = counted
         self._requests = Counter(
             "tocsin_http_requests", "Requests answered.", ["route", "method", "status"], registry=registry
         )
@@ -36,6 +76,9 @@ class Metrics:
             buckets=_LATENCIES,
             registry=registry,
         )
+        # Finding a labelled metric costs more than counting with it; there are as many as routes and statuses.
+        self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._outcomes: dict[str, Counter] = {}
         self._reports = Counter(
             "tocsin_reports", "Error reports, by what became of them.", ["outcome"], registry=registry
         )
@@ -48,44 +91,25 @@ class Metrics:
         self._ignored = Counter(
             "tocsin_ignored_items", "Items of Sentry envelopes that are acknowledged and not kept.", registry=registry
         )
-        self._gauges = {
-            "status": Gauge("tocsin_open_incidents", "Open incidents, by status.", ["status"], registry=registry),
-            "severity": Gauge(
-                "tocsin_open_incidents_by_severity", "Open incidents, by severity.", ["severity"], registry=registry
-            ),
-        }
-        self._intake = Gauge(
-            "tocsin_intake_reports",
-            "The ledger of the last 24 hours: what was received and what became of it; lost is what clients dropped.",
-            ["project", "measure"],
-            registry=registry,
-        )
-        self._difference = Gauge(
-            "tocsin_intake_difference",
-            "What is missing from the ledger of the last 24 hours; anything but 0 is a fault of Tocsin.",
-            ["project"],
-            registry=registry,
-        )
-        self._numbers = {
-            name: Gauge(f"tocsin_{name}", text, registry=registry)
-            for name, text in (
-                ("overdue_incidents", "Incidents that nobody acknowledged in time."),
-                ("unsent_pages", "Pages that are owed."),
-                ("failed_pages", "Pages given up in the last 24 hours."),
-                ("dead_jobs", "Jobs that were set aside after failing."),
-                ("workers_alive", "Workers seen in the last seconds."),
-            )
-        }
+        self._ledger: list[GaugeMetricFamily] = []
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answer."""
-        self._requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
-        self._latency.labels(route).observe(seconds)
+        key = (route, method if method in _METHODS else "other", status)
+        counted = self._answered.get(key)
+        if counted is None:
+            counted = self._requests.labels(route, key[1], str(status)), self._latency.labels(route)
+            self._answered[key] = counted
+        counted[0].inc()
+        counted[1].observe(seconds)
 
     def reports(self, outcomes: Iterable[str]) -> None:
         """Count reports by what became of them."""
         for outcome in outcomes:
-            self._reports.labels(outcome).inc()
+            counted = self._outcomes.get(outcome)
+            if counted is None:
+                counted = self._outcomes[outcome] = self._reports.labels(outcome)
+            counted.inc()
 
     def lost(self, reason: str, quantity: int) -> None:
         """Count events that a client dropped."""
@@ -97,25 +121,62 @@ class Metrics:
 
     def ledger(self, tallies: Sequence[Tally]) -> None:
         """Show the ledger that was just read; the projects beyond MAX_PROJECTS with the fewest reports are one."""
-        self._intake.clear()
-        self._difference.clear()
+        intake: defaultdict[tuple[str, ...], int] = defaultdict(int)
+        differences: defaultdict[tuple[str, ...], int] = defaultdict(int)
         busiest = sorted(tallies, key=lambda tally: sum(tally.received.values()), reverse=True)
         for place, tally in enumerate(busiest):
             project = str(tally.project_id) if place < MAX_PROJECTS else "other"
             for measure, number in _measures(tally).items():
-                self._intake.labels(project, measure).inc(number)
-            self._difference.labels(project).inc(abs(tally.difference))
+                intake[project, measure] += number
+            differences[project,] += abs(tally.difference)
+        self._ledger = [
+            _gauge(
+                "intake_reports",
+                "The ledger of the last 24 hours: what was received and what became of it; "
+                "lost is what clients dropped.",
+                ["project", "measure"],
+                intake,
+            ),
+            _gauge(
+                "intake_difference",
+                "What is missing from the ledger of the last 24 hours; anything but 0 is a fault of Tocsin.",
+                ["project"],
+                differences,
+            ),
+        ]
 
     def exposition(
         self, by_status: Mapping[str, int], by_severity: Mapping[str, int], numbers: Mapping[str, int]
     ) -> bytes:
         """Return everything in Prometheus' text format, with what was just read from the database."""
-        for label, counts in (("status", by_status), ("severity", by_severity)):
-            for value, count in counts.items():
-                self._gauges[label].labels(value).set(count)
-        for name, number in numbers.items():
-            self._numbers[name].set(number)
-        return generate_latest(self._registry)
+        read = [
+            _gauge("open_incidents", "Open incidents, by status.", ["status"], _single(by_status)),
+            _gauge("open_incidents_by_severity", "Open incidents, by severity.", ["severity"], _single(by_severity)),
+            *self._ledger,
+            *(_gauge(name, text, [], {(): numbers.get(name, 0)}) for name, text in _NUMBERS.items()),
+        ]
+        return generate_latest(self._counted) + generate_latest(_Read(read))
+
+
+@dataclass(frozen=True, slots=True)
+class _Read(Collector):
+    """What was read from the database: the same in every process, and kept in none."""
+
+    gauges: Sequence[GaugeMetricFamily]
+
+    def collect(self) -> Sequence[GaugeMetricFamily]:
+        return self.gauges
+
+
+def _gauge(name: str, text: str, labels: Sequence[str], readings: Mapping[tuple[str, ...], int]) -> GaugeMetricFamily:
+    gauge = GaugeMetricFamily(f"tocsin_{name}", text, labels=labels)
+    for values_of_labels, number in readings.items():
+        gauge.add_metric(values_of_labels, number)
+    return gauge
+
+
+def _single(counts: Mapping[str, int]) -> dict[tuple[str, ...], int]:
+    return {(label,): count for label, count in counts.items()}
 
 
 def _measures(tally: Tally) -> dict[str, int]:

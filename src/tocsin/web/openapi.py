@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -68,7 +69,9 @@ def describe(table: Sequence[Endpoint], cookie_name: str) -> dict[str, Any]:
     """Return the OpenAPI document of a table of endpoints, with the session cookie's name of this installation."""
     shapes: list[type] = [Problem]
     for endpoint in table:
-        shapes += [kind for kind in (endpoint.request, endpoint.query, endpoint.response) if kind is not None]
+        shapes += [
+            kind for kind in (endpoint.request, endpoint.query, endpoint.response, endpoint.partly) if kind is not None
+        ]
     kinds = list(dict.fromkeys(shapes))
     references, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     queries = {endpoint.query for endpoint in table if endpoint.query is not None}
@@ -187,6 +190,9 @@ def _request_body(endpoint: Endpoint, schema_of: dict[type, dict[str, Any]]) -> 
 
 def _responses(endpoint: Endpoint, schema_of: dict[type, dict[str, Any]]) -> dict[str, Any]:
     responses: dict[str, Any] = {str(endpoint.status): _success(endpoint, schema_of)}
+    if endpoint.partly is not None:
+        whole = replace(endpoint, status=200, response=endpoint.partly)
+        responses["200"] = _success(whole, schema_of) | {"description": "Done in part"}
     by_status: dict[int, list[Code]] = {}
     for code in codes_of(endpoint):
         by_status.setdefault(KINDS[code].status, []).append(code)
@@ -194,7 +200,7 @@ def _responses(endpoint: Endpoint, schema_of: dict[type, dict[str, Any]]) -> dic
         responses[str(status)] = {
             "description": " or ".join(f"{code}: {KINDS[code].title}" for code in codes),
             "headers": _headers("X-Request-Id", *_PROBLEM_HEADERS.get(status, ())),
-            "content": {CONTENT_TYPE: {"schema": schema_of[Problem]}},
+            "content": {CONTENT_TYPE: {"schema": schema_of[Problem]}} | _own_forms(endpoint),
         }
     if endpoint.path == "/readyz":
         responses["503"] = responses["200"] | {
@@ -215,8 +221,12 @@ def _success(endpoint: Endpoint, schema_of: dict[type, dict[str, Any]]) -> dict[
         response["content"] = {endpoint.media_type: {"schema": schema_of[endpoint.response]}}
     elif endpoint.status == 200:
         schema = {"type": "object"} if endpoint.media_type == "application/json" else {"type": "string"}
-        response["content"] = {endpoint.media_type: {"schema": schema}}
+        response["content"] = {endpoint.media_type: {"schema": schema}} | _own_forms(endpoint)
     return response
+
+
+def _own_forms(endpoint: Endpoint) -> dict[str, Any]:
+    return {media_type: {"schema": {}} for media_type in endpoint.forms}
 
 
 def _headers(*names: str) -> dict[str, Any]:

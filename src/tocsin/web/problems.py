@@ -8,8 +8,7 @@ from typing import Annotated
 import msgspec
 import structlog
 from msgspec import Meta
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -119,14 +118,6 @@ def _headers(refusal: Refusal) -> dict[str, str]:
     if status == 405:
         return {"Allow": str(refusal.details.get("allow", ""))}
     return {}
-
-
-async def unrouted(request: Request, error: Exception) -> Response:
-    """Answer what the router itself raises: there is no such path."""
-    assert isinstance(error, HTTPException)
-    code = Code.NOT_FOUND if error.status_code == 404 else Code.MALFORMED
-    refusal = Refusal(code, f"There is nothing at {request.url.path}.", "See what there is: /docs.")
-    return problem_response(refusal, request.scope)
 
 
 class ProblemBoundary:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from uuid import UUID
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from tocsin.app.timeline import IncidentRef
 from tocsin.errors import Code, TocsinError, refuse
@@ -41,21 +41,33 @@ async def read_body(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limit:
         raise _too_large(limit)
+    message = await request.receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        return _within(message.get("body", b""), limit)
     chunks, size = [], 0
     try:
         async with asyncio.timeout(BODY_PATIENCE_SECONDS):
-            async for chunk in request.stream():
-                size += len(chunk)
+            while message["type"] == "http.request":
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
                 if size > limit:
                     raise _too_large(limit)
-                chunks.append(chunk)
+                if not message.get("more_body"):
+                    return b"".join(chunks)
+                message = await request.receive()
     except TimeoutError:
         raise refuse(
             Code.MALFORMED,
             f"The body did not arrive within {BODY_PATIENCE_SECONDS:.0f} seconds.",
             "Send it faster, or in smaller parts.",
         ) from None
-    return b"".join(chunks)
+    raise ClientDisconnect
+
+
+def _within(body: bytes, limit: int) -> bytes:
+    if len(body) > limit:
+        raise _too_large(limit)
+    return body
 
 
 def _too_large(limit: int) -> TocsinError:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from starlette.requests import Request
 
@@ -20,6 +19,7 @@ SMALLEST_BYTES = 16_384
 """What any request counts for: its own objects take room too."""
 UNDECLARED_BYTES = 262_144
 """What a request counts for that does not say how long it is."""
+_LONGEST_NUMBER = 12
 INFLATION = 8
 """By how much a compressed body is taken to grow."""
 
@@ -32,17 +32,12 @@ class Room:
         self._free = capacity
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    @asynccontextmanager
-    async def held(self, request: Request) -> AsyncIterator[None]:
+    def held(self, request: Request) -> _Held:
         """Hold the room that a request needs until it is answered; raise UNAVAILABLE when there is none in time."""
-        size = min(_expected(request), self._capacity)
-        await self._take(size)
-        try:
-            yield
-        finally:
-            self._give(size)
+        return _Held(self, min(_expected(request), self._capacity))
 
-    async def _take(self, size: int) -> None:
+    async def take(self, size: int) -> None:
+        """Take room, waiting for it if need be; raise UNAVAILABLE when there is none within HOLD_SECONDS."""
         if not self._waiting and size <= self._free:
             self._free -= size
             return
@@ -52,8 +47,8 @@ class Room:
             async with asyncio.timeout(HOLD_SECONDS):
                 await turn
         except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self._give(size)
+            # Whoever stops waiting gives back what it was given meanwhile, and lets those behind it go on.
+            self.give(0 if turn.cancelled() else size)
             if isinstance(error, TimeoutError):
                 raise refuse(
                     Code.UNAVAILABLE,
@@ -62,7 +57,8 @@ class Room:
                 ) from None
             raise
 
-    def _give(self, size: int) -> None:
+    def give(self, size: int) -> None:
+        """Give room back, to those who wait for it first."""
         self._free += size
         while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self._free):
             size, turn = self._waiting.popleft()
@@ -71,9 +67,27 @@ class Room:
                 turn.set_result(None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The room of one request."""
+
+    room: Room
+    size: int
+
+    async def __aenter__(self) -> None:
+        await self.room.take(self.size)
+
+    async def __aexit__(self, *_: object) -> None:
+        self.room.give(self.size)
+
+
 def _expected(request: Request) -> int:
-    declared = request.headers.get("content-length", "")
-    if not (declared.isdecimal() and len(declared) <= 12):
+    declared, compressed = b"", False
+    for name, value in request.scope["headers"]:
+        if name == b"content-length":
+            declared = value
+        elif name == b"content-encoding":
+            compressed = value != b"identity"
+    if not (declared.isdigit() and len(declared) <= _LONGEST_NUMBER):
         return UNDECLARED_BYTES
-    compressed = request.headers.get("content-encoding", "identity") != "identity"
     return max(SMALLEST_BYTES, int(declared) * (INFLATION if compressed else 1))

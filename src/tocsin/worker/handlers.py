@@ -10,12 +10,12 @@ from uuid import UUID
 from tocsin.app import leases, maintain
 from tocsin.app.deliver import send, settle
 from tocsin.app.escalate import run_timers
+from tocsin.app.expire_alert import expire_alert
 from tocsin.app.heartbeats import HEARTBEAT, look_at
 from tocsin.app.leases import Lease
 from tocsin.app.ledger import check_ledger
 from tocsin.app.paging import DELIVER, ESCALATE
-from tocsin.app.report_errors import report_errors
-from tocsin.app.signals import EXPIRE_ALERT, expired_alert
+from tocsin.app.signals import EXPIRE_ALERT
 from tocsin.app.work import App, Work
 from tocsin.channels import Channel
 
@@ -26,7 +26,7 @@ EXPIRE = "expire"
 
 CHORES: dict[str, tuple[timedelta, Callable[[Work], Awaitable[object]]]] = {
     SWEEP: (timedelta(minutes=5), maintain.sweep),
-    FOLD_COUNTERS: (timedelta(seconds=5), maintain.fold_counters),
+    FOLD_COUNTERS: (maintain.FOLD_EVERY, maintain.fold_counters),
     CHECK_LEDGER: (timedelta(minutes=1), check_ledger),
     EXPIRE: (timedelta(hours=1), maintain.expire),
 }
@@ -68,9 +68,7 @@ class Handlers:
 
     async def _expire_alert(self, lease: Lease) -> None:
         async with self.app.work() as work:
-            payload = lease.job.payload
-            await report_errors(work, payload["projectId"], [expired_alert(payload, work.now)])
-            await leases.finish(work, lease)
+            await expire_alert(work, lease)
 
     async def _watch_heartbeat(self, lease: Lease) -> None:
         async with self.app.work() as work:

@@ -15,8 +15,8 @@ import structlog
 
 from tocsin import ids
 from tocsin.app import leases
-from tocsin.app.leases import Lease
 from tocsin.app.heartbeats import HEARTBEAT
+from tocsin.app.leases import Lease
 from tocsin.app.paging import DELIVER, ESCALATE
 from tocsin.app.signals import EXPIRE_ALERT
 from tocsin.app.wakeups import wakeups

@@ -11,6 +11,8 @@ from pathlib import Path
 from tests.clients.alerts.process import serving
 
 PROGRAM = "prometheus"
+RESEND_DELAY = "1m"
+"""Prometheus' own default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,13 @@ class Rule:
 
 
 @contextmanager
-def running_prometheus(folder: Path, rules: Sequence[Rule], *targets: AlertTarget) -> Iterator[int]:
-    """Run Prometheus, which scrapes nothing and evaluates the rules every second; its port is given."""
+def running_prometheus(
+    folder: Path, rules: Sequence[Rule], *targets: AlertTarget, resend_delay: str = RESEND_DELAY
+) -> Iterator[int]:
+    """Run Prometheus, which scrapes nothing and evaluates the rules every second; its port is given.
+
+    What fires is repeated after `resend_delay`, and says that it is over after four times that.
+    """
     folder.mkdir()
     rule_file = folder / "rules.yml"
     rule_file.write_text(json.dumps({"groups": [{"name": "test", "rules": [rule.configuration() for rule in rules]}]}))
@@ -61,6 +68,10 @@ def running_prometheus(folder: Path, rules: Sequence[Rule], *targets: AlertTarge
             }
         )
     )
-    arguments = [f"--config.file={configuration}", f"--storage.tsdb.path={folder / 'data'}"]
+    arguments = [
+        f"--config.file={configuration}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--rules.alert.resend-delay={resend_delay}",
+    ]
     with serving(PROGRAM, arguments, folder / "log") as port:
         yield port

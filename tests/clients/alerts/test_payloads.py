@@ -57,7 +57,10 @@ class Sent:
         return [parse_enqueue(body, received_at=self.received_at, new_event_id=ids) for body in self.bodies(PAGERDUTY)]
 
     def _reports(self, path: str, name: str, parse: Callable[..., Sequence[object]]) -> list[ErrorReport]:
-        items = [item for body in self.bodies(path) for item in parse(body, received_at=self.received_at)]
+        ids = new_ids()
+        items = [
+            item for body in self.bodies(path) for item in parse(body, received_at=self.received_at, new_event_id=ids)
+        ]
         assert all(isinstance(item, ErrorReport) for item in items), items
         return [item for item in items if isinstance(item, ErrorReport) and item.error_type == name]
 

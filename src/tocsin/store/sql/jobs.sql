@@ -8,10 +8,11 @@ ON CONFLICT (key) DO UPDATE SET due_at = least(jobs.due_at, excluded.due_at), de
     attempts = CASE WHEN jobs.dead_at IS NULL THEN jobs.attempts ELSE 0 END
 
 -- name: postpone
--- Adds a job, or puts off an existing one of the same key.
+-- Adds a job, or puts off an existing one of the same key: whoever is at it just now loses it.
 INSERT INTO jobs (id, kind, key, payload, due_at, created_at)
 VALUES (%(id)s, %(kind)s, %(key)s, %(payload)s, %(due_at)s, %(now)s)
-ON CONFLICT (key) DO UPDATE SET due_at = greatest(jobs.due_at, excluded.due_at), payload = excluded.payload, dead_at = NULL,
+ON CONFLICT (key) DO UPDATE SET due_at = CASE WHEN jobs.lease_token IS NULL THEN greatest(jobs.due_at, excluded.due_at)
+    ELSE excluded.due_at END, lease_token = NULL, payload = excluded.payload, dead_at = NULL,
     attempts = CASE WHEN jobs.dead_at IS NULL THEN jobs.attempts ELSE 0 END
 
 -- name: cancel

@@ -63,3 +63,7 @@ SELECT reason, after_seconds, duty FROM escalation_rules ORDER BY after_seconds
 -- name: set_rule
 -- Changes when a rule fires and whom it pages.
 UPDATE escalation_rules SET after_seconds = %(after_seconds)s, duty = %(duty)s WHERE reason = %(reason)s
+
+-- name: owed_since
+-- Whether a page was owed for this incident and reason since then.
+SELECT EXISTS (SELECT FROM notifications WHERE incident_id = %(incident_id)s AND reason = %(reason)s AND created_at > %(since)s)

@@ -4,7 +4,8 @@
 -- Records the reports whose case is plain: those that join an incident, and those that neither join nor may open one.
 -- It locks nothing and runs on its own: what a report joins is decided by what was committed when the statement began.
 -- The rest (outcome NULL) is for the careful way: what opens an incident, makes one worse, or is a signal to one.
--- The order of the rows is the order of their locks in the unique index.
+-- The order of the rows is the order of their locks in the unique index. LIMIT 1 keeps the planner to one look into each
+-- index for each row, however small the tables were when it planned.
 WITH arrived AS MATERIALIZED (
     SELECT r.* FROM json_to_recordset(%(rows)s) AS r (n int, id uuid, project_id bigint, event_id text, occurred_at timestamptz,
         severity text, error_type text, title text, fingerprint text, fingerprint_version smallint, fingerprint_basis text,
@@ -20,6 +21,7 @@ WITH arrived AS MATERIALIZED (
         JOIN incident_heads h ON h.incident_id = f.incident_id
         WHERE f.project_id = a.project_id AND f.fingerprint = a.fingerprint
           AND (h.status <> 'CLOSED' OR %(now)s::timestamptz - h.created_at < make_interval(secs => a.window_seconds))
+        LIMIT 1
     ) j ON true
 ), fresh AS (
     INSERT INTO audit_logs (id, project_id, event_id, received_at, occurred_at, severity, error_type, title, fingerprint,
@@ -44,12 +46,7 @@ WITH arrived AS MATERIALIZED (
     SELECT project_id, date_trunc('minute', %(now)s::timestamptz), outcome, '', count(*)
     FROM settled WHERE outcome IS NOT NULL GROUP BY project_id, outcome
 )
-SELECT s.n, s.outcome, coalesce(s.incident_id, known.incident_id) AS incident_id
-FROM settled s
-LEFT JOIN LATERAL (
-    SELECT l.incident_id FROM audit_logs l
-    WHERE s.outcome = 'duplicate' AND l.project_id = s.project_id AND l.event_id = s.event_id
-) known ON true
+SELECT json_agg(json_build_array(n, outcome, incident_id))::text FROM settled
 
 -- name: lock_failures
 -- Locks failures, making the new ones, in the order of their marks: reports of one failure are judged in turn.
@@ -107,14 +104,19 @@ INSERT INTO occurrence_changes (incident_id, occurrences, last_seen_at)
 SELECT r.incident_id, r.occurrences, %(now)s FROM json_to_recordset(%(rows)s) AS r (incident_id uuid, occurrences bigint)
 
 -- name: fold_occurrences
--- Folds the differences into the counters; whoever reads adds both up, before and after.
+-- Folds the differences into the counters; whoever reads adds both up, before and after. Tells which incidents gained many.
 WITH folded AS (
     DELETE FROM occurrence_changes RETURNING incident_id, occurrences, last_seen_at
+), summed AS (
+    SELECT incident_id, sum(occurrences)::bigint AS occurrences, max(last_seen_at) AS last_seen_at
+    FROM folded GROUP BY incident_id
+), counted AS (
+    INSERT INTO incident_occurrences (incident_id, occurrences, last_seen_at)
+    SELECT incident_id, occurrences, last_seen_at FROM summed ORDER BY incident_id
+    ON CONFLICT (incident_id) DO UPDATE SET occurrences = incident_occurrences.occurrences + excluded.occurrences,
+        last_seen_at = greatest(incident_occurrences.last_seen_at, excluded.last_seen_at)
 )
-INSERT INTO incident_occurrences (incident_id, occurrences, last_seen_at)
-SELECT incident_id, sum(occurrences), max(last_seen_at) FROM folded GROUP BY incident_id ORDER BY incident_id
-ON CONFLICT (incident_id) DO UPDATE SET occurrences = incident_occurrences.occurrences + excluded.occurrences,
-    last_seen_at = greatest(incident_occurrences.last_seen_at, excluded.last_seen_at)
+SELECT incident_id, occurrences FROM summed WHERE occurrences >= %(many)s ORDER BY incident_id LIMIT %(limit)s
 
 -- name: keep_latest
 -- Keeps the latest report of failures whose rows are not kept whole; an older one never replaces a newer.

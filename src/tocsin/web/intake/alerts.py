@@ -1,26 +1,26 @@
-"""Alerts: Alertmanager's webhook, Prometheus' own requests, PagerDuty's events; each is answered as its sender expects.
+"""Alerts: Alertmanager's and Grafana's webhooks, Prometheus' requests, PagerDuty's events, each answered in its way.
 
-Alertmanager and Prometheus try again on 5xx and give up on 4xx; PagerDuty's senders on 429 and 5xx, giving up on 400.
+Alertmanager, Grafana and Prometheus try again on 5xx and give up on 4xx; PagerDuty's senders try again on 429 and 5xx,
+and give up on 400.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 
 import msgspec
 from starlette.responses import Response
 
 from tocsin.domain.report import MAX_REPORT_BYTES, ErrorReport
 from tocsin.errors import Code, TocsinError
-from tocsin.intake import Rejected, alertmanager, pagerduty
+from tocsin.intake import Rejected, alertmanager, grafana, pagerduty
 from tocsin.web.documents import AlertsAnswer
 from tocsin.web.endpoint import Call
 from tocsin.web.intake.door import (
     entered,
+    event_ids,
     intake_body,
     key_of,
-    new_event_id,
     nothing_accepted,
     parsed,
     project_of,
@@ -30,6 +30,7 @@ from tocsin.web.intake.door import (
 
 ALERTMANAGER = "alertmanager"
 PROMETHEUS = "prometheus"
+GRAFANA = "grafana"
 PAGERDUTY = "pagerduty"
 
 _REFUSED = {Code.MALFORMED, Code.INVALID, Code.UNAUTHORIZED}
@@ -38,22 +39,25 @@ _REFUSED = {Code.MALFORMED, Code.INVALID, Code.UNAUTHORIZED}
 
 async def webhook(call: Call) -> Response:
     """Take in a notification of Alertmanager."""
-    return await _alerts(call, ALERTMANAGER, lambda body, at: alertmanager.parse_webhook(body, received_at=at))
+    return await _alerts(call, ALERTMANAGER, alertmanager.parse_webhook)
 
 
 async def alerts(call: Call) -> Response:
     """Take in alerts as Prometheus sends them to an Alertmanager."""
-    return await _alerts(call, PROMETHEUS, lambda body, at: alertmanager.parse_alerts(body, received_at=at))
+    return await _alerts(call, PROMETHEUS, alertmanager.parse_alerts)
 
 
-async def _alerts(
-    call: Call, protocol: str, parse: Callable[[bytes, datetime], list[ErrorReport | Rejected]]
-) -> Response:
+async def grafana_webhook(call: Call) -> Response:
+    """Take in a notification of Grafana's alerting."""
+    return await _alerts(call, GRAFANA, grafana.parse_webhook)
+
+
+async def _alerts(call: Call, protocol: str, parse: Callable[..., list[ErrorReport | Rejected]]) -> Response:
     project = await project_of(call, key_of(call.request))
     async with entered(call, project, protocol):
         body = await intake_body(call.request)
-        received_at = call.services.app.clock()
-        outcomes = await parsed(body, lambda: parse(body, received_at))
+        received_at, ids = call.services.app.clock(), event_ids(call.request)
+        outcomes = await parsed(body, lambda: parse(body, received_at=received_at, new_event_id=ids))
         accepted = await take_in(call, project, outcomes, protocol)
         if outcomes and not accepted:
             raise nothing_accepted(outcomes)
@@ -68,13 +72,15 @@ async def enqueue(call: Call) -> Response:
     except TocsinError as error:
         if error.refusal.code not in _REFUSED:
             raise
+        call.exchange.outcome = error.refusal.code.value
         return Response(msgspec.json.encode(pagerduty.invalid(error.refusal)), 400, media_type="application/json")
     return Response(msgspec.json.encode(answer), 202, media_type="application/json")
 
 
 async def _enqueue(call: Call) -> dict[str, object]:
     body = await intake_body(call.request, MAX_REPORT_BYTES)
-    event = pagerduty.parse_enqueue(body, received_at=call.services.app.clock(), new_event_id=new_event_id)
+    ids = event_ids(call.request)
+    event = pagerduty.parse_enqueue(body, received_at=call.services.app.clock(), new_event_id=ids)
     project = await project_of(call, event.routing_key)
     await take_in(call, project, [event.report], PAGERDUTY)
     return pagerduty.accepted(event.dedup_key)

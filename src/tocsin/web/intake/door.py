@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import itertools
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from starlette.requests import Request
@@ -26,7 +27,6 @@ from tocsin.intake.sentry import parse_auth
 from tocsin.web.authentication import bearer_token
 from tocsin.web.documents import RejectedDocument
 from tocsin.web.endpoint import Call
-from tocsin.web.problems import problem_response
 from tocsin.web.reading import read_body
 
 MAX_REQUEST_BYTES = 20_971_520
@@ -35,9 +35,8 @@ MAX_KEY_CHARACTERS = 200
 _IN_PLACE_BYTES = 65_536
 """Larger bodies are read in a thread, so that nobody else waits for it."""
 _PROJECT = re.compile(r"[0-9]{1,9}")
-_CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Retry-After, X-Request-Id"}
 _PREFLIGHT = {
-    **_CORS,
+    "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "POST, OPTIONS",
     "Access-Control-Allow-Headers": "Authorization, Content-Encoding, Content-Type, Idempotency-Key, X-Sentry-Auth,"
     " X-Tocsin-Key",
@@ -107,15 +106,23 @@ async def parsed(body: bytes, parse: Callable[[], T]) -> T:
     return parse() if len(body) <= _IN_PLACE_BYTES else await asyncio.to_thread(parse)
 
 
-@asynccontextmanager
-async def entered(call: Call, project: Project, protocol: str) -> AsyncIterator[None]:
-    """Enter into the ledger what is refused as a whole: it was received, and rejected for the refusal's code."""
-    try:
-        yield
-    except TocsinError as error:
-        if error.refusal.code not in (Code.UNAVAILABLE, Code.INTERNAL) and not isinstance(error, NothingAcceptedError):
-            await _reject(call, project, protocol, Counter([error.refusal.code.value]))
-        raise
+@dataclass(frozen=True, slots=True)
+class entered:  # noqa: N801  # it is used as the context manager that it is
+    """Enters into the ledger what is refused as a whole: it was received, and rejected for the refusal's code."""
+
+    call: Call
+    project: Project
+    protocol: str
+
+    async def __aenter__(self) -> None:
+        """Begin: there is nothing to enter yet."""
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Enter a refusal; it goes on to whoever answers it."""
+        if isinstance(error, TocsinError) and not isinstance(error, NothingAcceptedError):
+            code = error.refusal.code
+            if code not in (Code.UNAVAILABLE, Code.INTERNAL):
+                await _reject(self.call, self.project, self.protocol, Counter([code.value]))
 
 
 class NothingAcceptedError(TocsinError):
@@ -165,19 +172,17 @@ def nothing_accepted(outcomes: Outcomes) -> NothingAcceptedError:
     return NothingAcceptedError(refusal)
 
 
-def new_event_id() -> str:
-    """Return an id for a report that comes without one."""
+def event_ids(request: Request) -> Callable[[], str]:
+    """Return what names reports that come without an id: by an Idempotency-Key and their order, or else by chance."""
+    key = request.headers.get("idempotency-key")
+    if not key:
+        return _new_event_id
+    numbers = itertools.count()
+    return lambda: hashlib.sha256(f"{key} {next(numbers)}".encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def _new_event_id() -> str:
     return ids.new_id().hex
-
-
-async def with_cors(call: Call, answer: Callable[[Call], Awaitable[Response]]) -> Response:
-    """Answer so that a page's script may read it, refusals too."""
-    try:
-        response = await answer(call)
-    except TocsinError as error:
-        response = problem_response(error.refusal, call.request.scope)
-    response.headers.update(_CORS)
-    return response
 
 
 async def preflight(_: Call) -> Response:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-from collections.abc import Callable
-
 import msgspec
 from starlette.responses import Response
 
@@ -17,15 +13,14 @@ from tocsin.web.endpoint import Call
 from tocsin.web.intake.door import (
     Outcomes,
     entered,
+    event_ids,
     intake_body,
     key_of,
-    new_event_id,
     nothing_accepted,
     parsed,
     project_of,
     shown,
     take_in,
-    with_cors,
 )
 
 PROTOCOL = "native"
@@ -33,10 +28,6 @@ PROTOCOL = "native"
 
 async def errors(call: Call) -> Response:
     """Take in one report, an array of them, or one on each line."""
-    return await with_cors(call, _errors)
-
-
-async def _errors(call: Call) -> Response:
     project = await project_of(call, key_of(call.request))
     async with entered(call, project, PROTOCOL):
         body = await intake_body(call.request)
@@ -55,7 +46,7 @@ def _reports(call: Call, body: bytes) -> Outcomes:
         body,
         call.request.headers.get("content-type", ""),
         received_at=call.services.app.clock(),
-        new_event_id=_event_ids(call.request.headers.get("idempotency-key")),
+        new_event_id=event_ids(call.request),
     )
     # Of a batch each report is cut to what is kept; one that is alone and as large as this is a mistake worth telling.
     if len(outcomes) == 1 and len(body) > MAX_REPORT_BYTES:
@@ -66,11 +57,3 @@ def _reports(call: Call, body: bytes) -> Outcomes:
             limitBytes=MAX_REPORT_BYTES,
         )
     return outcomes
-
-
-def _event_ids(key: str | None) -> Callable[[], str]:
-    """Return what names reports that come without an id: by an Idempotency-Key and their order, or else by chance."""
-    if not key:
-        return new_event_id
-    numbers = itertools.count()
-    return lambda: hashlib.sha256(f"{key} {next(numbers)}".encode("utf-8", "replace")).hexdigest()[:32]

@@ -12,22 +12,23 @@ from datetime import datetime
 from starlette.responses import Response
 
 from tocsin.domain.report import ErrorReport
-from tocsin.errors import TocsinError
+from tocsin.errors import Code, Refusal, TocsinError
 from tocsin.intake import Rejected, otlp
 from tocsin.web.endpoint import Call
 from tocsin.web.intake.door import (
     entered,
+    event_ids,
     intake_body,
     key_of,
-    new_event_id,
     parsed,
     project_of,
     take_in,
-    with_cors,
 )
-from tocsin.web.problems import KINDS
+from tocsin.web.problems import problem_response
 
 PROTOCOL = "otlp"
+MAX_OTLP_BYTES = 4_194_304
+"""One export, compressed as well as decompressed: what protobuf makes of it takes many times its size."""
 
 Parse = Callable[..., list[ErrorReport | Rejected]]
 Answer = Callable[[str, int, str], tuple[bytes, str]]
@@ -35,12 +36,12 @@ Answer = Callable[[str, int, str], tuple[bytes, str]]
 
 async def logs(call: Call) -> Response:
     """Take in log records."""
-    return await with_cors(call, lambda call: _export(call, otlp.parse_logs, otlp.answer_logs))
+    return await _export(call, otlp.parse_logs, otlp.answer_logs)
 
 
 async def traces(call: Call) -> Response:
     """Take in the exceptions that spans recorded."""
-    return await with_cors(call, lambda call: _export(call, otlp.parse_traces, otlp.answer_traces))
+    return await _export(call, otlp.parse_traces, otlp.answer_traces)
 
 
 async def _export(call: Call, parse: Parse, answer: Answer) -> Response:
@@ -48,19 +49,26 @@ async def _export(call: Call, parse: Parse, answer: Answer) -> Response:
     try:
         outcomes = await _taken(call, parse, content_type, call.services.app.clock())
     except TocsinError as error:
-        body, media_type = otlp.error_status(content_type, error.refusal.message)
-        return Response(body, KINDS[error.refusal.code].status, media_type=media_type)
+        return _refused(call, content_type, error.refusal)
     rejected = [item for item in outcomes if isinstance(item, Rejected)]
     body, media_type = answer(content_type, len(rejected), rejected[0].reason if rejected else "")
     return Response(body, media_type=media_type)
 
 
+def _refused(call: Call, content_type: str, refusal: Refusal) -> Response:
+    """Answer a refusal. Data that are wrong are a 400, however they are wrong; a 503 says when to come back."""
+    problem = problem_response(refusal, call.request.scope)
+    status = 400 if refusal.code is Code.INVALID else problem.status_code
+    body, media_type = otlp.error_status(content_type, refusal.message)
+    headers = {name: value for name, value in problem.headers.items() if name == "retry-after"}
+    return Response(body, status, headers, media_type)
+
+
 async def _taken(call: Call, parse: Parse, content_type: str, received_at: datetime) -> list[ErrorReport | Rejected]:
     project = await project_of(call, key_of(call.request))
+    ids = event_ids(call.request)
     async with entered(call, project, PROTOCOL):
-        body = await intake_body(call.request)
-        outcomes = await parsed(
-            body, lambda: parse(body, content_type, received_at=received_at, new_event_id=new_event_id)
-        )
+        body = await intake_body(call.request, MAX_OTLP_BYTES)
+        outcomes = await parsed(body, lambda: parse(body, content_type, received_at=received_at, new_event_id=ids))
         await take_in(call, project, outcomes, PROTOCOL)
     return outcomes

@@ -20,15 +20,14 @@ from tocsin.web.intake.door import (
     MAX_REQUEST_BYTES,
     Outcomes,
     entered,
+    event_ids,
     intake_body,
     named_project,
-    new_event_id,
     nothing_accepted,
     parsed,
     sentry_key_of,
     shown,
     take_in,
-    with_cors,
 )
 
 log = structlog.get_logger()
@@ -38,10 +37,6 @@ PROTOCOL = "sentry"
 
 async def envelope(call: Call) -> Response:
     """Take in a Sentry envelope."""
-    return await with_cors(call, _envelope)
-
-
-async def _envelope(call: Call) -> Response:
     key = sentry_key_of(call.request)
     project = await named_project(call, key) if key is not None else None
     if project is None:
@@ -52,10 +47,8 @@ async def _envelope(call: Call) -> Response:
         async with entered(call, project, PROTOCOL):
             body = await intake_body(call.request, MAX_REQUEST_BYTES)
     async with entered(call, project, PROTOCOL):
-        received_at = call.services.app.clock()
-        read = await parsed(
-            body, lambda: sentry.parse_envelope(body, received_at=received_at, new_event_id=new_event_id)
-        )
+        received_at, ids = call.services.app.clock(), event_ids(call.request)
+        read = await parsed(body, lambda: sentry.parse_envelope(body, received_at=received_at, new_event_id=ids))
         await _enter_losses(call, project, read)
         await take_monitor_check_ins(call, project.id, read.check_ins)
         return await _answer(call, project, read.event_id, read.arrivals)
@@ -63,17 +56,11 @@ async def _envelope(call: Call) -> Response:
 
 async def store(call: Call) -> Response:
     """Take in one event, as older Sentry SDKs send it."""
-    return await with_cors(call, _store)
-
-
-async def _store(call: Call) -> Response:
     project = await named_project(call, sentry_key_of(call.request))
     async with entered(call, project, PROTOCOL):
         body = await intake_body(call.request, MAX_REPORT_BYTES)
-        received_at = call.services.app.clock()
-        report = await parsed(
-            body, lambda: sentry.parse_store(body, received_at=received_at, new_event_id=new_event_id)
-        )
+        received_at, ids = call.services.app.clock(), event_ids(call.request)
+        report = await parsed(body, lambda: sentry.parse_store(body, received_at=received_at, new_event_id=ids))
         return await _answer(call, project, report.event_id, [report])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tocsin.errors import Code
 from tocsin.web.documents import AlertsAnswer, IntakeAnswer, SentryAnswer, SessionBlockAnswer
 from tocsin.web.endpoint import Access, Directly, Endpoint
-from tocsin.web.intake import alerts, guard, native, otlp, sentry
+from tocsin.web.intake import alerts, guard, mapped, native, otlp, sentry
 from tocsin.web.intake.door import preflight
 
 _INTAKE_CODES = (
@@ -43,11 +43,55 @@ _DOORS: tuple[Endpoint, ...] = (
         "Take in a notification of Alertmanager",
         Access.INTAKE,
         Directly(alerts.webhook),
-        "Alertmanager's webhook, version 4; Grafana's alerting sends the same shape. A resolved alert is an entry in "
-        "the timeline and closes nothing.",
+        "Alertmanager's webhook, version 4. A resolved alert is an entry in the timeline and closes nothing.",
         response=AlertsAnswer,
         codes=_INTAKE_CODES,
         raw=("application/json", '`{"alerts": […]}`.'),
+        tag="Intake",
+    ),
+    Endpoint(
+        "POST",
+        "/api/v1/grafana",
+        "Take in a notification of Grafana's alerting",
+        Access.INTAKE,
+        Directly(alerts.grafana_webhook),
+        "A webhook contact point with its default payload. A resolved alert is an entry in the timeline and closes "
+        "nothing.",
+        response=AlertsAnswer,
+        codes=_INTAKE_CODES,
+        raw=("application/json", '`{"alerts": […]}`.'),
+        tag="Intake",
+    ),
+    Endpoint(
+        "POST",
+        "/api/v1/generic",
+        "Take in any JSON",
+        Access.INTAKE,
+        Directly(mapped.generic),
+        "The project's field mapping says what stands where; without one the usual names are tried (`message`, "
+        "`severity`, `level`, …). What no field takes is kept in the report's context.",
+        response=AlertsAnswer,
+        codes=_INTAKE_CODES,
+        raw=("application/json", "An object, an array of them, or whatever the field mapping reads."),
+        tag="Intake",
+    ),
+    Endpoint(
+        "POST",
+        "/api/v1/cloudevents",
+        "Take in CloudEvents",
+        Access.INTAKE,
+        Directly(mapped.cloudevents),
+        "Version 1.0: structured, batched or binary. The data is read as at `/api/v1/generic`; `source` and `id` "
+        "together are the event's id. The answer is empty, or brokers would take it for an event; only a batch of "
+        "which a part was rejected is answered with a 200 that names it.",
+        partly=AlertsAnswer,
+        status=204,
+        codes=_INTAKE_CODES,
+        raw=(
+            "application/cloudevents+json",
+            "An event; a batch as `application/cloudevents-batch+json`; or any data, with the attributes in headers "
+            "that begin with `ce-`.",
+        ),
         tag="Intake",
     ),
     Endpoint(
@@ -72,6 +116,7 @@ _DOORS: tuple[Endpoint, ...] = (
         status=202,
         codes=_INTAKE_CODES,
         raw=("application/json", "`trigger`, `acknowledge` or `resolve`."),
+        forms=("application/json",),
         tag="Intake",
     ),
     *(
@@ -81,9 +126,10 @@ _DOORS: tuple[Endpoint, ...] = (
             f"Take in OpenTelemetry {kind}",
             Access.INTAKE,
             Directly(handler),
-            "OTLP over HTTP, protobuf or JSON, answered in the same form.",
+            "OTLP over HTTP, protobuf or JSON, answered in the same form; at most 4 MiB, decompressed.",
             codes=_INTAKE_CODES,
-            raw=("application/x-protobuf", f"{what}; or the same as `application/json`."),
+            raw=("application/json", f"{what}; or the same as `application/x-protobuf`."),
+            forms=("application/json", "application/x-protobuf"),
             tag="Intake",
         )
         for kind, handler, what in (

@@ -1,0 +1,95 @@
+"""One web process of several. Internal: started by `web_processes` as `python -m tocsin.cli.web_process`.
+
+Three lines lead to the parent:
+
+- Standard input: a line with the orders; later one byte, which means stop. The line's end means that the parent is
+  gone, however it died: what is under way is finished then, too. Where the parent goes although it has said stop,
+  somebody wants it over at once.
+- Standard output: one line of JSON: `{}` when this process answers, or why it never will.
+- The descriptor that its only argument names: the listening socket, shared with the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import pickle
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import uvloop
+
+from tocsin import bootstrap
+from tocsin.bootstrap import Sources
+from tocsin.cli import logs
+from tocsin.errors import TocsinError
+from tocsin.settings import Settings
+from tocsin.web.metrics import Metrics, count_together
+from tocsin.web.server import serve_on
+
+STOP_SECONDS = 30
+"""How long a process that is told to stop may take, parent or no parent. The web server's own end is sooner."""
+CUT_OFF = 130
+
+Orders = tuple[Sources, Settings, Path, int]
+"""How to reach the database, the settings, the folder of the counts, and this process's place there."""
+
+
+def main(descriptor: int) -> int:
+    """Serve until told to stop; return the exit code."""
+    # Ctrl-C and `systemctl stop` reach the whole family. The parent alone says what they mean: a process that left
+    # before it was told to would look like one that died.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    logs.for_services()
+    try:
+        orders = _orders()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(descriptor, orders))
+    except EOFError:
+        return CUT_OFF  # the parent was gone before it could say anything
+    except TocsinError as error:
+        _say(asdict(error.refusal))
+        return 1
+    return 0
+
+
+def _orders() -> Orders:
+    # Without a buffer: the word to stop may follow at once, and must not be read along.
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as line:
+        orders: Orders = pickle.loads(base64.b64decode(line.readline()))  # noqa: S301  # only the parent writes there
+    return orders
+
+
+async def _serve(descriptor: int, orders: Orders) -> None:
+    sources, settings, counts, place = orders
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _heed, stop)
+    with socket.socket(fileno=descriptor) as listener, count_together(counts, place):
+        async with bootstrap.wired(sources, settings) as app:
+            await serve_on(listener, app, stop, Metrics(counts), lambda: _say({}))
+
+
+def _heed(stop: asyncio.Event) -> None:
+    """Do what the parent says, or what its silence means."""
+    if stop.is_set():
+        os._exit(CUT_OFF)
+    if not os.read(sys.stdin.fileno(), 1):
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+    # The kernel minds the bound, even where this process is stuck and nobody is left to end it.
+    signal.alarm(STOP_SECONDS)
+    stop.set()
+
+
+def _say(word: Mapping[str, object]) -> None:
+    os.write(sys.stdout.fileno(), json.dumps(word).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))
