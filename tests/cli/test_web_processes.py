@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +107,8 @@ def all_gone(pids: list[int]) -> Callable[[], bool]:
 
 @contextlib.contextmanager
 def serving(cli: Cli, processes: int = PROCESSES) -> Iterator[Web]:
-    variables: Mapping[str, str] = {**cli.variables, "TOCSIN_PORT": "0", "TOCSIN_PUBLIC_URL": ""}
+    variables = {**cli.variables, "TOCSIN_PORT": "0", "TOCSIN_PUBLIC_URL": ""}
+    variables |= {"TMPDIR": str(cli.directory)}
     with running(variables, cli.directory, "serve", "--processes", str(processes)) as service:
         found = re.search(r"running at http://127\.0\.0\.1:(\d+)\n", service.until("Tocsin is running at http"))
         assert found
@@ -148,7 +149,7 @@ def test_kills_of_web_processes_under_load_lose_no_accepted_report_and_open_an_i
         died = "SELECT title FROM tocsin.incidents WHERE project_id = 0"
         wait_until(lambda: fresh_cli.sql(died), "no incident")
         wait_until(lambda: len(web.processes()) == PROCESSES, "not started again")
-        # The last one may not have begun to listen, neither to clients nor to its parent: it must hear this all the same.
+        # The last one may not listen yet, neither to clients nor to its parent: it must hear this all the same.
         ended = web.service.stop(signal.SIGTERM)
     found = "SELECT event_id FROM tocsin.audit_logs WHERE project_id = 1 ORDER BY event_id"
     assert [event for (event,) in fresh_cli.sql(found)] == events
@@ -184,6 +185,7 @@ def test_a_second_ctrl_c_ends_the_processes_with_their_requests(fresh_cli: Cli) 
             wait_until(lambda: len(web.processes()) == 1, "nobody stopped")
             ended = web.service.stop(signal.SIGINT)
             wait_until(all_gone(pids), "one is left")
+    assert list(fresh_cli.directory.iterdir()) == []
     assert ended.code == 130
     assert "Stopped at once" in ended.err
 
@@ -196,6 +198,7 @@ def test_when_the_parent_is_killed_requests_are_finished_and_nobody_is_left(fres
             web.service.child.wait(PATIENCE_SECONDS)
             assert rest().startswith(b"HTTP/1.1 201")
         wait_until(all_gone(pids), "one is left")
+    assert list(fresh_cli.directory.iterdir()) == []
 
 
 def test_counters_are_whole_whichever_process_is_scraped_and_survive_a_death(fresh_cli: Cli) -> None:

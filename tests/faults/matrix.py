@@ -37,7 +37,7 @@ from tests.faults.traffic import Journal
 
 CLIENTS = 2
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 7.0
-LONGEST_LIFE_SECONDS = 1.5
+LONGEST_LIFE_SECONDS = 1.0
 """PostgreSQL is killed so soon after it is back: until then its keeper lets it wait for up to five seconds."""
 LOOK_SECONDS = 0.02
 DRAIN_SECONDS = 120.0

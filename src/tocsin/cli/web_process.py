@@ -16,10 +16,12 @@ import base64
 import json
 import os
 import pickle
+import shutil
 import signal
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -70,25 +72,28 @@ def _orders() -> Orders:
 async def _serve(descriptor: int, orders: Orders) -> None:
     sources, settings, counts, place = orders
     stop = asyncio.Event()
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _heed, stop)
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _heed, stop, counts)
     with socket.socket(fileno=descriptor) as listener, count_together(counts, place):
         async with bootstrap.wired(sources, settings) as app:
             await serve_on(listener, app, stop, Metrics(counts), lambda: _say({}))
 
 
-def _heed(stop: asyncio.Event) -> None:
+def _heed(stop: asyncio.Event, counts: Path) -> None:
     """Do what the parent says, or what its silence means."""
-    if stop.is_set():
-        os._exit(CUT_OFF)
     if not os.read(sys.stdin.fileno(), 1):
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        # It cannot clear up any more. Who still counts there keeps the open file.
+        shutil.rmtree(counts, ignore_errors=True)
+        if stop.is_set():
+            os._exit(CUT_OFF)
     # The kernel minds the bound, even where this process is stuck and nobody is left to end it.
     signal.alarm(STOP_SECONDS)
     stop.set()
 
 
 def _say(word: Mapping[str, object]) -> None:
-    os.write(sys.stdout.fileno(), json.dumps(word).encode() + b"\n")
+    with suppress(BrokenPipeError):  # the parent is gone, as standard input says too
+        os.write(sys.stdout.fileno(), json.dumps(word).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -98,39 +98,30 @@ class _Place:
 
     async def _live(self, stop: asyncio.Event) -> str:
         """Run one process from its start to its end; return how it ended."""
-        async with self._started() as process:
-            stopping = asyncio.create_task(_pass_on(stop, process))
-            try:
+        try:
+            async with self._started(stop) as process:
                 await _hear(process)
                 self.answered.set()
                 await process.wait()
-            except TocsinError as error:
-                if not self.answered.is_set() and not stop.is_set():
-                    raise
-                return error.refusal.message
-            finally:
-                stopping.cancel()
+        except TocsinError as error:
+            if not self.answered.is_set() and not stop.is_set():
+                raise
+            return error.refusal.message
         how = f"A web process {_end_of(process)}."
         if stop.is_set() and process.returncode != 0:
             raise refuse(Code.UNAVAILABLE, how, "What was under way is done again at the next start.")
         return how
 
     @asynccontextmanager
-    async def _started(self) -> AsyncIterator[Process]:
-        descriptor = self.listener.fileno()
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", _CHILD, str(descriptor)),
-            stdin=PIPE,
-            stdout=PIPE,
-            pass_fds=(descriptor,),
-            # Out of reach of the terminal's Ctrl-C while it cannot ignore that yet.
-            start_new_session=True,
-        )
+    async def _started(self, stop: asyncio.Event) -> AsyncIterator[Process]:
+        process = await _launched(self.listener.fileno())
         assert process.stdin is not None
+        stopping = asyncio.create_task(_pass_on(stop, process))
         try:
             process.stdin.write(base64.b64encode(pickle.dumps(self.orders)) + b"\n")
             yield process
         finally:
+            stopping.cancel()
             if process.returncode is None:
                 process.kill()
                 await process.wait()
@@ -141,6 +132,21 @@ class _Place:
                 await report_internal(work, DIED, how)
         except Exception:  # whatever it is, it must not take the living processes down
             log.exception("web.death_not_reported", how=how)
+
+
+async def _launched(descriptor: int) -> Process:
+    try:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", _CHILD, str(descriptor)),
+            stdin=PIPE,
+            stdout=PIPE,
+            pass_fds=(descriptor,),
+            # Out of reach of the terminal's Ctrl-C while it cannot ignore that yet.
+            start_new_session=True,
+        )
+    except OSError as error:
+        message = f"A web process cannot be started: {error.strerror or error}."
+        raise refuse(Code.UNAVAILABLE, message, "This machine is short of memory or of processes.") from None
 
 
 async def _pass_on(stop: asyncio.Event, process: Process) -> None:

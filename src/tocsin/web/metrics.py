@@ -50,11 +50,11 @@ def count_together(folder: Path, place: int) -> Iterator[None]:
     """
     # The library knows no other way to say either.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
-    values.ValueClass = values.MultiProcessValue(lambda: place)
+    values.ValueClass = values.MultiProcessValue(lambda: place)  # type: ignore[no-untyped-call]  # theirs
     try:
         yield
     finally:
-        values.close_all_multiprocess_files()
+        values.close_all_multiprocess_files()  # type: ignore[no-untyped-call]  # theirs
 
 
 class Metrics:
@@ -64,7 +64,7 @@ class Metrics:
         counted = registry = CollectorRegistry()
         if folder is not None:
             counted = CollectorRegistry()
-            MultiProcessCollector(counted, str(folder))
+            MultiProcessCollector(counted, str(folder))  # type: ignore[no-untyped-call]  # theirs
         self._counted = counted
         self._requests = Counter(
             "tocsin_http_requests", "Requests answered.", ["route", "method", "status"], registry=registry
