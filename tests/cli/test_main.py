@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 import tocsin
 from tests.cli.conftest import COMMAND, Cli, environment
 from tocsin.app import read_incidents
-from tocsin.cli import service
+from tocsin.app.projects import dsn
 
 
 def test_the_version_is_printed(idle_cli: Cli) -> None:
@@ -205,4 +205,4 @@ def test_colours_are_for_terminals_that_want_them(cli: Cli) -> None:
     ],
 )
 def test_the_dsn_is_the_url_with_key_and_project(url: str, expected: str) -> None:
-    assert service.dsn(url, "KEY", 1) == expected
+    assert dsn(url, "KEY", 1) == expected
