@@ -133,6 +133,7 @@ async def test_the_condition_of_intake_knows_real_losses_from_deliberate_ones(ap
         intake,
         project,
         {("queue_overflow", "error"): 3, ("sample_rate", "error"): 5, ("queue_overflow", "transaction"): 7},
+        "origin",
     )
     await intake.close()
     async with app.work() as work:

@@ -49,8 +49,7 @@ class Web:
 
     def processes(self) -> list[int]:
         """Return the living web processes."""
-        found = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return [int(pid) for pid in found if "web_process" in command_of(int(pid))]
+        return processes_of(self.pid)
 
     def ask(self, method: str, path: str, body: object = None, key: str = INTAKE_KEY) -> tuple[int, str]:
         """Make a request on a connection of its own; raise what a connection may raise that is cut."""
@@ -92,6 +91,11 @@ def command_of(pid: int) -> str:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_text()
     return ""
+
+
+def processes_of(parent: int) -> list[int]:
+    found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(pid) for pid in found if "tocsin.cli.web_process" in command_of(int(pid))]
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
@@ -246,15 +250,31 @@ def test_a_process_that_cannot_be_started_again_yet_is_tried_until_it_can(fresh_
 
 
 async def test_what_the_first_processes_refuse_ends_the_whole(app: App, server: Server) -> None:
-    settings = app.settings.model_copy(update={"port": 0, "web_processes": PROCESSES})
     empty = server.conninfo("postgres", user="tocsin_app")
     told: list[str] = []
     with pytest.raises(ExceptionGroup) as raised:
-        await web_processes.serve(
-            App(app.database, settings, app.clock), Sources(empty, empty, embedded=False), asyncio.Event(), told.append
-        )
+        await web_processes.serve(several(app), Sources(empty, empty, embedded=False), asyncio.Event(), told.append)
     (refused,) = raised.value.exceptions
     assert isinstance(refused, TocsinError)
     assert refused.refusal.code is Code.MISCONFIGURED
     assert "`tocsin migrate`" in refused.refusal.hint
     assert told == []
+
+
+async def test_a_start_that_is_cut_off_leaves_no_process(app: App) -> None:
+    starting = asyncio.create_task(
+        web_processes.serve(several(app), Sources("", "", embedded=False), asyncio.Event(), print)
+    )
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not (pids := processes_of(os.getpid())):
+            await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert all_gone(pids)()
+    assert processes_of(os.getpid()) == []
+
+
+def several(app: App) -> App:
+    settings = app.settings.model_copy(update={"port": 0, "web_processes": PROCESSES})
+    return App(app.database, settings, app.clock)

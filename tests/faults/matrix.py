@@ -1,4 +1,4 @@
-"""The kill -9 matrix: servers, worker, PostgreSQL, one of its backends and clients are killed at random under load.
+"""The kill -9 matrix: servers, a process of theirs, worker, PostgreSQL, a backend, clients: at random, under load.
 
     python -m tests.faults.matrix --kills 100
     python -m tests.faults.matrix --away 10
@@ -31,7 +31,7 @@ import psycopg
 
 from tests.conftest import INTAKE_KEY
 from tests.embedded.observed import postmaster_of, works
-from tests.faults.programs import Program, Site, backends_of, site
+from tests.faults.programs import Program, Site, children_of, site
 from tests.faults.reckoning import Reckoning, reckon
 from tests.faults.traffic import Journal
 
@@ -39,6 +39,9 @@ CLIENTS = 2
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 7.0
 LONGEST_LIFE_SECONDS = 1.0
 """PostgreSQL is killed so soon after it is back: until then its keeper lets it wait for up to five seconds."""
+WORKING = 0.75
+TURN_SECONDS = 180.0
+"""How long a victim may take until it can be killed: on a busy machine a start takes many seconds."""
 LOOK_SECONDS = 0.02
 DRAIN_SECONDS = 120.0
 SETTLE_SECONDS = 240.0
@@ -47,7 +50,10 @@ STEADY_SECONDS = 31.0
 """After so long the embedded server's keeper starts a killed server at once again."""
 
 SUPERVISOR_SECONDS = 0.2
-NO_DATABASE = re.compile("The database cannot be used|OperationalError")
+BACKEND, WEB_PROCESS = "tocsin_app", "tocsin.cli.web_process"
+"""What stands in the command lines of a backend that serves the application, and of one web process of several."""
+EXCUSES = re.compile("The database cannot be used|OperationalError|before it answered")
+"""Why a program may end by itself: what it needs to start, its database or a process of its own, was killed."""
 
 Chance = random.Random
 
@@ -60,7 +66,7 @@ class Outcome:
     seconds: float
     kills: Mapping[str, int]
     ended: int
-    """How often a program ended by itself, and was started again: the database was killed while it started."""
+    """How often a program ended by itself, for one of the EXCUSES, and was started again."""
     requests: int
     failed: Mapping[str, int]
     reckoning: Reckoning
@@ -72,7 +78,7 @@ async def run_matrix(kills: int, seed: int, *, hurry: bool) -> Outcome:
     In a `hurry` the leases of killed workers are ended by hand, instead of being waited for.
     """
     began = time.monotonic()
-    with site(TOCSIN_STORM_THRESHOLD="100") as running, _clients(running) as clients:
+    with site(TOCSIN_STORM_THRESHOLD="100", TOCSIN_WEB_PROCESSES="2") as running, _clients(running) as clients:
         done, ended = await _kill_everything(running, clients, kills, seed)
         journals = await _drained(clients)
         if hurry:
@@ -118,33 +124,33 @@ async def _kill_everything(
     Return how many were killed, and how often a program ended by itself.
     """
     victims: dict[str, Callable[[Chance], Awaitable[None]]] = {
-        "server": lambda chance: _replace(running.webs, chance),
-        "worker": lambda chance: _replace([running.worker], chance),
-        "client": lambda chance: _replace(clients, chance),
+        "server": lambda chance: _kill_server(running, chance),
+        "web process": lambda chance: _kill_web_process(running, chance),
+        "worker": lambda chance: _replace([running.worker], LONGEST_PAUSE_SECONDS, chance),
+        "client": lambda chance: _replace(clients, LONGEST_PAUSE_SECONDS, chance),
         "postmaster": lambda chance: _kill_postmaster(running, chance),
         "backend": lambda chance: _kill_backend(running, chance),
     }
     over = asyncio.Event()
-    supervisor = asyncio.create_task(_supervise([*running.webs, running.worker], over))
-    try:
+    async with asyncio.TaskGroup() as both:
+        supervisor = both.create_task(_supervise([*running.webs, running.worker], over))
         async with asyncio.TaskGroup() as group:
             for name, kill in victims.items():
                 group.create_task(_again_and_again(kill, kills, random.Random(f"{seed} {name}")))
         await _until_back(running)
-    finally:
         over.set()
-        ended = await supervisor
+    ended = supervisor.result()
     return dict.fromkeys(victims, kills), ended
 
 
 async def _supervise(programs: Sequence[Program], over: asyncio.Event) -> int:
-    """Start what ended by itself again, as systemd would; return how often. It may only have missed its database."""
+    """Start what ended by itself again, as systemd would; return how often."""
     ended = 0
     while not over.is_set():
         for program in programs:
             if (code := program.process.poll()) is not None:
                 words = program.last_words()
-                assert NO_DATABASE.search(words), f"{program.command} ended by itself with {code}:\n{words}"
+                assert EXCUSES.search(words), f"{program.command} ended by itself with {code}:\n{words}"
                 ended += 1
                 program.start()
         with suppress(TimeoutError):
@@ -157,36 +163,71 @@ async def _again_and_again(kill: Callable[[Chance], Awaitable[None]], kills: int
         await kill(chance)
 
 
-async def _replace(programs: Sequence[Program], chance: Chance) -> None:
-    await _pause(chance)
+async def _replace(programs: Sequence[Program], longest_seconds: float, chance: Chance) -> None:
+    await _pause(chance, longest_seconds)
     program = chance.choice(programs)
     program.kill()
     program.start()
 
 
-async def _pause(chance: Chance) -> None:
-    await asyncio.sleep(chance.uniform(SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS))
+async def _pause(chance: Chance, longest_seconds: float) -> None:
+    await asyncio.sleep(chance.uniform(SHORTEST_PAUSE_SECONDS, longest_seconds))
 
 
 async def _kill_postmaster(running: Site, chance: Chance) -> None:
+    """Kill PostgreSQL, mostly when a server works with it: one that is always killed before would prove nothing."""
     await _until_back(running)
+    if chance.random() < WORKING:
+        await _until_answering(chance.choice(running.ports))
     await asyncio.sleep(chance.uniform(0.0, LONGEST_LIFE_SECONDS))
     os.kill(postmaster_of(running.data_dir), signal.SIGKILL)
 
 
 async def _kill_backend(running: Site, chance: Chance) -> None:
-    await _pause(chance)
-    while True:
-        # It may go by itself before it can be killed, and PostgreSQL with it.
-        with suppress(ProcessLookupError, FileNotFoundError, IndexError):
-            os.kill(chance.choice(backends_of(postmaster_of(running.data_dir))), signal.SIGKILL)
-            return
-        await asyncio.sleep(LOOK_SECONDS)
+    await _pause(chance, LONGEST_PAUSE_SECONDS / 2)  # while PostgreSQL is away it has to wait for one besides
+    await _kill_child(lambda: postmaster_of(running.data_dir), BACKEND, chance)
+
+
+async def _kill_server(running: Site, chance: Chance) -> None:
+    """Kill a server, mostly one that has begun to work; now and then one that starts."""
+    place = chance.randrange(len(running.webs))
+    if chance.random() < WORKING:
+        await _until_answering(running.ports[place])
+    await _replace([running.webs[place]], LONGEST_PAUSE_SECONDS / 2, chance)
+
+
+async def _kill_web_process(running: Site, chance: Chance) -> None:
+    """Kill one process of a server that answers: its parent gives up when a first one dies before that."""
+    place = chance.randrange(len(running.webs))
+    await _pause(chance, LONGEST_LIFE_SECONDS)
+    await _until_answering(running.ports[place])
+    await _kill_child(lambda: running.webs[place].process.pid, WEB_PROCESS, chance)
+
+
+async def _kill_child(parent: Callable[[], int], title: str, chance: Chance) -> None:
+    async with asyncio.timeout(TURN_SECONDS):
+        while True:
+            # It may go by itself before it can be killed, and its parent with it.
+            with suppress(ProcessLookupError, FileNotFoundError, IndexError):
+                os.kill(chance.choice(children_of(parent(), title)), signal.SIGKILL)
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _until_answering(port: int) -> None:
+    """Wait until a server answers, whatever it is."""
+    async with asyncio.timeout(TURN_SECONDS), aiohttp.ClientSession() as http:
+        while True:
+            with suppress(aiohttp.ClientError):
+                async with http.options(f"http://127.0.0.1:{port}/api/v1/errors"):
+                    return
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _until_back(running: Site) -> None:
-    while not await asyncio.to_thread(works, running.conninfo):
-        await asyncio.sleep(LOOK_SECONDS)
+    async with asyncio.timeout(TURN_SECONDS):
+        while not await asyncio.to_thread(works, running.conninfo):
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _drained(clients: Sequence[Program]) -> list[Journal]:

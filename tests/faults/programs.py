@@ -33,10 +33,12 @@ class Program:
     environment: Mapping[str, str]
     log: Path
     process: subprocess.Popen[bytes] = field(init=False)
+    _begin: int = 0
 
     def start(self) -> None:
         """Start it, and do not wait for it."""
         with self.log.open("ab") as log:
+            self._begin = log.tell()
             self.process = subprocess.Popen(
                 self.command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
@@ -47,8 +49,8 @@ class Program:
         self.process.wait()
 
     def last_words(self) -> str:
-        """Return how its log ends."""
-        return self.log.read_text(errors="replace")[-MAX_LAST_WORDS:]
+        """Return what this process has said; of much, the end."""
+        return self.log.read_bytes()[self._begin :].decode(errors="replace")[-MAX_LAST_WORDS:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,17 +158,17 @@ def until_listening(port: int) -> None:
             return
 
 
-def backends_of(postmaster: int) -> list[int]:
-    """Return the processes of a postmaster that serve the application's connections."""
+def children_of(parent: int, title: str) -> list[int]:
+    """Return the child processes of a process whose command line says so."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal():
             continue
         try:
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            title = (entry / "cmdline").read_bytes()
+            is_child = int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent
+            line = (entry / "cmdline").read_bytes()
         except OSError:  # it ended meanwhile
             continue
-        if parent == postmaster and b"tocsin_app" in title:
+        if is_child and title.encode() in line:
             found.append(int(entry.name))
     return found

@@ -162,19 +162,24 @@ async def test_whoever_finds_no_room_in_time_is_told_to_come_again_and_those_beh
         (request(100_000, "identity"), 100_000),
         (request(100_000, "gzip"), 100_000 * INFLATION),
         (request(10, "br"), SMALLEST_BYTES),
-        (request("9" * 12), ROOM_BYTES),
+        (request("9" * 12), SMALLEST_BYTES),
     ],
 )
 async def test_a_request_counts_for_what_it_may_become(asked: Request, expected: int) -> None:
     room = Room()
     async with room.held(asked):
-        (rest,) = await visitors(room, max(ROOM_BYTES - expected, SMALLEST_BYTES))
-        assert rest.inside == (expected < ROOM_BYTES)
-        if rest.inside:
-            (more,) = await visitors(room, SMALLEST_BYTES)
-            assert not more.inside, "nothing at all is left"
-            await rest.leave()
-            await more.leave()
-    if not rest.task.done():
-        await settled()
-        await rest.leave()
+        await room.take(ROOM_BYTES - expected)
+        with pytest.raises(TocsinError):
+            room.take_now(1)
+
+
+async def test_what_grows_beyond_its_room_takes_more_or_is_told_to_come_again() -> None:
+    room = Room(4 * UNIT)
+    async with room.held(request(UNIT)) as held:
+        held.grow(3 * UNIT)
+        held.grow(2 * UNIT)
+        with pytest.raises(TocsinError) as caught:
+            held.grow(5 * UNIT)
+        assert caught.value.refusal.code is Code.UNAVAILABLE
+        room.take_now(UNIT)
+    room.take_now(3 * UNIT)

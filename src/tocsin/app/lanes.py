@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from tocsin.clock import monotonic_seconds
 from tocsin.errors import Code, TocsinError
-from tocsin.store.database import LostRaceError
+from tocsin.store.database import LostRaceError, TooMuchError
 
 HOLD_SECONDS = 20.0
 """How long a request waits for a database that cannot be reached; Sentry's SDK gives up after 30."""
@@ -46,15 +46,18 @@ class Lane(Generic[Item, Result]):
         self._waiting: OrderedDict[int, deque[_Request[Item, Result]]] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
 
-    async def put(self, project_id: int, items: Sequence[Item]) -> Sequence[Result]:
+    async def put(
+        self, project_id: int, items: Sequence[Item], *, hold_until_seconds: float | None = None
+    ) -> Sequence[Result]:
         """Commit items together with those of other requests; return their results once they are committed.
 
-        Raises what the commit raises: UNAVAILABLE only after HOLD_SECONDS.
+        Raises what the commit raises: UNAVAILABLE only after HOLD_SECONDS, or at the monotonic instant that is given.
         """
         if not items:
             return []
         answer: asyncio.Future[Sequence[Result]] = asyncio.get_running_loop().create_future()
-        request = _Request(items, answer, monotonic_seconds() + HOLD_SECONDS)
+        hold_until = monotonic_seconds() + HOLD_SECONDS if hold_until_seconds is None else hold_until_seconds
+        request = _Request(items, answer, hold_until)
         self._waiting.setdefault(project_id, deque()).append(request)
         if self._task is None:
             self._task = asyncio.create_task(self._drain())
@@ -90,8 +93,9 @@ class Lane(Generic[Item, Result]):
                 self._waiting.move_to_end(project_id)
             else:
                 del self._waiting[project_id]
-            batch.append(request)
-            size += len(request.items)
+            if request.answer.cancelled() or not request.answer.done():  # done: it was told that it waited too long
+                batch.append(request)
+                size += len(request.items)
         return batch
 
     async def _settle(self, batch: list[_Request[Item, Result]]) -> None:
@@ -107,8 +111,9 @@ class Lane(Generic[Item, Result]):
     async def _after(self, batch: list[_Request[Item, Result]], error: Exception) -> list[_Request[Item, Result]]:
         """Tell those whom a failed commit concerns; return the requests that still wait for the database."""
         if _is_unavailable(error):
-            now = float("inf") if isinstance(error, LostRaceError) else monotonic_seconds()
-            _fail([one for one in batch if one.hold_until_seconds <= now], error)
+            now = monotonic_seconds()
+            waiting = [one for requests in self._waiting.values() for one in requests]
+            _fail([one for one in (*batch, *waiting) if one.hold_until_seconds <= now], error)
             return [one for one in batch if one.hold_until_seconds > now]
         if len(batch) == 1:
             _fail(batch, error)
@@ -137,6 +142,9 @@ class Lane(Generic[Item, Result]):
 
 
 def _is_unavailable(error: Exception) -> bool:
+    """Tell whether the database was away: then waiting helps, and dividing the batch does not."""
+    if isinstance(error, (LostRaceError, TooMuchError)):
+        return False
     return isinstance(error, TocsinError) and error.refusal.code is Code.UNAVAILABLE
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
-from tocsin import ids
 from tocsin.app.take_in import Intake
 from tocsin.app.work import App
 from tocsin.domain.arrival import Arrival
@@ -22,17 +22,20 @@ _ERRORS = frozenset({"error", "default"})
 """The categories that are error events; the others are traces, sessions and the like."""
 
 
-async def report_losses(app: App, intake: Intake, project: Project, losses: Mapping[tuple[str, str], int]) -> None:
+async def report_losses(
+    app: App, intake: Intake, project: Project, losses: Mapping[tuple[str, str], int], origin: str
+) -> None:
     """Enter losses (reason and category) into the ledger; report the errors that were lost against the program's will.
 
-    All of one reason are one failure of the project: a lost error is as bad as the error would have been.
+    All of one reason are one failure of the project: a lost error is as bad as the error would have been. `origin`
+    names the request that told it, so that a repeated one is no second loss.
     """
     believed = {loss: min(quantity, MAX_BELIEVED) for loss, quantity in losses.items()}
     await intake.count(
         project.id, {("lost", f"{reason}/{category}"): quantity for (reason, category), quantity in believed.items()}
     )
     reports = [
-        _report(app, reason, quantity)
+        _report(app, reason, quantity, origin)
         for (reason, category), quantity in believed.items()
         if is_error_lost(reason, category)
     ]
@@ -45,9 +48,9 @@ def is_error_lost(reason: str, category: str) -> bool:
     return category in _ERRORS and reason not in _DELIBERATE
 
 
-def _report(app: App, reason: str, quantity: int) -> ErrorReport:
+def _report(app: App, reason: str, quantity: int, origin: str) -> ErrorReport:
     return ErrorReport(
-        event_id=ids.new_id().hex,
+        event_id=hashlib.sha256(f"{origin} {reason}".encode()).hexdigest()[:32],
         severity=Severity.HIGH,
         error_type=LOST,
         message=f"A client dropped {quantity} of its own error events: {reason}.",

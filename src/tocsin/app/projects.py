@@ -5,6 +5,7 @@ Superadmins change both; intake asks for them with every request and believes an
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from uuid import UUID
 import msgspec
 
 from tocsin import ids
+from tocsin.app.lanes import HOLD_SECONDS
 from tocsin.app.work import App, Work, secret_hash
 from tocsin.clock import monotonic_seconds
 from tocsin.domain.access import Actor, Permission, require
@@ -30,6 +32,7 @@ from tocsin.settings import Settings
 from tocsin.store import projects
 from tocsin.store.projects import INTERNAL_PROJECT_ID, KeyRow, ProjectRow, RulesRow
 
+RETRY_SECONDS = 0.5
 FRESH_SECONDS = 2.0
 """How long a key that was looked up is believed: a revoked one stops within that time."""
 MAX_KNOWN_KEYS = 10_000
@@ -316,15 +319,14 @@ class IntakeKeys:
         digest = secret_hash(key)
         known = self._known.get(digest)
         now = monotonic_seconds()
-        if known is not None and now - known.at_seconds < FRESH_SECONDS:
-            return known.project
-        try:
-            async with self._app.database.single() as tx:
-                row = await projects.of_key(tx, digest)
-        except TocsinError as error:
-            if known is None or error.refusal.code is not Code.UNAVAILABLE:
-                raise
-            return known.project
+        if known is not None:
+            if now - known.at_seconds < FRESH_SECONDS:
+                return known.project
+            # One request asks; those beside it go on with what was known.
+            self._known[digest] = _Known(known.project, now)
+        row = await self._looked_up(digest, known)
+        if isinstance(row, Project):
+            return row
         if row is None:
             self._known.pop(digest, None)
             return None
@@ -334,3 +336,19 @@ class IntakeKeys:
         if len(self._known) > MAX_KNOWN_KEYS:
             self._known.popitem(last=False)
         return project
+
+    async def _looked_up(self, digest: bytes, known: _Known | None) -> RulesRow | Project | None:
+        """Return what the database says of a key; while it is away, what was known, or wait for it as reports do."""
+        hold_until = monotonic_seconds() + HOLD_SECONDS
+        while True:
+            try:
+                async with self._app.database.single() as tx:
+                    return await projects.of_key(tx, digest)
+            except TocsinError as error:
+                if error.refusal.code is not Code.UNAVAILABLE:
+                    raise
+                if known is not None:
+                    return known.project
+                if monotonic_seconds() >= hold_until:
+                    raise
+                await asyncio.sleep(RETRY_SECONDS)

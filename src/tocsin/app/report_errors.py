@@ -18,7 +18,7 @@ from tocsin.app.escalate import raise_severity
 from tocsin.app.open_incident import Opening, open_incidents
 from tocsin.app.projects import rules_of
 from tocsin.app.signals import take_down, watch_expiry
-from tocsin.app.storms import find_storms
+from tocsin.app.storms import find_storms, page_again
 from tocsin.app.work import Work
 from tocsin.domain.arrival import Arrival
 from tocsin.domain.deduplication import LatestIncident, Outcome, judge
@@ -206,7 +206,10 @@ async def _write(work: Work, batch: _Batch) -> None:
     for failure in batch.failures.values():
         await _tell_incident(work, failure)
     if stormy.reports:
-        await report_errors(work, INTERNAL_PROJECT_ID, stormy.reports)
+        storms = await report_errors(work, INTERNAL_PROJECT_ID, stormy.reports)
+        for report, storm in zip(stormy.reports, storms, strict=True):
+            if storm.outcome is Outcome.JOINED and storm.incident_id is not None:
+                await page_again(work, storm.incident_id, report.message)
 
 
 def _occurrences(batch: _Batch) -> Mapping[UUID, int]:

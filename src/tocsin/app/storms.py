@@ -83,6 +83,16 @@ def _report(work: Work, project_id: int, rate: int, beyond: Sequence[Opening]) -
     )
 
 
+async def page_again(work: Work, incident_id: UUID, rate: str) -> None:
+    """Page a storm whose incident somebody has taken already: this one is another; once within AGAIN_AFTER."""
+    if await notifications.owed_since(work.tx, incident_id, notification.STORM, work.now - AGAIN_AFTER):
+        return
+    head = await locked_head(work, incident_id)
+    if head.status != Status.REPORTED:
+        contacts = await paging.recipients(work, Duty.ON_CALL)
+        await paging.page(work, Subject.of(head), contacts, notification.STORM, notes=rate)
+
+
 async def announce_storms(work: Work, gains: Sequence[Gain], period: timedelta) -> None:
     """Tell of the incidents that gained so many reports within `period` that it is a storm; once within AGAIN_AFTER."""
     contacts = await paging.recipients(work, Duty.ON_CALL) if gains else []

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 import structlog
 
 from tocsin import ids
-from tocsin.app.lanes import Lane
+from tocsin.app.lanes import HOLD_SECONDS, Lane
 from tocsin.app.report_errors import Accepted, Item, new_report, take_in_carefully, whole_document
 from tocsin.app.samples import Latest, Samples
 from tocsin.app.work import App
@@ -53,12 +54,15 @@ class Intake:
         Raises UNAVAILABLE when the database cannot be reached for HOLD_SECONDS.
         """
         items = [self._item(project, arrival, protocol) for arrival in arrivals]
-        if len(items) == 1 and _is_plain(items[0]):
-            return [(await self._quick.put(project.id, items))[0] or (await self._careful.put(project.id, items))[0]]
+        hold_until = monotonic_seconds() + HOLD_SECONDS
         plain = [item for item in items if _is_plain(item)]
-        quick = dict(zip((item.report_id for item in plain), await self._quick.put(project.id, plain), strict=True))
+        taken = await self._quick.put(project.id, plain, hold_until_seconds=hold_until)
+        if len(plain) == len(items) and all(taken):
+            return [one for one in taken if one is not None]
+        quick = {item.report_id: one for item, one in zip(plain, taken, strict=True)}
         left = [item for item in items if quick.get(item.report_id) is None]
-        careful = dict(zip((item.report_id for item in left), await self._careful.put(project.id, left), strict=True))
+        accepted = await self._careful.put(project.id, left, hold_until_seconds=hold_until)
+        careful = {item.report_id: one for item, one in zip(left, accepted, strict=True)}
         return [quick.get(item.report_id) or careful[item.report_id] for item in items]
 
     async def count(self, project_id: int, counts: Mapping[tuple[str, str], int]) -> None:
@@ -74,8 +78,12 @@ class Intake:
         if self._latest is not None:
             self._latest.cancel()
             await asyncio.wait([self._latest])
-        while due := self._samples.due(monotonic_seconds(), MAX_LATEST_AT_ONCE, everything=True):
-            await self._write_latest(due)
+        try:
+            while due := self._samples.due(monotonic_seconds(), MAX_LATEST_AT_ONCE, everything=True):
+                await self._write_latest(due)
+        except TocsinError as error:
+            # Their rows are recorded and counted; what is missing is the content of the latest of each.
+            log.warning("intake.latest_reports_left", reports=self._samples.waiting, reason=error.refusal.message)
 
     def _item(self, project: Project, arrival: Arrival, protocol: str) -> Item:
         kept = self._samples.is_kept((project.id, arrival.mark.value), monotonic_seconds())
@@ -131,7 +139,7 @@ class Intake:
 
     async def _write_latest(self, due: Sequence[tuple[FailureKey, Latest]]) -> None:
         try:
-            documents = {latest.report_id: whole_document(latest.arrival).decode() for _, latest in due}
+            documents = await asyncio.to_thread(_documents, due)
             async with self._app.database.single() as tx:
                 await reports.keep_latest(tx, documents)
         except TocsinError:
@@ -145,6 +153,10 @@ class Intake:
             log.exception("intake.latest_report_not_kept", report=str(due[0][1].report_id), reason=str(error))
         for failure, latest in due:
             self._samples.written(failure, latest, monotonic_seconds())
+
+
+def _documents(due: Sequence[tuple[FailureKey, Latest]]) -> dict[UUID, str]:
+    return {latest.report_id: whole_document(latest.arrival).decode() for _, latest in due}
 
 
 def _is_plain(item: Item) -> bool:

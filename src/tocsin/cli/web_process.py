@@ -22,7 +22,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import uvloop
@@ -32,7 +32,7 @@ from tocsin.bootstrap import Sources
 from tocsin.cli import logs
 from tocsin.errors import TocsinError
 from tocsin.settings import Settings
-from tocsin.web.metrics import Metrics, count_together
+from tocsin.web.metrics import Metrics, count_together, remove_counts
 from tocsin.web.server import serve_on
 
 STOP_SECONDS = 30
@@ -71,24 +71,34 @@ def _orders() -> Orders:
 
 async def _serve(descriptor: int, orders: Orders) -> None:
     sources, settings, counts, place = orders
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _heed, stop, counts)
+    parent = _Parent(counts)
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), parent.heed)
     with socket.socket(fileno=descriptor) as listener, count_together(counts, place):
         async with bootstrap.wired(sources, settings) as app:
-            await serve_on(listener, app, stop, Metrics(counts), lambda: _say({}))
+            await serve_on(listener, app, parent.stop, Metrics(counts), lambda: _say({}))
+    if parent.is_gone:
+        remove_counts(counts, place)
 
 
-def _heed(stop: asyncio.Event, counts: Path) -> None:
-    """Do what the parent says, or what its silence means."""
-    if not os.read(sys.stdin.fileno(), 1):
-        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-        # It cannot clear up any more. Who still counts there keeps the open file.
-        shutil.rmtree(counts, ignore_errors=True)
-        if stop.is_set():
-            os._exit(CUT_OFF)
-    # The kernel minds the bound, even where this process is stuck and nobody is left to end it.
-    signal.alarm(STOP_SECONDS)
-    stop.set()
+@dataclass(slots=True)
+class _Parent:
+    """What the parent has said, and what its silence means."""
+
+    counts: Path
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    is_gone: bool = False
+
+    def heed(self) -> None:
+        """Read what there is on the line: a word, or its end."""
+        if not os.read(sys.stdin.fileno(), 1):
+            self.is_gone = True
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            if self.stop.is_set():
+                shutil.rmtree(self.counts, ignore_errors=True)  # all leave, or have left
+                os._exit(CUT_OFF)
+        # The kernel minds the bound, even where this process is stuck and nobody is left to end it.
+        signal.alarm(STOP_SECONDS)
+        self.stop.set()
 
 
 def _say(word: Mapping[str, object]) -> None:

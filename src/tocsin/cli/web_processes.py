@@ -122,9 +122,7 @@ class _Place:
             yield process
         finally:
             stopping.cancel()
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            await _end(process)
 
     async def _report(self, how: str) -> None:
         try:
@@ -135,8 +133,8 @@ class _Place:
 
 
 async def _launched(descriptor: int) -> Process:
-    try:
-        return await asyncio.create_subprocess_exec(
+    launching = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", _CHILD, str(descriptor)),
             stdin=PIPE,
             stdout=PIPE,
@@ -144,9 +142,22 @@ async def _launched(descriptor: int) -> Process:
             # Out of reach of the terminal's Ctrl-C while it cannot ignore that yet.
             start_new_session=True,
         )
+    )
+    try:
+        # Cut off in the middle of this, there would be a process that nobody knows of.
+        return await asyncio.shield(launching)
+    except asyncio.CancelledError:
+        await _end(await launching)
+        raise
     except OSError as error:
         message = f"A web process cannot be started: {error.strerror or error}."
         raise refuse(Code.UNAVAILABLE, message, "This machine is short of memory or of processes.") from None
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
 
 
 async def _pass_on(stop: asyncio.Event, process: Process) -> None:

@@ -33,6 +33,8 @@ from tocsin.domain.report import (
 )
 from tocsin.intake.decoding import MAX_DEPTH
 
+MAX_KEPT_BYTES = 65_536
+"""A larger document is read whole at once: kept to be read later it would hold memory, and then take long to read."""
 MAX_PROBLEMS = 20
 """Problems that are named in one answer; a client that has more has one."""
 
@@ -278,7 +280,7 @@ def arrival_of(
     Raises:
         TocsinError: what the full reader raises.
     """
-    if glimpse is None or not glimpse.is_bounded(received_at):
+    if glimpse is None or len(document) > MAX_KEPT_BYTES or not glimpse.is_bounded(received_at):
         return Arrival.of(read(document, received_at, new_event_id))
     event_id = glimpse.event_id or new_event_id()
     whole = partial(_whole, read, document, received_at, event_id)

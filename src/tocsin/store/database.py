@@ -71,8 +71,20 @@ class _Sparing(logging.Filter):
 logging.getLogger("psycopg.pool").addFilter(_Sparing())
 
 
+_TOO_MUCH = (
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.ProgramLimitExceeded,
+    psycopg.errors.StatementTooComplex,
+    psycopg.errors.OutOfMemory,
+)
+
+
 class LostRaceError(TocsinError):
     """Another transaction was faster; this one did nothing and may be tried again."""
+
+
+class TooMuchError(TocsinError):
+    """A statement took too long, or needed more than the server has; a smaller one may not."""
 
 
 class GuardRefusedError(Exception):
@@ -263,6 +275,8 @@ def _translated(error: psycopg.Error) -> Exception:
     """Return what a database error means to callers; the error itself when it is a bug of ours."""
     if isinstance(error, _LOST_RACES):
         return LostRaceError(_refusal(error))
+    if isinstance(error, _TOO_MUCH):
+        return TooMuchError(_refusal(error))
     if isinstance(error, psycopg.OperationalError) or error.sqlstate in _UNUSABLE_STATES:
         return TocsinError(_refusal(error))
     if (error.sqlstate or "").startswith(_GUARD_STATES):
@@ -275,5 +289,5 @@ def _refusal(error: Exception) -> Refusal:
     return Refusal(
         Code.UNAVAILABLE,
         f"The database cannot be used: {text.splitlines()[0] if text else type(error).__name__}",
-        "Nothing was recorded; try again. `tocsin doctor` says what is wrong.",
+        "Try again; with event ids or an Idempotency-Key nothing is done twice. `tocsin doctor` says what is wrong.",
     )

@@ -16,6 +16,7 @@ from tocsin import ids
 from tocsin.app.sessions import Principal
 from tocsin.clock import monotonic_seconds
 from tocsin.web.metrics import Metrics
+from tocsin.web.room import Held
 
 UNMATCHED = "(no such path)"
 DONE = "OK"
@@ -44,6 +45,7 @@ class Exchange:
     request_id: UUID = field(default_factory=ids.new_id)
     route: str = UNMATCHED
     cross_origin: bool = False
+    room: Held | None = None
     identified: bool = False
     principal: Principal | None = None
     user_id: UUID | None = None

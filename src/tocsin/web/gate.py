@@ -64,7 +64,9 @@ class Gate:
         match endpoint.handler:
             case Directly(answer) if endpoint.access is Access.INTAKE:
                 call.exchange.cross_origin = True
-                async with self.services.room.held(request):
+                if request.method == "GET":
+                    return await answer(call)
+                async with self.services.room.held(request) as call.exchange.room:
                     return await answer(call)
             case Directly(answer):
                 return await answer(call)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +48,8 @@ def count_together(folder: Path, place: int) -> Iterator[None]:
     Whoever has a place next goes on from its file: no counter goes back when a process dies, and the files do not
     grow in number. It holds for all `Metrics` that are made in this process from then on.
     """
+    # Whoever tidies up temporary files may have thought it forgotten.
+    folder.mkdir(mode=0o700, exist_ok=True)
     # The library knows no other way to say either.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     values.ValueClass = values.MultiProcessValue(lambda: place)  # type: ignore[no-untyped-call]  # theirs
@@ -55,6 +57,14 @@ def count_together(folder: Path, place: int) -> Iterator[None]:
         yield
     finally:
         values.close_all_multiprocess_files()  # type: ignore[no-untyped-call]  # theirs
+
+
+def remove_counts(folder: Path, place: int) -> None:
+    """Remove what a process counted, where nobody is left who would; the last one removes the folder."""
+    for file in folder.glob(f"*_{place}.db"):
+        file.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 class Metrics:

@@ -41,20 +41,16 @@ async def read_body(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limit:
         raise _too_large(limit)
-    message = await request.receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        return _within(message.get("body", b""), limit)
     chunks, size = [], 0
     try:
         async with asyncio.timeout(BODY_PATIENCE_SECONDS):
-            while message["type"] == "http.request":
+            while (message := await request.receive())["type"] == "http.request":
                 chunks.append(message.get("body", b""))
                 size += len(chunks[-1])
                 if size > limit:
                     raise _too_large(limit)
                 if not message.get("more_body"):
                     return b"".join(chunks)
-                message = await request.receive()
     except TimeoutError:
         raise refuse(
             Code.MALFORMED,
@@ -62,12 +58,6 @@ async def read_body(request: Request, limit: int) -> bytes:
             "Send it faster, or in smaller parts.",
         ) from None
     raise ClientDisconnect
-
-
-def _within(body: bytes, limit: int) -> bytes:
-    if len(body) > limit:
-        raise _too_large(limit)
-    return body
 
 
 def _too_large(limit: int) -> TocsinError:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from tocsin.app.lanes import HOLD_SECONDS
-from tocsin.errors import Code, refuse
+from tocsin.errors import Code, TocsinError, refuse
 
 ROOM_BYTES = 67_108_864
+MAX_REQUEST_BYTES = 20_971_520
+"""One request, compressed as well as decompressed."""
 SMALLEST_BYTES = 16_384
 """What any request counts for: its own objects take room too."""
 UNDECLARED_BYTES = 262_144
@@ -32,9 +34,9 @@ class Room:
         self._free = capacity
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    def held(self, request: Request) -> _Held:
+    def held(self, request: Request) -> Held:
         """Hold the room that a request needs until it is answered; raise UNAVAILABLE when there is none in time."""
-        return _Held(self, min(_expected(request), self._capacity))
+        return Held(self, min(_expected(request), self._capacity))
 
     async def take(self, size: int) -> None:
         """Take room, waiting for it if need be; raise UNAVAILABLE when there is none within HOLD_SECONDS."""
@@ -50,12 +52,17 @@ class Room:
             # Whoever stops waiting gives back what it was given meanwhile, and lets those behind it go on.
             self.give(0 if turn.cancelled() else size)
             if isinstance(error, TimeoutError):
-                raise refuse(
-                    Code.UNAVAILABLE,
-                    "The server holds as many reports as it can.",
-                    "Nothing was recorded; send it again.",
-                ) from None
+                raise _full() from None
             raise
+
+    def take_now(self, size: int) -> None:
+        """Take more room for what turned out larger than it looked; raise UNAVAILABLE when there is none now.
+
+        It does not wait: whoever waits while holding room keeps it from those who wait, too.
+        """
+        if size > self._free:
+            raise _full()
+        self._free -= size
 
     def give(self, size: int) -> None:
         """Give room back, to those who wait for it first."""
@@ -67,21 +74,37 @@ class Room:
                 turn.set_result(None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+@dataclass(slots=True)
+class Held:
     """The room of one request."""
 
     room: Room
     size: int
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Held:
+        """Take it, waiting for it if need be."""
         await self.room.take(self.size)
+        return self
 
     async def __aexit__(self, *_: object) -> None:
+        """Give all of it back."""
         self.room.give(self.size)
+
+    def grow(self, size: int) -> None:
+        """Hold as much as the request really needs; raise UNAVAILABLE when there is not so much now."""
+        if size > self.size:
+            self.room.take_now(size - self.size)
+            self.size = size
+
+
+def _full() -> TocsinError:
+    return refuse(
+        Code.UNAVAILABLE, "The server holds as many reports as it can.", "Nothing was recorded; send it again."
+    )
 
 
 def _expected(request: Request) -> int:
+    """Return how many bytes a request is taken to need; one that says it is larger than allowed is not read at all."""
     declared, compressed = b"", False
     for name, value in request.scope["headers"]:
         if name == b"content-length":
@@ -90,4 +113,5 @@ def _expected(request: Request) -> int:
             compressed = value != b"identity"
     if not (declared.isdigit() and len(declared) <= _LONGEST_NUMBER):
         return UNDECLARED_BYTES
-    return max(SMALLEST_BYTES, int(declared) * (INFLATION if compressed else 1))
+    size = int(declared)
+    return SMALLEST_BYTES if size > MAX_REQUEST_BYTES else max(SMALLEST_BYTES, size * (INFLATION if compressed else 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ from tocsin.web.throttle import SignInThrottle
 
 GRACE_SECONDS = 10
 """How long requests that are under way may take to end when the server stops."""
+SPARE_DESCRIPTORS = 256
+"""For everything that is no client's connection."""
 MAX_CONNECTIONS = 4_096
 """Beyond it uvicorn itself answers 503."""
 
@@ -79,6 +82,7 @@ async def serve_on(
 ) -> None:
     """Serve on a listening socket, which other processes may share, as `serve` does; it is closed at the end."""
     intake = Intake(app)
+    _allow_descriptors()
     config = uvicorn.Config(
         create_app(app, intake, metrics),
         http="httptools",
@@ -99,6 +103,15 @@ async def serve_on(
             await server.serve(sockets=[listener])
             stopping.cancel()
         await intake.close()
+
+
+def _allow_descriptors() -> None:
+    """Raise how many files and sockets this process may have open, as far as it may: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + SPARE_DESCRIPTORS
+    if soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
 
 
 class _Server(uvicorn.Server):

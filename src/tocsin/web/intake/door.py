@@ -27,10 +27,10 @@ from tocsin.intake.sentry import parse_auth
 from tocsin.web.authentication import bearer_token
 from tocsin.web.documents import RejectedDocument
 from tocsin.web.endpoint import Call
+from tocsin.web.exchange import exchange_of
 from tocsin.web.reading import read_body
+from tocsin.web.room import MAX_REQUEST_BYTES
 
-MAX_REQUEST_BYTES = 20_971_520
-"""One request, compressed as well as decompressed."""
 MAX_KEY_CHARACTERS = 200
 _IN_PLACE_BYTES = 65_536
 """Larger bodies are read in a thread, so that nobody else waits for it."""
@@ -94,11 +94,13 @@ async def intake_body(request: Request, limit: int = MAX_REQUEST_BYTES) -> bytes
     """Return the decompressed body: at most `limit` bytes, as it is sent and as it is read."""
     body = await read_body(request, limit)
     encoding = request.headers.get("content-encoding", "")
-    if not encoding:
-        return body
-    if len(body) <= _IN_PLACE_BYTES // 4:
-        return decode_body(body, encoding, limit)
-    return await asyncio.to_thread(decode_body, body, encoding, limit)
+    if encoding and len(body) <= _IN_PLACE_BYTES // 4:
+        body = decode_body(body, encoding, limit)
+    elif encoding:
+        body = await asyncio.to_thread(decode_body, body, encoding, limit)
+    if (room := exchange_of(request.scope).room) is not None:
+        room.grow(len(body))
+    return body
 
 
 async def parsed(body: bytes, parse: Callable[[], T]) -> T:

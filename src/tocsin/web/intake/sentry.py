@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 import structlog
 from starlette.responses import Response
 
 from tocsin.app.losses import report_losses
+from tocsin.app.report_errors import Accepted
 from tocsin.domain.project import Project
 from tocsin.domain.report import MAX_REPORT_BYTES
 from tocsin.intake import sentry
@@ -17,7 +20,6 @@ from tocsin.web.documents import SentryAnswer
 from tocsin.web.endpoint import Call
 from tocsin.web.heartbeats_api import take_monitor_check_ins
 from tocsin.web.intake.door import (
-    MAX_REQUEST_BYTES,
     Outcomes,
     entered,
     event_ids,
@@ -45,13 +47,15 @@ async def envelope(call: Call) -> Response:
         project = await named_project(call, sentry.parse_auth(None, None, sentry.envelope_dsn(body)))
     else:
         async with entered(call, project, PROTOCOL):
-            body = await intake_body(call.request, MAX_REQUEST_BYTES)
+            body = await intake_body(call.request)
     async with entered(call, project, PROTOCOL):
         received_at, ids = call.services.app.clock(), event_ids(call.request)
         read = await parsed(body, lambda: sentry.parse_envelope(body, received_at=received_at, new_event_id=ids))
-        await _enter_losses(call, project, read)
+        # The events first: whoever has to send the envelope again shall not have counted its losses already.
+        accepted = await take_in(call, project, read.arrivals, PROTOCOL)
+        await _enter_losses(call, project, read, hashlib.sha256(body).hexdigest())
         await take_monitor_check_ins(call, project.id, read.check_ins)
-        return await _answer(call, project, read.event_id, read.arrivals)
+        return _answer(accepted, read.event_id, read.arrivals)
 
 
 async def store(call: Call) -> Response:
@@ -61,18 +65,17 @@ async def store(call: Call) -> Response:
         body = await intake_body(call.request, MAX_REPORT_BYTES)
         received_at, ids = call.services.app.clock(), event_ids(call.request)
         report = await parsed(body, lambda: sentry.parse_store(body, received_at=received_at, new_event_id=ids))
-        return await _answer(call, project, report.event_id, [report])
+        return _answer(await take_in(call, project, [report], PROTOCOL), report.event_id, [report])
 
 
-async def _answer(call: Call, project: Project, event_id: str, outcomes: Outcomes) -> Response:
-    accepted = await take_in(call, project, outcomes, PROTOCOL)
+def _answer(accepted: Sequence[Accepted], event_id: str, outcomes: Outcomes) -> Response:
     if outcomes and not accepted:
         raise nothing_accepted(outcomes)
     answer = SentryAnswer(event_id, shown(outcomes))
     return Response(msgspec.json.encode(answer), media_type="application/json")
 
 
-async def _enter_losses(call: Call, project: Project, read: Envelope) -> None:
+async def _enter_losses(call: Call, project: Project, read: Envelope, origin: str) -> None:
     """Enter what the SDK itself dropped into the ledger: nobody else will ever hear of it."""
     losses: Counter[tuple[str, str]] = Counter()
     for loss in read.client_reports:
@@ -80,4 +83,4 @@ async def _enter_losses(call: Call, project: Project, read: Envelope) -> None:
         call.services.metrics.lost(loss.reason, loss.quantity)
     call.services.metrics.ignored(sum(read.others.values()))
     if losses:
-        await report_losses(call.services.app, call.services.intake, project, losses)
+        await report_losses(call.services.app, call.services.intake, project, losses, origin)
