@@ -13,7 +13,7 @@ from tests.web.conftest import Answer, Live, rows
 from tocsin.app import projects
 from tocsin.domain.access import Actor
 from tocsin.intake import cloudevents, field_mapping
-from tocsin.web.intake.door import MAX_REQUEST_BYTES
+from tocsin.web.room import MAX_REQUEST_BYTES
 
 pytestmark = pytest.mark.anyio
 
