@@ -232,7 +232,7 @@ def world(app: App, admin: Actor, tables: Tables, clock: FakeClock) -> World:
 _SUPPRESSED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
-@settings(max_examples=20, suppress_health_check=_SUPPRESSED, database=None)
+@settings(max_examples=15, suppress_health_check=_SUPPRESSED, database=None)
 @given(history=st.lists(STEPS, min_size=20, max_size=40), threshold=THRESHOLDS, window=WINDOWS)
 async def test_both_ways_do_with_every_report_what_the_rules_say(
     world: World, history: list[Step], threshold: Severity, window: timedelta
