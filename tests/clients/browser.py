@@ -6,6 +6,7 @@ import json
 import queue
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,10 +94,13 @@ def program() -> str:
 @contextmanager
 def shown(pages: Pages, folder: Path, page: str, **query: str) -> Iterator[Any]:
     """Show a page in a browser with a profile of its own, and give what the page tells when it is done."""
-    command = [program(), *OPTIONS, f"--user-data-dir={folder / 'profile'}", f"{pages.url}/{page}?{urlencode(query)}"]
+    # Chromium makes a socket beside its profile, whose path may have 107 characters: a test's own folder is too long.
+    profile = Path(tempfile.mkdtemp(prefix="tocsin-"))
+    command = [program(), *OPTIONS, f"--user-data-dir={profile}", f"{pages.url}/{page}?{urlencode(query)}"]
     log = folder / "chromium.log"
+    environment = bare_environment(folder) | {"TMPDIR": str(profile)}
     with log.open("wb") as output:
-        process = subprocess.Popen(command, env=bare_environment(folder), stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:
         try:
             told = pages.told.get(timeout=PAGE_SECONDS)
@@ -110,3 +114,4 @@ def shown(pages: Pages, folder: Path, page: str, **query: str) -> Iterator[Any]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        shutil.rmtree(profile, ignore_errors=True)
