@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import itertools
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -124,7 +123,7 @@ class entered:  # noqa: N801  # it is used as the context manager that it is
         if isinstance(error, TocsinError) and not isinstance(error, NothingAcceptedError):
             code = error.refusal.code
             if code not in (Code.UNAVAILABLE, Code.INTERNAL):
-                await _reject(self.call, self.project, self.protocol, Counter([code.value]))
+                await _reject(self.call, self.project, self.protocol, code, 1)
 
 
 class NothingAcceptedError(TocsinError):
@@ -135,17 +134,16 @@ async def take_in(call: Call, project: Project, outcomes: Outcomes, protocol: st
     """Take in what a parser made of a request; when this returns it is committed, and so is what was rejected."""
     rejected = sum(isinstance(one, Rejected) for one in outcomes)
     if rejected:
-        await _reject(call, project, protocol, Counter({Code.INVALID.value: rejected}))
+        await _reject(call, project, protocol, Code.INVALID, rejected)
     arrivals = [_arrival(project, one) for one in outcomes if not isinstance(one, Rejected)]
     accepted = await call.services.intake.take_in(project, arrivals, protocol)
     call.services.metrics.reports([one.outcome.value for one in accepted])
     return accepted
 
 
-async def _reject(call: Call, project: Project, protocol: str, reasons: Counter[str]) -> None:
-    counts = {("received", protocol): reasons.total()} | {("rejected", code): n for code, n in reasons.items()}
-    await call.services.intake.count(project.id, counts)
-    call.services.metrics.reports(["rejected"] * reasons.total())
+async def _reject(call: Call, project: Project, protocol: str, code: Code, number: int) -> None:
+    await call.services.intake.count(project.id, {("received", protocol): number, ("rejected", code.value): number})
+    call.services.metrics.reports(["rejected"] * number)
 
 
 def _arrival(project: Project, outcome: Arrival | ErrorReport) -> Arrival:
