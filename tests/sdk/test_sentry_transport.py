@@ -22,7 +22,10 @@ import os, signal, sys, time
 import sentry_sdk
 from tocsin_sdk.sentry_transport import SpoolingTransport, spooling_transport
 dsn = sys.argv[1]
-sentry_sdk.init(dsn=dsn, transport=SpoolingTransport, shutdown_timeout=float(sys.argv[2]))
+# Without what it would import for every framework that is installed here.
+sentry_sdk.init(
+    dsn=dsn, transport=SpoolingTransport, shutdown_timeout=float(sys.argv[2]), auto_enabling_integrations=False
+)
 """
 LATER = """
 import time

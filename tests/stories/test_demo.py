@@ -28,6 +28,7 @@ def _processes_of(demo: int) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_demo_shows_everything_it_promises_within_a_minute() -> None:
     done = subprocess.run([TOCSIN, "demo"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
