@@ -241,7 +241,7 @@ async def test_both_ways_do_with_every_report_what_the_rules_say(
 
 
 @pytest.mark.slow
-@settings(max_examples=60, suppress_health_check=_SUPPRESSED, database=None)
+@settings(max_examples=30, suppress_health_check=_SUPPRESSED, database=None)
 @given(history=st.lists(STEPS, min_size=40, max_size=60), threshold=THRESHOLDS, window=WINDOWS)
 async def test_both_ways_agree_over_many_long_histories(
     world: World, history: list[Step], threshold: Severity, window: timedelta

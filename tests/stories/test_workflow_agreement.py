@@ -358,7 +358,7 @@ def test_python_and_the_database_agree_on_every_life(world: World) -> None:
 
 @pytest.mark.slow
 def test_python_and_the_database_agree_on_many_long_lives(world: World) -> None:
-    live(world, lives=100, steps=40)
+    live(world, lives=40, steps=30)
     assert world.work(verify_database, streaming=True).findings == []
 
 
