@@ -57,20 +57,26 @@ ON CONFLICT (project_id, fingerprint) DO UPDATE SET fingerprint = excluded.finge
 
 -- name: latest_incidents
 -- Where the failures' latest incidents stand. Read after the lock, so that it sees what the last holder did.
-SELECT f.project_id, f.fingerprint, h.incident_id, h.status, h.current_severity, h.created_at
+-- LIMIT 1 as in take_in: without it the planner may prefer to read an index from end to end.
+SELECT r.project_id, r.fingerprint, h.*
 FROM json_to_recordset(%(rows)s) AS r (project_id bigint, fingerprint text)
-JOIN failures f ON f.project_id = r.project_id AND f.fingerprint = r.fingerprint
-JOIN incident_heads h ON h.incident_id = f.incident_id
+CROSS JOIN LATERAL (
+    SELECT h.incident_id, h.status, h.current_severity, h.created_at
+    FROM failures f JOIN incident_heads h ON h.incident_id = f.incident_id
+    WHERE f.project_id = r.project_id AND f.fingerprint = r.fingerprint LIMIT 1
+) h
 
 -- name: set_latest_incident
 -- Makes an incident the failure's latest.
 UPDATE failures SET incident_id = %(incident_id)s WHERE project_id = %(project_id)s AND fingerprint = %(fingerprint)s
 
 -- name: known_events
--- Which of these reports were accepted before, and what became of them.
-SELECT l.project_id, l.event_id, l.incident_id
+-- Which of these reports were accepted before, and what became of them. LIMIT 1 as in take_in.
+SELECT r.project_id, r.event_id, l.incident_id
 FROM json_to_recordset(%(rows)s) AS r (project_id bigint, event_id text)
-JOIN audit_logs l ON l.project_id = r.project_id AND l.event_id = r.event_id
+CROSS JOIN LATERAL (
+    SELECT a.incident_id FROM audit_logs a WHERE a.project_id = r.project_id AND a.event_id = r.event_id LIMIT 1
+) l
 
 -- name: insert
 -- Records reports whose outcome is decided.
