@@ -72,7 +72,7 @@ async def open_incidents(work: Work, openings: Sequence[Opening], actor: Actor |
     await record.write_many(work.tx, "incident_lifecycle", entries)
     latest = {(one.project_id, one.fingerprint): one.incident_id for one in openings if one.project_id is not None}
     await reports.set_latest_incidents(
-        work.tx, {(project, mark): incident for (project, mark), incident in latest.items() if mark}
+        work.tx, {(project, mark): incident for (project, mark), incident in latest.items() if mark}, work.now
     )
     subjects = [_subject(work, opening, number) for opening, number in zip(openings, numbers, strict=True)]
     await paging.page_openings(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import select
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -128,12 +128,6 @@ class Tx:
             await self._pipeline.sync()
         return cursor.rowcount
 
-    async def run_many(self, query: bytes, parameters: Sequence[Parameters]) -> None:
-        """Run a statement once for each set of parameters, in one round trip."""
-        if parameters:
-            async with self.connection.cursor() as cursor:
-                await cursor.executemany(query, parameters)
-
 
 class Database:
     """The pool of connections of one process, each in the application's role."""
@@ -218,8 +212,8 @@ class Database:
             await self._pool.putconn(connection)
         return await self._pool.getconn(deadline - monotonic_seconds())
 
-    async def notifications(self) -> AsyncIterator[None]:
-        """Yield when listening has begun and at each NOTIFY, on a connection of its own.
+    async def notifications(self) -> AsyncIterator[str]:
+        """Yield "" when listening has begun and the payload of each NOTIFY, on a connection of its own.
 
         Raises UNAVAILABLE when it breaks.
         """
@@ -228,9 +222,9 @@ class Database:
                 self.conninfo, autocommit=True, options=connection_options()
             ) as connection:
                 await connection.execute(_LISTEN)
-                yield
-                async for _ in connection.notifies():
-                    yield
+                yield ""
+                async for notify in connection.notifies():
+                    yield notify.payload
         except psycopg.OperationalError as error:
             raise TocsinError(_refusal(error)) from error
 

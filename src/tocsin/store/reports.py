@@ -145,13 +145,14 @@ async def lock_failures(tx: Tx, keys: Iterable[FailureKey], now: datetime) -> di
     return {(row.project_id, row.fingerprint): row for row in latest}
 
 
-async def set_latest_incidents(tx: Tx, latest: Mapping[FailureKey, UUID]) -> None:
-    """Make incidents the latest of their failures."""
+async def set_latest_incidents(tx: Tx, latest: Mapping[FailureKey, UUID], now: datetime) -> None:
+    """Make incidents the latest of their failures, which must be locked."""
     rows = [
         {"project_id": project_id, "fingerprint": fingerprint, "incident_id": incident_id}
         for (project_id, fingerprint), incident_id in latest.items()
     ]
-    await tx.run_many(QUERIES["set_latest_incident"], rows)
+    if rows:
+        await tx.run(QUERIES["set_latest_incidents"], {"rows": _json(rows), "now": now})
 
 
 async def known_events(tx: Tx, keys: Iterable[EventKey]) -> dict[EventKey, UUID | None]:
@@ -176,10 +177,11 @@ async def link(tx: Tx, report_id: UUID, incident_id: UUID) -> None:
     await tx.run(QUERIES["link"], {"id": report_id, "incident_id": incident_id})
 
 
-async def count_first_occurrences(tx: Tx, incident_ids: Iterable[UUID], occurrences: int, at: datetime) -> None:
+async def count_first_occurrences(tx: Tx, incident_ids: Sequence[UUID], occurrences: int, at: datetime) -> None:
     """Begin to count the occurrences of new incidents."""
-    rows = [{"incident_id": one, "occurrences": occurrences, "last_seen_at": at} for one in incident_ids]
-    await tx.run_many(QUERIES["count_first_occurrence"], rows)
+    if incident_ids:
+        first = {"incident_ids": _json(incident_ids), "occurrences": occurrences, "last_seen_at": at}
+        await tx.run(QUERIES["count_first_occurrences"], first)
 
 
 async def count_occurrences(tx: Tx, occurrences: Mapping[UUID, int], now: datetime) -> None:

@@ -143,3 +143,9 @@ BEGIN
     VALUES (incident.id, incident.number, 'REPORTED', incident.severity, 1, entry.checksum, incident.created_at, entry.event_at);
     INSERT INTO tocsin.incident_tallies VALUES ('REPORTED', incident.severity, 1);
 END $$;
+
+---------------------------------------------------------------------------------------------------------------
+-- Jobs: who works at one kind must not read the others to find its earliest
+---------------------------------------------------------------------------------------------------------------
+
+CREATE INDEX jobs_due_of_kind ON jobs (kind, due_at) WHERE dead_at IS NULL;

@@ -66,9 +66,12 @@ CROSS JOIN LATERAL (
     WHERE f.project_id = r.project_id AND f.fingerprint = r.fingerprint LIMIT 1
 ) h
 
--- name: set_latest_incident
--- Makes an incident the failure's latest.
-UPDATE failures SET incident_id = %(incident_id)s WHERE project_id = %(project_id)s AND fingerprint = %(fingerprint)s
+-- name: set_latest_incidents
+-- Makes incidents the latest of their failures, which are there and locked: an upsert looks for each in the index.
+INSERT INTO failures (project_id, fingerprint, first_seen_at, incident_id)
+SELECT r.project_id, r.fingerprint, %(now)s, r.incident_id
+FROM json_to_recordset(%(rows)s) AS r (project_id bigint, fingerprint text, incident_id uuid)
+ON CONFLICT (project_id, fingerprint) DO UPDATE SET incident_id = excluded.incident_id
 
 -- name: known_events
 -- Which of these reports were accepted before, and what became of them. LIMIT 1 as in take_in.
@@ -99,10 +102,10 @@ FROM audit_logs WHERE id = %(id)s
 -- Links a recorded report to the incident that a person opened for it.
 UPDATE audit_logs SET incident_id = %(incident_id)s WHERE id = %(id)s
 
--- name: count_first_occurrence
--- Begins to count an incident's occurrences.
+-- name: count_first_occurrences
+-- Begins to count the occurrences of incidents.
 INSERT INTO incident_occurrences (incident_id, occurrences, last_seen_at)
-VALUES (%(incident_id)s, %(occurrences)s, %(last_seen_at)s)
+SELECT r::uuid, %(occurrences)s, %(last_seen_at)s FROM json_array_elements_text(%(incident_ids)s) AS r
 
 -- name: count_occurrences
 -- Counts reports towards incidents.
