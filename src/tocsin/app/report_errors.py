@@ -94,8 +94,8 @@ class _Failure:
     """The reports of one failure within a batch, and the incident they have come to."""
 
     latest: LatestIncident | None
-    joined: int = 0
     worst: Severity = Severity.LOW
+    """The severity of the worst report that joined."""
     signals: list[Item] = field(default_factory=list)
 
 
@@ -121,9 +121,9 @@ async def take_in_carefully(work: Work, items: Sequence[Item]) -> list[Accepted]
     Failures are locked in the order of their keys, so that batches never wait for each other in a circle.
     The same event id twice is once: the second is a DUPLICATE and changes nothing.
     """
-    locked = await reports.lock_failures(work.tx, {item.failure for item in items}, work.now)
-    batch = _Batch({item.failure: _Failure(_latest(locked.get(item.failure))) for item in items})
-    known = await reports.known_events(work.tx, {item.event for item in items})
+    past = await reports.look_back(work.tx, {item.failure for item in items}, {item.event for item in items}, work.now)
+    batch = _Batch({item.failure: _Failure(_latest(past.latest.get(item.failure))) for item in items})
+    known = past.known
     accepted = []
     for item in items:
         if item.event in known:
@@ -161,7 +161,6 @@ def _take_in(work: Work, item: Item, batch: _Batch) -> Accepted:
     elif outcome is Outcome.JOINED and arrival.signal is not None:
         failure.signals.append(item)
     elif outcome is Outcome.JOINED:
-        failure.joined += 1
         failure.worst = max(failure.worst, arrival.severity, key=lambda severity: severity.rank)
     incident_id = failure.latest.incident_id if failure.latest and outcome is not Outcome.RECORDED else None
     content = item.document if item.kept or outcome is Outcome.OPENED else None
@@ -222,8 +221,6 @@ async def _write(work: Work, batch: _Batch) -> None:
     openings = [replace(one, in_storm=one.incident_id in stormy.folded) for one in batch.openings]
     await open_incidents(work, openings)
     await reports.insert_many(work.tx, batch.rows, work.now)
-    await reports.count_first_occurrences(work.tx, [one.incident_id for one in batch.openings], 1, work.now)
-    await reports.count_occurrences(work.tx, _occurrences(batch), work.now)
     for failure in batch.failures.values():
         await _tell_incident(work, failure)
     if stormy.reports:
@@ -233,15 +230,11 @@ async def _write(work: Work, batch: _Batch) -> None:
                 await page_again(work, storm.incident_id, report.message)
 
 
-def _occurrences(batch: _Batch) -> Mapping[UUID, int]:
-    return {one.latest.incident_id: one.joined for one in batch.failures.values() if one.latest and one.joined}
-
-
 async def _tell_incident(work: Work, failure: _Failure) -> None:
     """Raise the incident if something worse came, and enter the signals."""
     if failure.latest is None:
         return
-    if failure.joined and not failure.latest.severity.at_least(failure.worst):
+    if not failure.latest.severity.at_least(failure.worst):
         await raise_severity(work, failure.latest.incident_id, failure.worst)
     for item in failure.signals:
         await take_down(work, failure.latest.incident_id, item.arrival)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import select
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -97,6 +97,14 @@ class Tx:
     def __init__(self, connection: AsyncConnection[Any], pipeline: AsyncPipeline | None = None) -> None:
         self.connection = connection
         self._pipeline = pipeline
+
+    async def ask(
+        self, query: bytes, row_type: type[Row], parameters: Parameters | None = None
+    ) -> Callable[[], Awaitable[list[Row]]]:
+        """Send a query; return what waits for its rows. Several, sent before one is waited for, cost one round trip."""
+        cursor = self.connection.cursor(row_factory=class_row(row_type))
+        await cursor.execute(query, parameters)
+        return cursor.fetchall
 
     async def rows(self, query: bytes, row_type: type[Row], parameters: Parameters | None = None) -> list[Row]:
         """Return every row, as `row_type` (its fields are the columns)."""

@@ -82,15 +82,23 @@ CROSS JOIN LATERAL (
 ) l
 
 -- name: insert
--- Records reports whose outcome is decided.
+-- Records reports whose outcome is decided, and counts them: a first one for each incident that it opened, and what joined.
+WITH decided AS MATERIALIZED (
+    SELECT r.* FROM json_to_recordset(%(rows)s) AS r (id uuid, project_id bigint, event_id text, occurred_at timestamptz,
+        severity text, error_type text, title text, fingerprint text, fingerprint_version smallint, fingerprint_basis text,
+        document text, signal text, outcome text, incident_id uuid)
+), opened AS (
+    INSERT INTO incident_occurrences (incident_id, occurrences, last_seen_at)
+    SELECT incident_id, 1, %(now)s FROM decided WHERE outcome = 'opened'
+), joined AS (
+    INSERT INTO occurrence_changes (incident_id, occurrences, last_seen_at)
+    SELECT incident_id, count(*), %(now)s FROM decided WHERE outcome = 'joined' AND signal IS NULL GROUP BY incident_id
+)
 INSERT INTO audit_logs (id, project_id, event_id, received_at, occurred_at, severity, error_type, title, fingerprint,
     fingerprint_version, fingerprint_basis, document, signal, outcome, incident_id)
-SELECT r.id, r.project_id, r.event_id, %(now)s, r.occurred_at, r.severity, r.error_type, r.title, r.fingerprint,
-    r.fingerprint_version, r.fingerprint_basis, convert_to(r.document, 'UTF8'), r.signal, r.outcome, r.incident_id
-FROM json_to_recordset(%(rows)s) AS r (id uuid, project_id bigint, event_id text, occurred_at timestamptz, severity text,
-    error_type text, title text, fingerprint text, fingerprint_version smallint, fingerprint_basis text, document text,
-    signal text, outcome text, incident_id uuid)
-ORDER BY r.project_id, r.event_id
+SELECT id, project_id, event_id, %(now)s, occurred_at, severity, error_type, title, fingerprint, fingerprint_version,
+    fingerprint_basis, convert_to(document, 'UTF8'), signal, outcome, incident_id
+FROM decided ORDER BY project_id, event_id
 
 -- name: get
 -- One report.
@@ -103,14 +111,9 @@ FROM audit_logs WHERE id = %(id)s
 UPDATE audit_logs SET incident_id = %(incident_id)s WHERE id = %(id)s
 
 -- name: count_first_occurrences
--- Begins to count the occurrences of incidents.
+-- Begins to count the occurrences of an incident that a person opened.
 INSERT INTO incident_occurrences (incident_id, occurrences, last_seen_at)
-SELECT r::uuid, %(occurrences)s, %(last_seen_at)s FROM json_array_elements_text(%(incident_ids)s) AS r
-
--- name: count_occurrences
--- Counts reports towards incidents.
-INSERT INTO occurrence_changes (incident_id, occurrences, last_seen_at)
-SELECT r.incident_id, r.occurrences, %(now)s FROM json_to_recordset(%(rows)s) AS r (incident_id uuid, occurrences bigint)
+VALUES (%(incident_id)s, %(occurrences)s, %(last_seen_at)s)
 
 -- name: fold_occurrences
 -- Folds the differences into the counters; whoever reads adds both up, before and after. Tells which incidents gained many.
