@@ -47,6 +47,8 @@ READ = {"SELECT"}
 APPEND = {"INSERT", "SELECT"}
 KEEP = {"INSERT", "SELECT", "UPDATE"}
 ANYTHING = {"DELETE", "INSERT", "SELECT", "UPDATE"}
+KEPT_BY_SEALER = ("log_pending", "log_entries", "log_state", "log_tiles", "log_head_nodes")
+KEPT_BY_SIGNER = ("log_checkpoints", "log_cosignatures", "log_timestamps")
 RIGHTS: dict[str, set[str]] = {
     **dict.fromkeys(GUARDED, APPEND),
     "delivery_attempts": APPEND,
@@ -82,15 +84,10 @@ RIGHTS: dict[str, set[str]] = {
     "overdue_incidents": READ,
     "escalation_status": READ,
     "incident_lessons": READ,
-    **dict.fromkeys(("log_pending", "log_entries", "log_state", "log_tiles", "log_head_nodes"), READ),
-    **dict.fromkeys(("log_checkpoints", "log_cosignatures", "log_timestamps"), APPEND),
+    **dict.fromkeys(KEPT_BY_SEALER, READ),
+    **dict.fromkeys(KEPT_BY_SIGNER, APPEND),
     "log_signers": ANYTHING,
 }
-LOG = ("log_pending", "log_entries", "log_state", "log_tiles", "log_head_nodes") + (
-    "log_checkpoints",
-    "log_cosignatures",
-    "log_timestamps",
-)
 COLUMN_RIGHTS = {
     ("audit_logs", "incident_id", "UPDATE"),
     ("escalation_rules", "after_seconds", "UPDATE"),
@@ -136,7 +133,11 @@ def test_every_guard_fires_always(schema: Connection) -> None:
     links = ("b_link_once", "c_links", "c_links_changed")
     expected |= {("audit_logs", name, "A") for name in ("a_no_change", "a_no_row_change", *links)}
     expected |= {("incident_lifecycle", "d_log", "A")}
-    expected |= {(table, name, "A") for table in LOG for name in ("a_no_change", "a_no_row_change")}
+    expected |= {
+        (table, name, "A")
+        for table in (*KEPT_BY_SEALER, *KEPT_BY_SIGNER)
+        for name in ("a_no_change", "a_no_row_change")
+    }
     expected |= {("log_pending", "c_sealed", "A"), ("log_entries", "c_gapless", "A"), ("log_tiles", "b_suffix", "A")}
     expected |= {("log_state", "b_grows", "A"), ("log_checkpoints", "b_true", "A")}
     assert found == expected

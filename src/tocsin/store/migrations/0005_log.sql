@@ -56,14 +56,18 @@ CREATE TABLE log_tiles (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 ALTER TABLE log_tiles ALTER COLUMN hashes SET STORAGE EXTERNAL;  -- hashes cannot be compressed
 
--- The head tree as of the last batch: the newest entry of every incident, at the position of its number.
+-- The head tree as of the last batch: the newest entry of every incident, at the position of its number. A row holds 16
+-- neighbouring hashes of the tree's level 4 * level.
 CREATE TABLE log_head_nodes (
-    level   smallint NOT NULL CHECK (level >= 0),
-    index   bigint NOT NULL CHECK (index >= 0),
-    hashes  bytea NOT NULL CHECK (octet_length(hashes) BETWEEN 32 AND 8192 AND octet_length(hashes) % 32 = 0),
+    level   smallint NOT NULL CHECK (level BETWEEN 0 AND 7),
+    index   bigint NOT NULL CHECK (index BETWEEN 0 AND 268435455),
+    hashes  bytea NOT NULL CHECK (octet_length(hashes) = 512),
     PRIMARY KEY (level, index)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 ALTER TABLE log_head_nodes ALTER COLUMN hashes SET STORAGE EXTERNAL;
+
+-- The head tree has 2^32 positions.
+ALTER TABLE incidents ADD CHECK (number <= 4294967295);
 
 -- C2SP tlog-checkpoint in a signed note, as it was published.
 CREATE TABLE log_checkpoints (
