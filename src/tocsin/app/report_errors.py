@@ -36,8 +36,7 @@ INTERNAL = "internal"
 """The protocol of what Tocsin reports itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True, gc=False):
     """What became of one report."""
 
     event_id: str
@@ -45,8 +44,7 @@ class Accepted:
     incident_id: UUID | None
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True, gc=False):
     """One report to take in: its project, and whether it is kept whole or only its row."""
 
     project: Project
@@ -163,7 +161,7 @@ def new_report(
         project_id=project.id,
         event_id=arrival.event_id,
         occurred_at=arrival.occurred_at,
-        severity=arrival.severity.value,
+        severity=arrival.severity,
         error_type=arrival.error_type,
         title=arrival.title,
         fingerprint=arrival.mark.value,
