@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from tocsin.app.work import Work
+from tocsin.domain.disclosure import ERASED
 from tocsin.domain.escalation import SESSION_BLOCK_DELAY, Duty, EscalationPolicy, timers
 from tocsin.domain.incident import Severity, Status
 from tocsin.domain.notification import OPENED, IncidentFacts, PageText, compose
@@ -38,7 +39,7 @@ class Subject:
     def of(cls, head: Head, severity: Severity | None = None) -> Subject:
         """Return an incident as pages name it, with the severity that it has, or is about to have."""
         severity = severity or Severity(head.current_severity)
-        return cls(head.incident_id, head.number, severity, head.title, head.created_at, head.recurrence_of)
+        return cls(head.incident_id, head.number, severity, head.title or ERASED, head.created_at, head.recurrence_of)
 
 
 async def recipients(work: Work, duty: Duty) -> list[Contact]:
