@@ -57,7 +57,7 @@ async def page(
     escalation_id: UUID | None = None,
 ) -> None:
     """Owe a page about an incident to each of these contacts."""
-    text = await _text(work, subject, reason, notes)
+    text = await page_text(work, subject, reason, notes)
     await _owe(work, [_owed(work, subject, contact, reason, text, escalation_id) for contact in contacts])
 
 
@@ -66,12 +66,13 @@ async def page_openings(work: Work, subjects: Sequence[Subject]) -> None:
     contacts = await recipients(work, Duty.ON_CALL) if subjects else []
     owed = []
     for subject in subjects:
-        text = await _text(work, subject, OPENED)
+        text = await page_text(work, subject, OPENED)
         owed += [_owed(work, subject, contact, OPENED, text, None) for contact in contacts]
     await _owe(work, owed)
 
 
-async def _text(work: Work, subject: Subject, reason: str, notes: str = "") -> PageText:
+async def page_text(work: Work, subject: Subject, reason: str, notes: str = "") -> PageText:
+    """Write the page about an incident for a reason, as it stands now."""
     facts = IncidentFacts(
         incident_id=str(subject.incident_id),
         number=subject.number,

@@ -243,7 +243,7 @@ def open_(
         )
         return _Stepped(await read_incidents.show_incident(work, actor, made), None)
 
-    _tell_step(call, act(call, "incidents open", title[:200], operate), None)
+    _tell_step(call, act(call, "incidents open", severity.value, operate), None)
 
 
 @commands.command()

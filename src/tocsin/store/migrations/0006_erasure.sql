@@ -176,12 +176,12 @@ BEGIN
         OR EXISTS (SELECT FROM log_entries WHERE kind = 'log_erasure' AND convert_from(leaf, 'UTF8')::jsonb -> 'erased' @> named);
 END $$;
 
--- Whether an entry of this incident says that this was erased.
-CREATE FUNCTION is_erased_by_entry(incident uuid, named jsonb) RETURNS boolean LANGUAGE plpgsql STABLE
+-- Whether an entry of this incident, written after that instant, says that this was erased.
+CREATE FUNCTION is_erased_by_entry(incident uuid, named jsonb, since timestamptz) RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = tocsin, pg_temp AS $$
 BEGIN
-    RETURN EXISTS (SELECT FROM incident_lifecycle
-        WHERE incident_id = incident AND event_type = 'PERSONAL_DATA_ERASED' AND metadata -> 'erased' @> named);
+    RETURN EXISTS (SELECT FROM incident_lifecycle WHERE incident_id = incident AND event_type = 'PERSONAL_DATA_ERASED'
+                     AND metadata -> 'erased' @> named AND event_at >= since);
 END $$;
 
 -- An erasure says why, and what: who asked stands in the entry's actor, or in the leaf.
@@ -208,6 +208,15 @@ BEGIN
         PERFORM refuse_step('an erasure', format('of %s reports that it names, %s are there to be erased', cardinality(ids), erased_rows));
     END IF;
     DELETE FROM latest_reports WHERE report_id = ANY (ids);
+END $$;
+
+-- Every report that an incident had by then: a storm's would be too many to be named one by one.
+CREATE FUNCTION erase_all_reports(incident uuid, until timestamptz) RETURNS void LANGUAGE plpgsql
+SET search_path = tocsin, pg_temp AS $$
+BEGIN
+    UPDATE audit_logs SET title = NULL, error_type = NULL, document = NULL, erased = true
+    WHERE incident_id = incident AND received_at <= until AND NOT erased;
+    DELETE FROM latest_reports WHERE incident_id = incident AND received_at <= until;
 END $$;
 
 CREATE FUNCTION disclosures_without(disclosures text[], names text[]) RETURNS text[] LANGUAGE sql IMMUTABLE
@@ -239,9 +248,11 @@ DECLARE
 BEGIN
     PERFORM check_account(format('entry %s (%s)', NEW.sequence, NEW.event_type), NEW.metadata, NEW.actor_role);
     FOR named IN SELECT * FROM jsonb_to_recordset(NEW.metadata -> 'erased')
-        AS n ("table" text, checksum text, columns text[], ids uuid[])
+        AS n ("table" text, checksum text, columns text[], ids uuid[], "all" boolean)
     LOOP
-        IF named."table" = 'audit_logs' THEN
+        IF named."table" = 'audit_logs' AND named."all" THEN
+            PERFORM erase_all_reports(NEW.incident_id, NEW.event_at);
+        ELSIF named."table" = 'audit_logs' THEN
             PERFORM erase_reports(named.ids, NEW.incident_id);
         ELSE
             PERFORM erase_texts(named."table", decode(named.checksum, 'hex'), named.columns, NEW.incident_id);
@@ -311,7 +322,7 @@ BEGIN
         IF to_jsonb(NEW) - 'checksum' = expected AND gone <@ disclosable(TG_TABLE_NAME)
             AND cardinality(NEW.disclosures) = cardinality(OLD.disclosures) - cardinality(gone)
             AND is_erased_by_entry(coalesce(before ->> 'incident_id', before ->> 'id')::uuid, jsonb_build_array(jsonb_build_object(
-                'table', TG_TABLE_NAME, 'checksum', encode(OLD.checksum, 'hex'), 'columns', gone))) THEN
+                'table', TG_TABLE_NAME, 'checksum', encode(OLD.checksum, 'hex'), 'columns', gone)), '-infinity') THEN
             RETURN NEW;
         END IF;
     END IF;
@@ -351,7 +362,8 @@ BEGIN
         expected.document := NULL;
         expected.erased := true;
         IF expected IS NOT DISTINCT FROM NEW AND (CASE WHEN OLD.incident_id IS NULL THEN is_erased_by_log(named)
-            ELSE is_erased_by_entry(OLD.incident_id, named) END) THEN
+            ELSE is_erased_by_entry(OLD.incident_id, named, '-infinity')
+              OR is_erased_by_entry(OLD.incident_id, '[{"table": "audit_logs", "all": true}]', OLD.received_at) END) THEN
             RETURN NEW;
         END IF;
     ELSE
@@ -386,6 +398,23 @@ CREATE TRIGGER e_erase AFTER INSERT ON log_pending FOR EACH ROW
     WHEN (NEW.kind = 'log_erasure') EXECUTE FUNCTION erase_by_log();
 ALTER TABLE log_pending ENABLE ALWAYS TRIGGER e_erase;
 
+---------------------------------------------------------------------------------------------------------------
+-- What was erased still lies in the files until it is vacuumed. Rows of the record die in no other way (but by rollbacks), so
+-- the first dead one is reason enough.
+---------------------------------------------------------------------------------------------------------------
+
+DO $$
+DECLARE
+    guarded  text;
+BEGIN
+    FOREACH guarded IN ARRAY ARRAY['incidents', 'incident_acknowledgments', 'incident_root_causes', 'incident_escalations',
+        'incident_resolution', 'incident_closures', 'incident_lifecycle']
+    LOOP
+        EXECUTE format('ALTER TABLE %I SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 0,'
+            ' toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 0)', guarded);
+    END LOOP;
+END $$;
+
 REVOKE EXECUTE ON FUNCTION disclosable, read_disclosure, disclosures_without, is_erased_by_log, is_erased_by_entry, check_account,
-    erase_reports, erase_texts, erase_by_entry, erase_by_log, refuse_row_change, refuse_change_by_hand, allow_erasure,
+    erase_reports, erase_all_reports, erase_texts, erase_by_entry, erase_by_log, refuse_row_change, refuse_change_by_hand, allow_erasure,
     allow_erasure_of_access FROM PUBLIC;

@@ -203,6 +203,8 @@ WITH named AS (
     ) everything WHERE n ->> 'table' = 'audit_logs'
 )
 SELECT a.id FROM audit_logs a WHERE a.erased AND NOT EXISTS (SELECT FROM named WHERE named.id = a.id)
+  AND NOT EXISTS (SELECT FROM incident_lifecycle e WHERE e.incident_id = a.incident_id AND e.event_type = 'PERSONAL_DATA_ERASED'
+                  AND e.metadata -> 'erased' @> '[{"table": "audit_logs", "all": true}]' AND e.event_at >= a.received_at)
 
 -- name: accesses_erased_silently
 -- Rows of the access log that are erased without a leaf that names them or their user.
