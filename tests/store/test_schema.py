@@ -138,6 +138,7 @@ def test_every_guard_fires_always(schema: Connection) -> None:
         for table in (*KEPT_BY_SEALER, *KEPT_BY_SIGNER)
         for name in ("a_no_change", "a_no_row_change")
     }
+    expected |= {(table, "e_erase", "A") for table in ("incident_lifecycle", "log_pending")}
     expected |= {("log_pending", "c_sealed", "A"), ("log_entries", "c_gapless", "A"), ("log_tiles", "b_suffix", "A")}
     expected |= {("log_state", "b_grows", "A"), ("log_checkpoints", "b_true", "A")}
     assert found == expected

@@ -18,6 +18,7 @@ import tocsin
 from tocsin.app.acting import ActorUnnamedError
 from tocsin.cli import (
     doctor,
+    erase,
     forward,
     heartbeats,
     incidents,
@@ -132,6 +133,7 @@ for group, name in (
     (projects.commands, "projects"),
     (heartbeats.commands, "heartbeats"),
     (log.commands, "log"),
+    (erase.commands, "erase"),
 ):
     commands.add_typer(group, name=name)
 

@@ -88,7 +88,7 @@ class _KnownEvent:
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """A report as it was recorded; `document` is its JSON, None when only the row was kept."""
+    """A report as it was recorded; `document` is its JSON, None when only the row was kept. What was erased is None."""
 
     id: UUID
     project_id: int
@@ -96,8 +96,8 @@ class ReportRow:
     received_at: datetime
     occurred_at: datetime
     severity: str
-    error_type: str
-    title: str
+    error_type: str | None
+    title: str | None
     fingerprint: str
     document: bytes | None
     outcome: str
