@@ -19,7 +19,7 @@ from tocsin.app.projects import dsn
 from tocsin.app.work import App
 from tocsin.bootstrap import Sources
 from tocsin.channels import Channel
-from tocsin.cli import logs
+from tocsin.cli import event_loop, logs
 from tocsin.cli.options import call_of
 from tocsin.cli.output import Call, styled
 from tocsin.cli.running import database
@@ -114,11 +114,8 @@ def worker(
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
-    import uvloop  # noqa: PLC0415
-
     logs.for_services()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main)
+    event_loop.run(main)
 
 
 def _settings(**given: object) -> Settings:
