@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,13 +118,13 @@ class Metrics:
         counted[0].inc()
         counted[1].observe(seconds)
 
-    def reports(self, outcomes: Iterable[str]) -> None:
+    def reports(self, outcomes: Sequence[str]) -> None:
         """Count reports by what became of them."""
-        for outcome in outcomes:
+        for outcome in set(outcomes):
             counted = self._outcomes.get(outcome)
             if counted is None:
                 counted = self._outcomes[outcome] = self._reports.labels(outcome)
-            counted.inc()
+            counted.inc(outcomes.count(outcome))
 
     def lost(self, reason: str, quantity: int) -> None:
         """Count events that a client dropped."""
