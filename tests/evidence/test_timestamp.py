@@ -21,11 +21,6 @@ NONCE = 0xFEDCBA98765432100123456789ABCDEF
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return make_authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
 def token(authority: Authority) -> bytes:
     return token_of(authority.reply(request(DATA, NONCE)))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -44,6 +44,10 @@ _UNREADABLE = (
 """What `cryptography` raises for certificates that it cannot make sense of."""
 
 
+class UntrustedError(EvidenceError):
+    """A certificate that is in order, and leads to none that the reader trusts."""
+
+
 def certificate(encoded: bytes, what: str) -> x509.Certificate:
     """Return the certificate in DER. Raises EvidenceError naming `what` it should be."""
     try:
@@ -65,12 +69,12 @@ def certificate(encoded: bytes, what: str) -> x509.Certificate:
 def trusted_path(
     leaf: x509.Certificate, others: Sequence[x509.Certificate], roots: Sequence[x509.Certificate], at: datetime
 ) -> list[x509.Certificate]:
-    """Return the certificates from `leaf` to one of `roots`, all valid at the instant. Raises EvidenceError."""
+    """Return the certificates from `leaf` to one of `roots`, all valid at the instant. Raises UntrustedError."""
     check_time_stamping(leaf)
     path = _path([leaf], others, roots, at, [MAX_SIGNATURES])
     if path is None:
         when = f"{at:%Y-%m-%d %H:%M} UTC"
-        raise EvidenceError(f"the certificate of {name(leaf)} leads to none that the policy names, valid at {when}")
+        raise UntrustedError(f"the certificate of {name(leaf)} leads to none that the policy names, valid at {when}")
     return path
 
 
@@ -140,14 +144,6 @@ def name(one: x509.Certificate) -> str:
     """Return the subject as one short, printable line."""
     text = one.subject.rfc4514_string()
     return "".join(character if character.isprintable() else "?" for character in text)[:200] or "nobody"
-
-
-def instant_of_seconds(seconds: int) -> datetime:
-    """Return a Unix time as an instant in UTC. Raises EvidenceError for one that no calendar has."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        raise EvidenceError(f"{seconds} is not a time") from None
 
 
 def _one_line(error: BaseException) -> str:

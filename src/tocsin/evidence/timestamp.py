@@ -103,10 +103,13 @@ def check_answer(token: bytes, data: bytes, nonce: int) -> datetime:
 
 
 def verify_token(token: bytes, data: bytes, roots: Sequence[x509.Certificate]) -> Stamp:
-    """Verify a token over `data`, at its own time, up to one of the `roots`. Raises EvidenceError."""
+    """Verify a token over `data`, at its own time, up to one of the `roots`.
+
+    Raises EvidenceError, and UntrustedError if all is in order but the path to a root.
+    """
     signed, info = _opened(token)
-    path = chain.trusted_path(signed.signer, signed.certificates, roots, info.time)
     _check_imprint(info, data)
+    path = chain.trusted_path(signed.signer, signed.certificates, roots, info.time)
     return Stamp(info.time, chain.name(path[0]), chain.name(path[-1]), info.serial)
 
 
