@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tocsin import embedded, ids
+from tocsin.address_guard import AddressGuard
 from tocsin.app.accounts import FirstStart, first_start
 from tocsin.app.work import App
 from tocsin.channels import Channel
-from tocsin.channels.address_guard import AddressGuard
 from tocsin.channels.smtp import Security, SmtpChannel, SmtpSettings
 from tocsin.channels.webhook import WebhookChannel
 from tocsin.clock import Clock, system_clock
