@@ -18,6 +18,7 @@ import tocsin
 from tocsin.app.acting import ActorUnnamedError
 from tocsin.cli import (
     doctor,
+    evidence,
     forward,
     heartbeats,
     incidents,
@@ -117,6 +118,7 @@ for command in (
     doctor.doctor,
     report.report,
     intake.intake,
+    evidence.export,
     verify.verify,
     forward.forward,
     version,

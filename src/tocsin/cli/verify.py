@@ -1,12 +1,14 @@
-"""`tocsin verify --db`: is the record what was recorded?"""
+"""`tocsin verify`: is the record what was recorded? `--db` asks the database; evidence.py checks files."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tocsin.app.verify import Verification, verify_database
+from tocsin.cli.evidence import verify_file
 from tocsin.cli.options import JsonOption, WrongUsageError, call_of
 from tocsin.cli.output import Call, styled
 from tocsin.cli.running import application, run
@@ -28,23 +30,35 @@ _DOES_NOT_PROVE = (
 
 def verify(
     context: typer.Context,
+    file: Annotated[
+        str | None, typer.Argument(metavar="FILE", help="A bundle of evidence; - reads standard input.")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", metavar="POLICY", help="The file that says whom you trust.")
+    ] = None,
     db: Annotated[bool, typer.Option("--db", help="Verify the whole database.")] = False,
     _json: JsonOption = False,
 ) -> None:
-    """Recompute the whole record and say whether it holds.
+    """Check evidence from a file, or the whole record.
 
-    Every row that is not what was recorded is named. Work goes on meanwhile: all is read as of one instant. Exit
-    1 if anything was found.
+    A file needs neither database nor network. What it proves depends on whom the policy trusts; without one, nothing.
+    With --db every row that is not what was recorded is named; all is read as of one instant.
+    Exit 1 if anything was found, or if not everything is proven that the policy asks for.
 
     \b
     Example:
+      tocsin verify inc-42.json --policy policy
       tocsin verify --db
 
     Next: with findings, keep a copy of the database before anything else, and ask who had access.
     """
-    if not db:
-        raise WrongUsageError("Say what to verify: the database, with --db.")
     call = call_of(context)
+    if (file is None) == (not db) or (policy is not None and file is None):
+        raise WrongUsageError("Say what to verify: a FILE of evidence (with --policy), or the database with --db.")
+    if file is not None:
+        if not verify_file(call, file, policy):
+            raise typer.Exit(1)
+        return
     result = run(_verify(call))
     document = {
         "intact": result.findings_in_all == 0,
