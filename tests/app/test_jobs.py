@@ -343,4 +343,4 @@ async def test_health_says_that_nobody_is_working(app: App, crew: Crew, clock: F
     assert await names() == []
     await reported(app)
     clock.forward(minutes=3)
-    assert await names() == ["no_worker", "late_jobs", "unsent_pages"]
+    assert await names() == ["no_worker", "late_jobs", "unsent_pages", "log_waits"]

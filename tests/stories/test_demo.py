@@ -43,7 +43,10 @@ def test_the_demo_shows_everything_it_promises_within_a_minute() -> None:
         "dora@shop.example: Still no root cause",
         "NO_ACK_1HR, NO_ACK_4HR, NO_ROOT_CAUSE_24HR",
         "all as they were recorded",
+        "\u2014 localhost/tocsin/",
         "changed since it was recorded: root_cause_summary",
+        "INC-2 entry 4",
+        "it is in the log, and its row is gone",
     ):
         assert promise in story, story
     assert "Traceback" not in done.stderr

@@ -23,6 +23,7 @@ from tocsin.cli import (
     heartbeats,
     incidents,
     intake,
+    log,
     logs,
     oncall,
     policies,
@@ -132,6 +133,7 @@ for group, name in (
     (tokens.commands, "tokens"),
     (projects.commands, "projects"),
     (heartbeats.commands, "heartbeats"),
+    (log.commands, "log"),
 ):
     commands.add_typer(group, name=name)
 
