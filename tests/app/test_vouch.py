@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import subprocess
 from collections.abc import AsyncIterator
@@ -22,6 +23,7 @@ from tests.support.witness_process import witness_process
 from tocsin import bootstrap
 from tocsin.app import health
 from tocsin.app.export_evidence import export_evidence, export_vouched_evidence
+from tocsin.app.log_keys import rotate_key
 from tocsin.app.seal import seal_everything
 from tocsin.app.sign import introduce_key, sign_log
 from tocsin.app.vouch import CopyVoucher, introduce, look_after
@@ -38,6 +40,7 @@ from tocsin.tlog import merkle
 from tocsin.tlog.checkpoint import verified
 from tocsin.tlog.note import Note
 from tocsin.tlog.tiles import decode_entries, entries_path, tile_path
+from tocsin.worker.vouching import look_after_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +220,34 @@ async def test_what_broke_off_is_tried_again_and_only_one_worker_is_at_it(
     clock.forward(seconds=10)
     assert await look_after(app, voucher)
     recomputed(tmp_path / "slow", keeper.signer)
+
+
+async def test_a_worker_looks_after_all_of_them(keeper: Keeper, tmp_path: Path, tables: Tables) -> None:
+    app, root = keeper.app, tmp_path / "copy"
+    with witness_process(tmp_path / "witness", keeper.signer.key().vkey) as witness:
+        settings = named(app, log_witnesses=(f"{witness.vkey} {witness.url}",), log_copies=(f"file://{root}",))
+        stop = asyncio.Event()
+        async with bootstrap.vouchers_of(settings) as vouchers:
+            working = asyncio.create_task(look_after_all(app, vouchers, stop))
+            async with asyncio.timeout(10):
+                while tables.value("SELECT count(*) FROM log_outside WHERE succeeded_at IS NOT NULL") < 2:
+                    await asyncio.sleep(0.05)
+            stop.set()
+            await working
+    recomputed(root, keeper.signer)
+    assert tables.value("SELECT count(*) FROM log_cosignatures") == 1
+
+
+async def test_after_a_rotation_either_key_is_believed_as_long_as_both_sign(keeper: Keeper) -> None:
+    app, old = keeper.app, keeper.signer.key().vkey
+    await rotate_key(app, keeper.signer, timedelta(days=1), "the yearly one")
+    await keeper.keep()
+    new = keeper.signer.key().vkey
+    assert new != old
+    bundle = await evidence_of(app, 1)
+    assert set(bundle.keys) == {old, new}
+    for vkey in (old, new):
+        assert verify(bundle, parse_policy(f"log {vkey}\nquorum none\n".encode())).proven
 
 
 @pytest.mark.parametrize(
