@@ -87,6 +87,7 @@ RIGHTS: dict[str, set[str]] = {
     **dict.fromkeys(KEPT_BY_SEALER, READ),
     **dict.fromkeys(KEPT_BY_SIGNER, APPEND),
     "log_signers": ANYTHING,
+    "log_outside": ANYTHING,
 }
 COLUMN_RIGHTS = {
     ("audit_logs", "incident_id", "UPDATE"),

@@ -111,6 +111,6 @@ async def test_a_signer_that_refuses_is_an_incident_and_a_problem(
     assert f"{size} were signed" in found["log_signer"]
     async with live.work() as work:
         listed = await read_incidents.list_incidents(work, admin, IncidentFilter())
-    (refused,) = [one for one in listed.incidents if one.title.startswith("LogSignerRefuses")]
+    (refused,) = [one for one in listed.incidents if (one.title or "").startswith("LogSignerRefuses")]
     assert refused.current_severity == "CRITICAL"
     assert signer.memory().size == size

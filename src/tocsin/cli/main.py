@@ -19,6 +19,7 @@ from tocsin.app.acting import ActorUnnamedError
 from tocsin.cli import (
     doctor,
     erase,
+    evidence,
     forward,
     heartbeats,
     incidents,
@@ -119,6 +120,7 @@ for command in (
     doctor.doctor,
     report.report,
     intake.intake,
+    evidence.export,
     verify.verify,
     forward.forward,
     version,

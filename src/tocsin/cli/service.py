@@ -7,7 +7,7 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ import typer
 from tocsin import bootstrap
 from tocsin.app.accounts import FirstStart, first_start
 from tocsin.app.projects import dsn
+from tocsin.app.vouch import Voucher
 from tocsin.app.work import App
 from tocsin.bootstrap import Sources
 from tocsin.channels import Channel
@@ -133,10 +134,11 @@ async def _up(call: Call, settings: Settings) -> None:
         channels = await stack.enter_async_context(bootstrap.outbound_channels(settings))
         _warn_if_nobody_is_mailed(call, channels)
         signer = bootstrap.signer_of(settings, alone=True)
+        vouchers = await stack.enter_async_context(bootstrap.vouchers_of(settings))
         stop = asyncio.Event()
         parts = {
             "web server": _web(web, sources, stop, lambda url: _tell_ready(call, settings, url, first)),
-            "worker": _pager(pager, channels, _own_name(), signer, stop),
+            "worker": _pager(pager, channels, _own_name(), signer, vouchers, stop),
         }
         await run_parts(call, stop, parts)
 
@@ -161,9 +163,10 @@ async def _work(call: Call, settings: Settings, name: str) -> None:
         channels = await stack.enter_async_context(bootstrap.outbound_channels(settings))
         _warn_if_nobody_is_mailed(call, channels)
         signer = bootstrap.signer_of(settings)
+        vouchers = await stack.enter_async_context(bootstrap.vouchers_of(settings))
         stop = asyncio.Event()
         call.say(f"Worker {name} is running. Stop it with Ctrl-C.")
-        await run_parts(call, stop, {"worker": _pager(app, channels, name, signer, stop)})
+        await run_parts(call, stop, {"worker": _pager(app, channels, name, signer, vouchers, stop)})
 
 
 def _web(app: App, sources: Sources, stop: asyncio.Event, on_ready: Callable[[str], None]) -> Coroutine[Any, Any, None]:
@@ -178,11 +181,16 @@ def _web(app: App, sources: Sources, stop: asyncio.Event, on_ready: Callable[[st
 
 
 def _pager(
-    app: App, channels: Mapping[str, Channel], name: str, signer: Signer | None, stop: asyncio.Event
+    app: App,
+    channels: Mapping[str, Channel],
+    name: str,
+    signer: Signer | None,
+    vouchers: Sequence[Voucher],
+    stop: asyncio.Event,
 ) -> Coroutine[Any, Any, None]:
     from tocsin.worker.run import Worker  # noqa: PLC0415  # nor a worker
 
-    return Worker(app, channels, name, signer=signer).run(stop)
+    return Worker(app, channels, name, signer=signer, vouchers=vouchers).run(stop)
 
 
 def _own_name() -> str:

@@ -114,6 +114,16 @@ def _incidents(prefix: str, tag: str, read: Permission, respond: Permission) -> 
             codes=(Code.NOT_FOUND,),
             tag=tag,
         ),
+        Endpoint(
+            "GET",
+            f"{one}/evidence",
+            "Get the evidence of an incident",
+            read,
+            Directly(incidents_api.evidence),
+            "A file that `tocsin verify` checks without this server: docs/reference/evidence-bundle.md.",
+            codes=(Code.NOT_FOUND, Code.UNAVAILABLE),
+            tag=tag,
+        ),
         *_workflow(one, tag, respond),
         *_beyond(one, tag, read, respond),
     )

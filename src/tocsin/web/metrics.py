@@ -42,6 +42,8 @@ _NUMBERS = {
     "log_signed_size": "Leaves of the log that a checkpoint is signed for.",
     "log_waiting": "Entries that have no place in the log yet, counted up to 100,000.",
     "log_waiting_seconds": "How long the first of them has waited.",
+    "log_vouched_size": "Leaves of the log that somebody outside vouches for.",
+    "log_vouchers_failing": "Witnesses, authorities and copies that do not answer, or not as they should.",
     "log_signer_refuses": "1 when the signer refuses: the log does not continue what was signed.",
 }
 
