@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -87,6 +88,7 @@ def test_our_lines_are_read(authority: Authority) -> None:
         ("quorum none\r\n", "a control character"),
         ("#" * (MAX_POLICY_BYTES + 1), "more than"),
     ],
+    ids=itertools.count(),  # the texts hold keys that are made anew each time
 )
 def test_what_cannot_be_followed_is_refused_with_its_line(text: str, why: str) -> None:
     with pytest.raises(EvidenceError) as refused:
