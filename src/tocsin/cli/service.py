@@ -23,7 +23,7 @@ from tocsin.cli import logs
 from tocsin.cli.options import call_of
 from tocsin.cli.output import Call, styled
 from tocsin.cli.running import database
-from tocsin.errors import Code, refuse
+from tocsin.errors import Code, TocsinError, refuse
 from tocsin.settings import Settings, load_settings
 from tocsin.signing.signer import Signer
 
@@ -131,7 +131,7 @@ async def _up(call: Call, settings: Settings) -> None:
         web, pager = [await stack.enter_async_context(bootstrap.wired(sources, settings)) for _ in range(2)]
         channels = await stack.enter_async_context(bootstrap.outbound_channels(settings))
         _warn_if_nobody_is_mailed(call, channels)
-        signer = bootstrap.signer_of(settings, alone=True)
+        signer = _signer(call, settings, alone=True)
         stop = asyncio.Event()
         parts = {
             "web server": _web(web, sources, stop, lambda url: _tell_ready(call, settings, url, first)),
@@ -159,7 +159,7 @@ async def _work(call: Call, settings: Settings, name: str) -> None:
         app = await stack.enter_async_context(bootstrap.wired(sources, settings))
         channels = await stack.enter_async_context(bootstrap.outbound_channels(settings))
         _warn_if_nobody_is_mailed(call, channels)
-        signer = bootstrap.signer_of(settings)
+        signer = _signer(call, settings, alone=False)
         stop = asyncio.Event()
         call.say(f"Worker {name} is running. Stop it with Ctrl-C.")
         await run_parts(call, stop, {"worker": _pager(app, channels, name, signer, stop)})
@@ -182,6 +182,17 @@ def _pager(
     from tocsin.worker.run import Worker  # noqa: PLC0415  # nor a worker
 
     return Worker(app, channels, name, signer=signer).run(stop)
+
+
+def _signer(call: Call, settings: Settings, *, alone: bool) -> Signer | None:
+    """Return the log's signer, if it is here. One that was asked for must work; without it the rest goes on."""
+    try:
+        return bootstrap.signer_of(settings, alone=alone)
+    except TocsinError as error:
+        if settings.signer_dir is not None:
+            raise
+        call.note(styled(f"WARNING: nobody signs the log. {error.refusal.message} {error.refusal.hint}", _HIGHLIGHT))
+        return None
 
 
 def _own_name() -> str:
