@@ -95,6 +95,7 @@ def test_migrate_says_what_is_missing_and_applies_it_once(cli: Cli) -> None:
 
 
 def test_a_schema_that_is_behind_stops_everything_but_migrate(fresh_cli: Cli) -> None:
+    fresh_cli.sql("SELECT tocsin_guard.suspend()")
     fresh_cli.sql("DROP SCHEMA tocsin CASCADE")
     for arguments in (["incidents", "list"], ["report", "--severity", "HIGH", "--message", "x"], ["verify", "--db"]):
         refused = fresh_cli(*arguments)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from tocsin.app.guards import GuardReport, examine_guards
 from tocsin.app.work import Work
 from tocsin.domain.timeline import leaf_hash, seal
 from tocsin.domain.workflow import TRANSITIONS
@@ -39,12 +40,21 @@ class Finding:
 
 @dataclass(slots=True)
 class Verification:
-    """What was checked, and what was found (at most MAX_FINDINGS are kept; `findings_in_all` counts every one)."""
+    """What was checked, and what was found (at most MAX_FINDINGS are kept; `findings_in_all` counts every one).
+
+    The guards stand apart: without them the record may still be what was recorded, but nothing sees to it.
+    """
 
     rows: int = 0
     incidents: int = 0
     findings: list[Finding] = field(default_factory=list)
     findings_in_all: int = 0
+    guards: GuardReport = field(default_factory=lambda: GuardReport(sealed=False))
+
+    @property
+    def intact(self) -> bool:
+        """Is there nothing to complain of?"""
+        return not self.findings_in_all and not self.guards.faults_in_all
 
     def add(self, table: str, row_id: UUID, problem: str) -> None:
         """Take note of a finding."""
@@ -57,7 +67,7 @@ async def verify_database(work: Work, progress: Progress | None = None) -> Verif
     """Check every guarded row of the database, as of one instant."""
     await verification.snapshot(work.tx)
     total = await verification.count_rows(work.tx)
-    result = Verification()
+    result = Verification(guards=await examine_guards(work.tx))
 
     def counted() -> None:
         result.rows += 1

@@ -372,9 +372,11 @@ async def _the_record_is_verified(stage: Stage) -> None:
     said = await attempt_statements(
         stage.sources.migrator,
         [
-            "ALTER TABLE incident_root_causes DISABLE TRIGGER ALL",
+            "SELECT tocsin_guard.suspend()",
+            "ALTER TABLE incident_root_causes DISABLE TRIGGER a_no_change, DISABLE TRIGGER a_no_row_change",
             "UPDATE incident_root_causes SET root_cause_summary = 'an outage at the provider'",
-            "ALTER TABLE incident_root_causes ENABLE TRIGGER ALL",
+            "ALTER TABLE incident_root_causes ENABLE ALWAYS TRIGGER a_no_change, ENABLE ALWAYS TRIGGER a_no_row_change",
+            "SELECT tocsin_guard.resume()",
         ],
     )
     _must(said is None, f"The superuser was refused: {said}")

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from tocsin.app.guards import GuardReport
 from tocsin.app.verify import Verification, verify_database
 from tocsin.cli.options import JsonOption, WrongUsageError, call_of
-from tocsin.cli.output import Call, styled
+from tocsin.cli.output import Call, one_line, styled
 from tocsin.cli.running import application, run
 
 _CHECKED = (
@@ -19,6 +20,10 @@ _CHECKED = (
 )
 _PROVES = (
     "This proves that nobody changed a single row, not even past the triggers, without changing all that hangs on it."
+)
+_NOT_SEALED = (
+    "The schema is not sealed: whoever becomes its owner may take the guards away and put them back. "
+    "`tocsin doctor` says how to seal it."
 )
 _DOES_NOT_PROVE = (
     "It does not prove that nobody recomputed everything consistently, or cut the last entries off a timeline: "
@@ -47,14 +52,15 @@ def verify(
     call = call_of(context)
     result = run(_verify(call))
     document = {
-        "intact": result.findings_in_all == 0,
+        "intact": result.intact,
         "rows": result.rows,
         "incidents": result.incidents,
         "findingsInAll": result.findings_in_all,
         "findings": result.findings,
+        "guards": result.guards,
     }
     call.answer(document, lambda: _tell(call, result))
-    if result.findings_in_all:
+    if not result.intact:
         raise typer.Exit(1)
 
 
@@ -78,4 +84,17 @@ def _tell(call: Call, result: Verification) -> None:
             call.say(f"… and {result.findings_in_all - len(result.findings):,} more.")
     else:
         call.say(styled("Intact: every row is what was recorded.", "bold green"), _PROVES)
+    _tell_guards(call, result.guards)
     call.say(_DOES_NOT_PROVE)
+
+
+def _tell_guards(call: Call, guards: GuardReport) -> None:
+    if guards.faults:
+        call.say(styled(f"{guards.faults_in_all:,} GUARDS are not what the migrations made:", "bold red"))
+        call.say(*(f"  {one_line(fault)}" for fault in guards.faults))
+    elif not guards.comparable:
+        call.say("The guards were not compared: a newer Tocsin has migrated this database.")
+    else:
+        call.say("The guards of the record (triggers, functions, constraints, rights) are what the migrations made.")
+    if not guards.sealed:
+        call.say(_NOT_SEALED)
