@@ -355,7 +355,6 @@ class _History:
                     "project_id": self.population.project_id,
                     "fingerprint": self.fingerprint,
                     "first_seen_at": instant_text(first_us),
-                    "last_seen_at": instant_text(self.last_us),
                     "incident_id": self.id,
                 },
             )

@@ -41,6 +41,9 @@ _SETTLE = (
        FROM (SELECT ack_by_user_id, count(*), (array_agg(id ORDER BY ack_at DESC, id))[1] AS last
              FROM incident_acknowledgments GROUP BY ack_by_user_id) a
        WHERE u.id = a.ack_by_user_id""",
+    """INSERT INTO log_pending (entry_id, incident_id, number, sequence, leaf_hash, waiting_since)
+       SELECT e.id, i.id, i.number, e.sequence, e.checksum, e.event_at
+       FROM incident_lifecycle e JOIN incidents i ON i.id = e.incident_id ORDER BY e.event_at, i.number, e.sequence""",
 )
 
 Triggers = list[tuple[str, str, str]]

@@ -20,6 +20,7 @@ from tocsin.channels.webhook import WebhookChannel
 from tocsin.clock import Clock, system_clock
 from tocsin.errors import Code, refuse
 from tocsin.settings import Settings
+from tocsin.signing.signer import Signer
 from tocsin.store.database import Database
 from tocsin.store.migrate import migrate, pending_migrations
 from tocsin.store.provision import DATABASE, provision
@@ -111,6 +112,26 @@ def _smtp_settings(settings: Settings, host: str) -> SmtpSettings:
         security=Security(settings.smtp_security),
         timeout_seconds=settings.delivery_timeout,
     )
+
+
+def signer_directory(settings: Settings, *, alone: bool) -> Path | None:
+    """Return where the signer of the log lives for this process; None: others sign.
+
+    On an installation of one machine (`tocsin up`, or the embedded database) it needs no setting.
+    """
+    if settings.signer_dir is not None:
+        return settings.signer_dir
+    return settings.data_dir / "signer" if alone or settings.database_url is None else None
+
+
+def signer_of(settings: Settings, *, alone: bool = False) -> Signer | None:
+    """Return the signer of this process, its key made at the first start; None when others sign."""
+    directory = signer_directory(settings, alone=alone)
+    if directory is None:
+        return None
+    signer = Signer(directory)
+    signer.make(settings.log_origin)
+    return signer
 
 
 def secret_key(settings: Settings) -> bytes:

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from tocsin.domain.incident import Severity
 from tocsin.errors import Code, refuse
+from tocsin.tlog.note import check_name
 
 DEFAULT_PORT = 8420
 MOST_PROCESSES_UNASKED = 4
@@ -68,6 +69,14 @@ class Settings(BaseSettings):
     session_blocking: bool = Field(False, description="An unacknowledged CRITICAL incident blocks sessions after 2 h.")
     session_hours: int = Field(12, ge=1, le=720, description="How long a sign-in lasts.")
 
+    signer_dir: Path | None = Field(
+        None,
+        description="Where the log's signer lives; unset: in the data directory, with the embedded database or `up`.",
+    )
+    log_origin: str | None = Field(
+        None, description="The log's name in its checkpoints, like `example.org/tocsin`; fixed with the first key."
+    )
+
     smtp_host: str | None = Field(None, description="The mail server for pages; unset: no mail can be sent.")
     smtp_port: int = Field(587, ge=1, le=65535, description="587 for starttls, 465 for tls.")
     smtp_username: str | None = Field(None, description="Unset: the mail server is not signed in to.")
@@ -98,6 +107,13 @@ class Settings(BaseSettings):
     def _key_is_hex(cls, value: str | None) -> str | None:
         if value is not None and (len(value) != 32 or set(value) - set("0123456789abcdef")):
             raise ValueError("must be 32 lower-case hex digits")
+        return value
+
+    @field_validator("log_origin")
+    @classmethod
+    def _origin_is_a_name(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_name(value)
         return value
 
     @classmethod

@@ -47,6 +47,8 @@ READ = {"SELECT"}
 APPEND = {"INSERT", "SELECT"}
 KEEP = {"INSERT", "SELECT", "UPDATE"}
 ANYTHING = {"DELETE", "INSERT", "SELECT", "UPDATE"}
+KEPT_BY_SEALER = ("log_pending", "log_entries", "log_state", "log_tiles", "log_head_nodes")
+KEPT_BY_SIGNER = ("log_checkpoints", "log_cosignatures", "log_timestamps")
 RIGHTS: dict[str, set[str]] = {
     **dict.fromkeys(GUARDED, APPEND),
     "audit_logs": APPEND,
@@ -81,6 +83,9 @@ RIGHTS: dict[str, set[str]] = {
     "overdue_incidents": READ,
     "escalation_status": READ,
     "incident_lessons": READ,
+    **dict.fromkeys(KEPT_BY_SEALER, READ),
+    **dict.fromkeys(KEPT_BY_SIGNER, APPEND),
+    "log_signers": ANYTHING,
 }
 COLUMN_RIGHTS = {
     ("audit_logs", "incident_id", "UPDATE"),
@@ -127,6 +132,14 @@ def test_every_guard_fires_always(schema: Connection) -> None:
     links = ("b_link_once", "c_links", "c_links_changed")
     expected |= {("audit_logs", name, "A") for name in ("a_no_change", "a_no_row_change", *links)}
     expected |= {("incident_heads", name, "A") for name in ("a_no_change", "a_no_row_change", "c_follows")}
+    expected |= {("incident_lifecycle", "d_log", "A")}
+    expected |= {
+        (table, name, "A")
+        for table in (*KEPT_BY_SEALER, *KEPT_BY_SIGNER)
+        for name in ("a_no_change", "a_no_row_change")
+    }
+    expected |= {("log_pending", "c_sealed", "A"), ("log_entries", "c_gapless", "A"), ("log_tiles", "b_suffix", "A")}
+    expected |= {("log_state", "b_grows", "A"), ("log_checkpoints", "b_true", "A")}
     assert found == expected
 
 
@@ -149,7 +162,7 @@ def test_the_application_has_exactly_these_rights(schema: Connection) -> None:
     assert set(columns) == COLUMN_RIGHTS
 
 
-def test_nobody_else_has_any_right_and_the_application_calls_one_function(schema: Connection) -> None:
+def test_nobody_else_has_any_right_and_the_application_calls_few_functions(schema: Connection) -> None:
     strangers = rows(
         schema,
         "SELECT c.relname::text, a.grantee FROM pg_class c, aclexplode(c.relacl) a"
@@ -160,9 +173,9 @@ def test_nobody_else_has_any_right_and_the_application_calls_one_function(schema
     callable_by_application = rows(
         schema,
         "SELECT proname::text FROM pg_proc WHERE pronamespace = 'tocsin'::regnamespace"
-        " AND has_function_privilege('tocsin_app', oid, 'EXECUTE')",
+        " AND has_function_privilege('tocsin_app', oid, 'EXECUTE') ORDER BY 1",
     )
-    assert callable_by_application == [("lock_head",)]
+    assert callable_by_application == [("await_leaf",), ("lock_head",), ("lock_log",), ("seal",)]
     owners = rows(
         schema, "SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relnamespace = 'tocsin'::regnamespace"
     )

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from tocsin.app.read_ledger import last_difference
 from tocsin.app.work import Work
-from tocsin.store import jobs
+from tocsin.store import jobs, log
 from tocsin.store.jobs import DeadJob, Health
 from tocsin.store.ledger import DifferenceIncident
+from tocsin.store.log import LogCondition
 from tocsin.store.migrate import lacking
 
 WORKER_SILENCE = timedelta(seconds=30)
 PAGE_PATIENCE = timedelta(minutes=2)
 JOB_PATIENCE = timedelta(minutes=1)
 FAILED_WINDOW = timedelta(hours=24)
+LOG_PATIENCE = timedelta(minutes=1)
+"""How long an entry may wait for the log, and the log for a signature; both take half a second."""
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class Condition:
     """The state of the machinery, and what is wrong with it."""
 
     health: Health
+    log: LogCondition
     problems: tuple[Problem, ...]
 
     @property
@@ -43,14 +48,17 @@ class Condition:
 
 
 async def condition(work: Work) -> Condition:
-    """Look at the schema, workers, jobs, pages and the ledger of intake."""
+    """Look at the schema, workers, jobs, pages, the log and the ledger of intake."""
+    kept = await log.condition(work.tx)
     health = await jobs.health(work.tx, alive_since=work.now - WORKER_SILENCE, failed_since=work.now - FAILED_WINDOW)
     return Condition(
         health,
+        kept,
         (
             *_of_schema(await lacking(work.tx)),
             *_of_jobs(health, work.now),
             *_of_pages(health, work.now),
+            *_of_log(kept, work.now),
             *_of_ledger(await last_difference(work)),
         ),
     )
@@ -83,6 +91,27 @@ def _of_pages(health: Health, now: datetime) -> Iterator[Problem]:
     if health.failed_pages:
         message = f"{health.failed_pages} pages were given up in the last 24 hours."
         yield Problem("failed_pages", message, "The incidents of project `tocsin` name each address and answer.")
+
+
+def _of_log(kept: LogCondition, now: datetime) -> Iterator[Problem]:
+    if kept.waiting_since is not None and now - kept.waiting_since > LOG_PATIENCE:
+        message = (
+            f"{kept.waiting:,} entries wait for the log, the first since {kept.waiting_since:%Y-%m-%d %H:%M:%S} UTC."
+        )
+        yield Problem(
+            "log_waits", message, "A worker seals them: `tocsin worker`; its own log says what is in the way."
+        )
+    if kept.refusal is not None:
+        yield Problem("log_signer", f"The log is not signed any more. {kept.refusal}", "Nothing else stops meanwhile.")
+    elif kept.size and now - max(_times(kept), default=_LONG_AGO) > LOG_PATIENCE:
+        signed = f"only the first {kept.signed_size:,} are signed" if kept.signed_size else "none is signed"
+        message = f"Nobody signs the log: of {kept.size:,} leaves {signed}."
+        yield Problem("log_unsigned", message, "Set TOCSIN_SIGNER_DIR where one `tocsin worker` runs, and start it.")
+
+
+def _times(kept: LogCondition) -> list[datetime]:
+    """Return when somebody was seen to sign, or signed."""
+    return [at for at in (kept.signer_seen_at, kept.signed_at) if at is not None]
 
 
 def _of_ledger(difference: DifferenceIncident | None) -> Iterator[Problem]:

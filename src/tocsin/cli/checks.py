@@ -104,6 +104,18 @@ def check_machinery(facts: Facts) -> Iterator[Finding]:
         yield Finding("workers", Level.OK, f"{condition.health.workers_alive} worker(s) seen in the last 30 seconds.")
 
 
+def check_log(facts: Facts) -> Iterator[Finding]:
+    """Is the log signed, and how far? What is wrong with it, the machinery's check says."""
+    if facts.inspection is None:
+        return
+    kept = facts.inspection.condition.log
+    if kept.signed_size is not None:
+        signed = f"{kept.signed_size:,} of {kept.size:,} leaves are signed, last {kept.signed_at:%Y-%m-%d %H:%M:%S} UTC"
+        yield Finding("log", Level.OK, f"The log: {signed}.")
+    elif not kept.size:
+        yield Finding("log", Level.OK, "The log is empty.")
+
+
 def check_intake(facts: Facts) -> Iterator[Finding]:
     """Is every report accounted for: when was the ledger of intake compared, and what was lost or refused?"""
     if facts.inspection is None:
@@ -349,6 +361,7 @@ CHECKS: tuple[Check, ...] = (
     check_clock,
     check_disk,
     check_machinery,
+    check_log,
     check_intake,
     check_dead_jobs,
     check_tallies,

@@ -25,6 +25,7 @@ from tocsin.cli.output import Call, styled
 from tocsin.cli.running import database
 from tocsin.errors import Code, refuse
 from tocsin.settings import Settings, load_settings
+from tocsin.signing.signer import Signer
 
 STOP_SECONDS = 30.0
 """How long what is under way may take to end; longer than a delivery may take by default."""
@@ -92,9 +93,10 @@ def worker(
     context: typer.Context,
     name: Annotated[str | None, typer.Option(help="How this worker is called; else by host and process.")] = None,
 ) -> None:
-    """Run the half that delivers pages and escalates.
+    """Run the half that delivers pages, escalates, and keeps the log.
 
-    Any number of workers may run, nothing happens twice. It never migrates: where the schema is behind, it
+    Any number of workers may run, nothing happens twice. The one that has the signer's directory signs the log:
+    TOCSIN_SIGNER_DIR. It never migrates: where the schema is behind, it
     refuses and says so.
 
     \b
@@ -129,10 +131,11 @@ async def _up(call: Call, settings: Settings) -> None:
         web, pager = [await stack.enter_async_context(bootstrap.wired(sources, settings)) for _ in range(2)]
         channels = await stack.enter_async_context(bootstrap.outbound_channels(settings))
         _warn_if_nobody_is_mailed(call, channels)
+        signer = bootstrap.signer_of(settings, alone=True)
         stop = asyncio.Event()
         parts = {
             "web server": _web(web, sources, stop, lambda url: _tell_ready(call, settings, url, first)),
-            "worker": _pager(pager, channels, _own_name(), stop),
+            "worker": _pager(pager, channels, _own_name(), signer, stop),
         }
         await run_parts(call, stop, parts)
 
@@ -156,9 +159,10 @@ async def _work(call: Call, settings: Settings, name: str) -> None:
         app = await stack.enter_async_context(bootstrap.wired(sources, settings))
         channels = await stack.enter_async_context(bootstrap.outbound_channels(settings))
         _warn_if_nobody_is_mailed(call, channels)
+        signer = bootstrap.signer_of(settings)
         stop = asyncio.Event()
         call.say(f"Worker {name} is running. Stop it with Ctrl-C.")
-        await run_parts(call, stop, {"worker": _pager(app, channels, name, stop)})
+        await run_parts(call, stop, {"worker": _pager(app, channels, name, signer, stop)})
 
 
 def _web(app: App, sources: Sources, stop: asyncio.Event, on_ready: Callable[[str], None]) -> Coroutine[Any, Any, None]:
@@ -172,10 +176,12 @@ def _web(app: App, sources: Sources, stop: asyncio.Event, on_ready: Callable[[st
     return serve_web(app, stop, host=app.settings.host, port=app.settings.port, on_ready=on_ready)
 
 
-def _pager(app: App, channels: Mapping[str, Channel], name: str, stop: asyncio.Event) -> Coroutine[Any, Any, None]:
+def _pager(
+    app: App, channels: Mapping[str, Channel], name: str, signer: Signer | None, stop: asyncio.Event
+) -> Coroutine[Any, Any, None]:
     from tocsin.worker.run import Worker  # noqa: PLC0415  # nor a worker
 
-    return Worker(app, channels, name).run(stop)
+    return Worker(app, channels, name, signer=signer).run(stop)
 
 
 def _own_name() -> str:

@@ -38,6 +38,11 @@ _NUMBERS = {
     "failed_pages": "Pages given up in the last 24 hours.",
     "dead_jobs": "Jobs that were set aside after failing.",
     "workers_alive": "Workers seen in the last seconds.",
+    "log_size": "Leaves of the log.",
+    "log_signed_size": "Leaves of the log that a checkpoint is signed for.",
+    "log_waiting": "Entries that have no place in the log yet, counted up to 100,000.",
+    "log_waiting_seconds": "How long the first of them has waited.",
+    "log_signer_refuses": "1 when the signer refuses: the log does not continue what was signed.",
 }
 
 

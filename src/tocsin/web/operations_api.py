@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta
 
 import msgspec
 import structlog
 from starlette.responses import RedirectResponse, Response
 
 from tocsin.app import health, read_incidents
+from tocsin.app.health import Condition
 from tocsin.app.read_ledger import intake_condition
 from tocsin.errors import TocsinError
 from tocsin.web import metrics
@@ -64,12 +66,25 @@ async def scrape(call: Call) -> Response:
         "failed_pages": state.failed_pages,
         "dead_jobs": state.dead_jobs,
         "workers_alive": state.workers_alive,
+        **_log_numbers(condition, call.services.app.clock()),
     }
     by_status = {status.value: count for status, count in stats.by_status.items()}
     by_severity = {severity.value: count for severity, count in stats.by_severity.items()}
     call.services.metrics.ledger(intake.tallies)
     body = call.services.metrics.exposition(by_status, by_severity, numbers)
     return Response(body, headers={"Content-Type": metrics.CONTENT_TYPE})
+
+
+def _log_numbers(condition: Condition, now: datetime) -> dict[str, int]:
+    kept = condition.log
+    age = now - kept.waiting_since if kept.waiting_since else timedelta()
+    return {
+        "log_size": kept.size,
+        "log_signed_size": kept.signed_size or 0,
+        "log_waiting": kept.waiting,
+        "log_waiting_seconds": max(int(age.total_seconds()), 0),
+        "log_signer_refuses": int(kept.refusal is not None),
+    }
 
 
 async def openapi(call: Call) -> Response:

@@ -1,4 +1,4 @@
-"""The worker's loop: lanes that claim and run jobs, a listener that wakes them, a heartbeat.
+"""The worker's loop: lanes that claim and run jobs, a listener that wakes them, a heartbeat, and the keeper of the log.
 
 Each lane has its own slots, so that slow deliveries never hold up an escalation. A lane sleeps until its earliest
 job is due, until it is woken by NOTIFY, or for IDLE_SECONDS, whichever comes first.
@@ -23,7 +23,9 @@ from tocsin.app.wakeups import wakeups
 from tocsin.app.work import App
 from tocsin.channels import Channel
 from tocsin.errors import TocsinError
+from tocsin.signing.signer import Signer
 from tocsin.worker.handlers import CHORES, Handlers
+from tocsin.worker.log_keeper import LogKeeper
 
 log = structlog.get_logger()
 
@@ -52,8 +54,9 @@ LANES = (
 class Worker:
     """One worker of one process. `run` returns after `stop` is set and what was under way has ended."""
 
-    def __init__(self, app: App, channels: Mapping[str, Channel], name: str) -> None:
+    def __init__(self, app: App, channels: Mapping[str, Channel], name: str, *, signer: Signer | None = None) -> None:
         self._app = app
+        self._log_keeper = LogKeeper(app, signer, name)
         self._handlers = Handlers(app, channels)
         self._name = name
         self._id: UUID = ids.new_id()
@@ -65,6 +68,7 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             background = [group.create_task(self._listen()), group.create_task(self._beat())]
             lanes = [group.create_task(self._work(lane, stop)) for lane in LANES]
+            lanes.append(group.create_task(self._log_keeper.run(stop)))
             await stop.wait()
             self.wake()
             await asyncio.gather(*lanes)

@@ -1,0 +1,98 @@
+"""Signs the log: what the signer remembers is compared with what the database holds, then a checkpoint is published.
+
+The signer remembers first, then the checkpoint is published: after a crash in between it is published by the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tocsin.app.report_internal import report_internal
+from tocsin.app.work import App, Work
+from tocsin.domain.incident import Severity
+from tocsin.domain.log_leaf import KeyChange, LeafKind
+from tocsin.errors import Refusal
+from tocsin.signing.signer import Memory, Signer, SignerRefusesError
+from tocsin.store import log
+from tocsin.store.log import PublishedCheckpoint
+from tocsin.tlog import merkle
+
+REFUSES = "LogSignerRefuses"
+FIRST_KEY = "the first key of this log"
+
+
+@dataclass(frozen=True, slots=True)
+class _ToSign:
+    """The log as it is: its size and root, the proof that it continues what is remembered, the last one published."""
+
+    size: int
+    root: bytes
+    proof: Sequence[bytes]
+    published: PublishedCheckpoint | None
+
+
+async def introduce_key(app: App, signer: Signer) -> None:
+    """See to it that the log names the key that signs it; raise SignerRefusesError when it names others only."""
+    with signer.turn() as ours:
+        if not ours:
+            return
+        vkey = signer.key().vkey
+        async with app.work() as work:
+            named = [KeyChange.parse(found.leaf).new for found in await log.leaves_of_kind(work.tx, LeafKind.KEY)]
+            if not named:
+                leaf = KeyChange(vkey, None, FIRST_KEY).encode()
+                await log.await_leaf(work.tx, LeafKind.KEY, leaf, work.now)
+            elif vkey not in named:
+                raise SignerRefusesError(
+                    f"The log in the database is signed by {named[-1]}, and the key here is {vkey}.",
+                    f"Bring the signer's directory here ({signer.directory}), or set TOCSIN_SIGNER_DIR to where it is.",
+                )
+
+
+async def sign_log(app: App, signer: Signer) -> Memory | None:
+    """Sign the log as it is and publish the checkpoint; return None when that is done, or another process does it.
+
+    Raises SignerRefusesError when the log does not continue what was signed.
+    """
+    with signer.turn() as ours:
+        if not ours:
+            return None
+        memory = signer.memory()
+        async with app.work() as work:
+            found = await _to_sign(work, memory)
+        if found.size == memory.size == (found.published.size if found.published else 0):
+            return None
+        signed = await asyncio.to_thread(signer.sign, found.size, found.root, found.proof, app.clock())
+        async with app.work() as work:
+            for checkpoint in {memory.size: memory, signed.size: signed}.values():
+                if checkpoint.size and await log.checkpoint_at(work.tx, checkpoint.size) is None:
+                    await _publish(work, checkpoint)
+        return signed
+
+
+async def _to_sign(work: Work, memory: Memory) -> _ToSign:
+    size = (await log.state(work.tx)).size
+    continues = 0 < memory.size <= size
+    needed = merkle.consistency_coordinates(memory.size, size) if continues else []
+    hashes = await log.hashes(work.tx, [*merkle.root_coordinates(size), *needed])
+    proof = merkle.consistency_proof(memory.size, size, hashes) if continues else []
+    return _ToSign(size, merkle.root(size, hashes), proof, await log.last_checkpoint(work.tx))
+
+
+async def _publish(work: Work, signed: Memory) -> None:
+    await log.insert_checkpoint(work.tx, size=signed.size, root=signed.root, note=signed.note, now=work.now)
+
+
+async def signer_seen(app: App, key: str, worker: str, refusal: Refusal | None) -> None:
+    """Note that a signer is at work, or what it refuses, for the other processes."""
+    async with app.work() as work:
+        said = f"{refusal.message} {refusal.hint}"[:2_000] if refusal else None
+        await log.signer_seen(work.tx, key=key, worker=worker, now=work.now, refusal=said)
+
+
+async def report_refusal(app: App, refusal: Refusal) -> None:
+    """Open an incident about what the signer refuses: somebody must look at the database, now."""
+    async with app.work() as work:
+        await report_internal(work, REFUSES, f"{refusal.message} {refusal.hint}", Severity.CRITICAL)

@@ -1,0 +1,185 @@
+"""Sealing and signing: what is recorded gets its place in the log, once, in order; and who may not sign does not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import rfc8785
+
+from tests.support.clock import FakeClock
+from tests.support.lives import live, reported
+from tests.support.logs import whole_log
+from tests.support.servers import Server
+from tocsin.app import seal
+from tocsin.app.seal import seal_everything, seal_waiting
+from tocsin.app.sign import introduce_key, sign_log
+from tocsin.app.work import App
+from tocsin.domain.log_leaf import Heads, KeyChange, head_leaf
+from tocsin.signing.signer import Memory, Signer, SignerRefusesError
+from tocsin.tlog.checkpoint import verified
+from tocsin.tlog.note import Note
+
+pytestmark = pytest.mark.anyio
+
+Connection = psycopg.Connection[Any]
+
+
+@pytest.fixture
+def superuser(server: Server, database_name: str) -> Iterator[Connection]:
+    """Somebody whom nothing stops."""
+    with psycopg.connect(server.conninfo(database_name), autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def signer(tmp_path: Path) -> Signer:
+    """A signer with a key of its own."""
+    made = Signer(tmp_path / "signer")
+    made.make("example.org/tocsin")
+    return made
+
+
+async def test_a_whole_life_is_sealed_once_and_in_order(app: App, clock: FakeClock, superuser: Connection) -> None:
+    await live(app, clock)
+    assert whole_log(superuser).leaves == []
+    sealed = await seal_waiting(app)
+    assert sealed is not None
+    log = whole_log(superuser)
+    assert log.waiting == 0
+    assert len(log.leaves) == sealed.size == sealed.leaves + 1, "the last leaf commits to the heads"
+    assert await seal_waiting(app) is None
+    await reported(app, "another one")
+    await seal_everything(app)
+    assert len(whole_log(superuser).leaves) == sealed.size + 2
+
+
+async def test_batches_of_any_size_make_whole_tiles(
+    app: App, clock: FakeClock, superuser: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await live(app, clock)
+    monkeypatch.setattr(seal, "MAX_BATCH", 1)
+    for number in range(3):
+        for failure in range(50):
+            await reported(app, f"failure {number} {failure}")
+        await seal_everything(app)
+        monkeypatch.setattr(seal, "MAX_BATCH", 7)
+    log = whole_log(superuser)
+    assert log.waiting == 0
+    assert len(log.leaves) > 256
+
+
+async def test_sealers_at_the_same_time_do_the_work_once(app: App, clock: FakeClock, superuser: Connection) -> None:
+    await live(app, clock)
+    results = await asyncio.gather(*(seal_waiting(app) for _ in range(6)))
+    assert sum(sealed is not None for sealed in results) == 1
+    whole_log(superuser)
+
+
+async def test_what_is_signed_is_the_log(app: App, clock: FakeClock, superuser: Connection, signer: Signer) -> None:
+    await introduce_key(app, signer)
+    await introduce_key(app, signer)
+    for failure in ("first", "second", "third"):
+        await reported(app, failure)
+        await seal_everything(app)
+        signed = await sign_log(app, signer)
+        assert signed is not None
+        checkpoint = verified(Note.parse(signed.note), signer.key().verifier)
+        assert (checkpoint.origin, checkpoint.size) == ("example.org/tocsin", signed.size)
+    assert await sign_log(app, signer) is None
+    log = whole_log(superuser)
+    assert list(log.checkpoints) == [3, 5, 7], "key and entry and heads, then entry and heads"
+    assert signer.memory().root == log.checkpoints[7]
+
+
+async def test_a_checkpoint_that_was_remembered_and_not_published_is_published(
+    app: App, superuser: Connection, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await reported(app, "first")
+    await seal_everything(app)
+
+    async def killed(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tocsin.app.sign._publish", killed)
+        with pytest.raises(asyncio.CancelledError):
+            await sign_log(app, signer)
+    assert signer.memory().size == 2
+    await reported(app, "second")
+    await seal_everything(app)
+    await sign_log(app, signer)
+    assert list(whole_log(superuser).checkpoints) == [2, 4]
+
+
+async def test_the_same_signer_in_two_processes_takes_turns(app: App, signer: Signer) -> None:
+    await reported(app, "first")
+    await seal_everything(app)
+    with Signer(signer.directory).turn() as ours:
+        assert ours
+        assert await sign_log(app, signer) is None
+    assert await sign_log(app, signer) is not None
+
+
+async def test_a_restored_backup_is_not_signed(
+    app: App, clock: FakeClock, server: Server, database_name: str, superuser: Connection, signer: Signer
+) -> None:
+    """The signer has seen more than the database holds: its last entries are gone, however well it fits together."""
+    await reported(app, "first")
+    await seal_everything(app)
+    backup = signer.memory()
+    await sign_log(app, signer)
+    await reported(app, "second")
+    await seal_everything(app)
+    later = await sign_log(app, signer)
+    assert later is not None
+    superuser.execute("SET session_replication_role = replica")
+    superuser.execute("SET search_path = tocsin")
+    for guarded in ("log_entries", "log_tiles", "log_state", "log_checkpoints"):
+        superuser.execute(f"ALTER TABLE {guarded} DISABLE TRIGGER ALL".encode())
+    superuser.execute("DELETE FROM log_entries WHERE index >= 2")
+    superuser.execute("DELETE FROM log_checkpoints WHERE size > 2")
+    superuser.execute("UPDATE log_tiles SET hashes = substr(hashes, 1, 64)")
+    superuser.execute("UPDATE log_state SET size = 2")
+    with pytest.raises(SignerRefusesError, match="2 leaves, but 4 were signed"):
+        await sign_log(app, signer)
+    assert backup.size == 0
+    # The log grows past what was signed, with other leaves: a fork.
+    superuser.execute("DELETE FROM log_pending")
+    for failure in ("third", "fourth"):
+        await reported(app, failure)
+    superuser.execute("UPDATE log_state SET incidents = 1")
+    await seal_everything(app)
+    with pytest.raises(SignerRefusesError, match="does not begin with the 4 leaves"):
+        await sign_log(app, signer)
+    assert signer.memory() == later
+
+
+async def test_another_key_than_the_log_names_signs_nothing(app: App, signer: Signer, tmp_path: Path) -> None:
+    await introduce_key(app, signer)
+    stranger = Signer(tmp_path / "stranger")
+    stranger.make("example.org/tocsin")
+    with pytest.raises(SignerRefusesError, match="the key here is"):
+        await introduce_key(app, stranger)
+
+
+def test_leaves_say_what_they_were_made_of() -> None:
+    assert Heads.parse(Heads(bytes(32), 7).encode()) == Heads(bytes(32), 7)
+    change = KeyChange("new", None, "why")
+    assert KeyChange.parse(change.encode()) == change
+    with pytest.raises(ValueError, match="log_heads"):
+        Heads.parse(change.encode())
+
+
+def test_a_head_is_written_canonically() -> None:
+    leaf = head_leaf(42, "00000000-0000-7000-8000-000000000000", 5, "ab" * 32)
+    assert rfc8785.dumps(json.loads(leaf)) == leaf
+
+
+def test_a_memory_begins_with_nothing(signer: Signer) -> None:
+    assert signer.memory() == Memory()
