@@ -32,7 +32,7 @@ WELL = Inspection(
     condition=Condition(Health(NOW, 1, None, 0, None, 0, 0), LogCondition(42, 42, NOW, 0, None, NOW, None, None), ()),
     dead_jobs=(),
     intake=IntakeCondition(NOW - timedelta(minutes=15), (Tally(1, {"native": 2}, opened=1, joined=1),)),
-    guards=GuardReport(sealed=True),
+    guards=GuardReport(hardened=True),
 )
 
 
@@ -83,7 +83,7 @@ def test_whatever_is_not_fine_says_what_to_do() -> None:
     assert {finding.name: finding.level for finding in found if finding.level is not Level.OK} == {
         "database_role": Level.WARNING,
         "guards": Level.PROBLEM,
-        "seal": Level.WARNING,
+        "hardening": Level.WARNING,
         "clock": Level.WARNING,
         "disk": Level.PROBLEM,
         "no_worker": Level.PROBLEM,

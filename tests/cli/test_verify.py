@@ -13,7 +13,7 @@ def test_an_intact_record_is_called_so_and_a_changed_row_is_named(fresh_cli: Cli
     assert "Intact" in intact.out
     assert "does not prove" in intact.out
     assert "rights) are what the migrations made" in intact.out
-    assert "not sealed" not in intact.out
+    assert "not hardened" not in intact.out
     assert intact.err == "", "no progress in a pipe"
     assert cli.done("verify", "--db", "--json").json["intact"] is True
     cli.sql(

@@ -17,5 +17,5 @@ async def bring_up_to_date(conninfo: str) -> list[str]:
 
 
 def hardening() -> str:
-    """Return the statements that seal the schema against its owner, for whoever is superuser."""
-    return f"BEGIN;\n{guards.sealing().decode()}COMMIT;\n"
+    """Return the statements that harden the schema against its owner, for whoever is superuser."""
+    return f"BEGIN;\n{guards.hardening().decode()}COMMIT;\n"

@@ -49,7 +49,7 @@ class Verification:
     incidents: int = 0
     findings: list[Finding] = field(default_factory=list)
     findings_in_all: int = 0
-    guards: GuardReport = field(default_factory=lambda: GuardReport(sealed=False))
+    guards: GuardReport = field(default_factory=lambda: GuardReport(hardened=False))
 
     @property
     def intact(self) -> bool:

@@ -296,15 +296,15 @@ def check_guards(facts: Facts) -> Iterator[Finding]:
             f"A guard of the record was changed: {fault}.",
             "It takes a superuser to do that: find out who it was, and run `tocsin verify --db`.",
         )
-    if not guards.sealed:
+    if not guards.hardened:
         yield Finding(
-            "seal",
+            "hardening",
             Level.WARNING,
-            "The schema is not sealed: whoever becomes tocsin_owner could switch the guards off.",
+            "The schema is not hardened: whoever becomes tocsin_owner could switch the guards off.",
             "Let a superuser of the database run what `tocsin migrate --print-hardening` prints.",
         )
     elif not guards.faults:
-        yield Finding("guards", Level.OK, "The guards of the record are in place, and the schema is sealed.")
+        yield Finding("guards", Level.OK, "The guards of the record are in place, and the schema is hardened.")
 
 
 def check_tallies(facts: Facts) -> Iterator[Finding]:

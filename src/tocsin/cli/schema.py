@@ -20,15 +20,15 @@ def migrate(
     ] = False,
     print_hardening: Annotated[
         bool,
-        typer.Option("--print-hardening", help="Only print the SQL that seals the schema against its owner."),
+        typer.Option("--print-hardening", help="Only print the SQL that hardens the schema against its owner."),
     ] = False,
     _json: JsonOption = False,
 ) -> None:
-    """Bring the schema up to date, and seal it.
+    """Bring the schema up to date, and harden it.
 
     It lists what was applied; several at once wait for each other. It signs in with TOCSIN_MIGRATE_DATABASE_URL
     where that is set, else with TOCSIN_DATABASE_URL; without either it makes or migrates the embedded database.
-    Only a superuser can seal the schema against its owner: where the sign-in is none, hand your administrator
+    Only a superuser can harden the schema against its owner: where the sign-in is none, hand your administrator
     what --print-hardening prints.
 
     \b

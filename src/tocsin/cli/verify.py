@@ -21,9 +21,9 @@ _CHECKED = (
 _PROVES = (
     "This proves that nobody changed a single row, not even past the triggers, without changing all that hangs on it."
 )
-_NOT_SEALED = (
-    "The schema is not sealed: whoever becomes its owner may take the guards away and put them back. "
-    "`tocsin doctor` says how to seal it."
+_NOT_HARDENED = (
+    "The schema is not hardened: whoever becomes its owner may take the guards away and put them back. "
+    "`tocsin doctor` says how to harden it."
 )
 _DOES_NOT_PROVE = (
     "It does not prove that nobody recomputed everything consistently, or cut the last entries off a timeline: "
@@ -96,5 +96,5 @@ def _tell_guards(call: Call, guards: GuardReport) -> None:
         call.say("The guards were not compared: a newer Tocsin has migrated this database.")
     else:
         call.say("The guards of the record (triggers, functions, constraints, rights) are what the migrations made.")
-    if not guards.sealed:
-        call.say(_NOT_SEALED)
+    if not guards.hardened:
+        call.say(_NOT_HARDENED)

@@ -45,20 +45,20 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """What guards the record here; `baseline` is empty unless the schema is sealed against its owner."""
+    """What guards the record here; `baseline` is empty unless the schema is hardened against its owner."""
 
     state: tuple[Guard, ...]
     baseline: tuple[Guard, ...]
     newest_migration: int
 
     @property
-    def sealed(self) -> bool:
-        """Is there anything of the seal, be it whole or broken?"""
-        return any(is_of_seal(guard.name) for guard in self.state)
+    def hardened(self) -> bool:
+        """Is there anything of the hardening, be it whole or broken?"""
+        return any(is_of_hardening(guard.name) for guard in self.state)
 
     @property
     def armed(self) -> bool:
-        """Do the event triggers of the seal refuse anything, or did a superuser suspend them?"""
+        """Do the event triggers of the hardening refuse anything, or did a superuser suspend them?"""
         return any(guard.kind == "event trigger" and guard.definition.endswith(" always") for guard in self.state)
 
     @property
@@ -72,7 +72,7 @@ class Guards:
         return self.held == frozenset(self.baseline)
 
     @property
-    def unchanged_since_sealed(self) -> bool:
+    def unchanged_since_hardened(self) -> bool:
         """Are the guards those of the baseline, whatever their OIDs?"""
         return _in_words(self.held) == _in_words(self.baseline)
 
@@ -82,8 +82,8 @@ async def read(tx: Tx) -> Guards:
     settings = await tx.value(QUERIES["settings"])
     await tx.run(QUERIES["plain_names"])
     state = await tx.rows(QUERIES["state"], Guard)
-    sealed = await tx.value(QUERIES["is_sealed"])
-    baseline = await tx.rows(QUERIES["baseline"], Guard) if sealed else []
+    hardened = await tx.value(QUERIES["is_hardened"])
+    baseline = await tx.rows(QUERIES["baseline"], Guard) if hardened else []
     newest = await tx.value(QUERIES["newest_migration"])
     await tx.run(QUERIES["set_back"], {"settings": Jsonb(settings)})
     return Guards(tuple(state), tuple(baseline), newest or 0)
@@ -95,8 +95,8 @@ def manifest_of(state: Iterable[Guard]) -> str:
     return "".join(sorted(lines, key=lambda line: line[_HASH_DIGITS:]))
 
 
-def sealing() -> bytes:
-    """Return the statements that seal the schema against its owner, for a superuser to run in one transaction."""
+def hardening() -> bytes:
+    """Return the statements that harden the schema against its owner, for a superuser to run in one transaction."""
     text = resources.files("tocsin.store").joinpath("migrations", "hardening.sql").read_bytes()
     return text.replace(b"%(state)s", QUERIES["state"])
 
@@ -116,7 +116,7 @@ def faults(guards: Guards) -> list[str]:
 def _against_manifest(guards: Guards) -> Iterator[str]:
     here = {guard.name: guard for guard in guards.state}
     for name, digest in manifest().items():
-        if not guards.sealed and is_of_seal(name):
+        if not guards.hardened and is_of_hardening(name):
             continue
         if name not in here:
             yield f"{name} is missing"
@@ -135,14 +135,14 @@ def _against_baseline(guards: Guards) -> Iterator[str]:
     now = {guard.name: guard.definition for guard in guards.state if guard.kind in _WRITTEN_DIFFERENTLY}
     for name in then.keys() | now.keys():
         if then.get(name) != now.get(name):
-            yield f"{name} is not what it was when the schema was sealed"
+            yield f"{name} is not what it was when the schema was hardened"
 
 
 def _in_words(guards: Iterable[Guard]) -> frozenset[tuple[str, str]]:
     return frozenset((guard.name, guard.definition) for guard in guards)
 
 
-def is_of_seal(name: str) -> bool:
+def is_of_hardening(name: str) -> bool:
     """Is what bears this name part of what only a superuser can install?"""
     kind, _, identity = name.partition(" ")
     return kind == "event" or "tocsin_guard" in identity

@@ -1,7 +1,7 @@
-"""Migrations: numbered SQL files, forward only, each in its own transaction, all under one lock; then the seal.
+"""Migrations: numbered SQL files, forward only, each in its own transaction, all under one lock; then the hardening.
 
-The migrations run as tocsin_owner. The seal, which holds that very role back afterwards, takes a superuser: where the
-sign-in is one it is set by itself, and broken and set again within the transaction of each later migration.
+The migrations run as tocsin_owner. The hardening, which holds that very role back afterwards, takes a superuser: where
+the sign-in is one it is installed by itself, and suspended within the transaction of each later migration.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _LOCK_KEY = 0x70C51
 OLDEST_SERVER = 150_000
 CONNECT_TIMEOUT_SECONDS = 10
 MOST_NAMED = 5
-SEALED = "TC007"
+HARDENED = "TC007"
 TRAPPED = "TC008"
-"""The SQLSTATEs of hardening.sql: the schema is sealed; somebody else owns what the seal would be made in."""
+"""The SQLSTATEs of hardening.sql: the schema is hardened; somebody else owns where that would be installed."""
 _LET_A_SUPERUSER = (
     "Let a superuser run SELECT tocsin_guard.suspend() before, and what `tocsin migrate --print-hardening` prints "
     "after it; or give TOCSIN_MIGRATE_DATABASE_URL a superuser."
@@ -103,11 +103,11 @@ async def migrate(conninfo: str) -> list[str]:
             _refuse_newer(applied)
             pending = _pending(applied)
             superuser = await _is_superuser(connection)
-            breaking = superuser and bool(pending) and await _is_sealed_and_whole(connection)
+            suspending = superuser and bool(pending) and await _is_hardened_and_whole(connection)
             for migration in pending:
-                await _apply(connection, migration, breaking_seal=breaking)
+                await _apply(connection, migration, suspending=suspending)
             if superuser:
-                await _seal(connection)
+                await _harden(connection)
         except psycopg.errors.InsufficientPrivilege as error:
             raise refuse(
                 Code.MISCONFIGURED,
@@ -116,7 +116,7 @@ async def migrate(conninfo: str) -> list[str]:
                 "docs/how-to/own-postgresql.md has the statements for your administrator.",
             ) from None
         except psycopg.DatabaseError as error:
-            if error.sqlstate not in (SEALED, TRAPPED):
+            if error.sqlstate not in (HARDENED, TRAPPED):
                 raise
             said = f"The database may not be migrated: {error.diag.message_primary}"
             hint = error.diag.message_hint if error.sqlstate == TRAPPED else None
@@ -227,9 +227,9 @@ def _pending(applied: dict[int, str]) -> list[Migration]:
     return [migration for version, migration in sorted(known.items()) if version not in applied]
 
 
-async def _apply(connection: AsyncConnection[Any], migration: Migration, *, breaking_seal: bool) -> None:
+async def _apply(connection: AsyncConnection[Any], migration: Migration, *, suspending: bool) -> None:
     async with connection.transaction():
-        if breaking_seal:
+        if suspending:
             await _as_superuser(connection, b"SELECT tocsin_guard.suspend()")
         await connection.execute("SET LOCAL search_path = tocsin")
         await connection.execute(migration.text.encode())
@@ -237,7 +237,7 @@ async def _apply(connection: AsyncConnection[Any], migration: Migration, *, brea
             "INSERT INTO tocsin.schema_migrations (version, name, sha256) VALUES (%s, %s, %s)",
             [migration.version, migration.name, migration.sha256],
         )
-        if breaking_seal:
+        if suspending:
             await _as_superuser(connection, b"SELECT tocsin_guard.resume()")
 
 
@@ -253,8 +253,8 @@ async def _is_superuser(connection: AsyncConnection[Any]) -> bool:
     return (await cursor.fetchone() or (False,))[0] is True
 
 
-async def _is_sealed_and_whole(connection: AsyncConnection[Any]) -> bool:
-    """Say whether there is a seal to break; raise MISCONFIGURED when what it holds was changed meanwhile.
+async def _is_hardened_and_whole(connection: AsyncConnection[Any]) -> bool:
+    """Say whether there is a hardening to suspend; raise MISCONFIGURED when what it holds was changed meanwhile.
 
     To set it again would make somebody's change look like ours.
     """
@@ -262,29 +262,29 @@ async def _is_sealed_and_whole(connection: AsyncConnection[Any]) -> bool:
         found = await guards.read(Tx(connection))
     if not found.armed:
         return False
-    if not found.unchanged_since_sealed:
+    if not found.unchanged_since_hardened:
         raise refuse(
             Code.MISCONFIGURED,
-            "The schema is not what it was when it was sealed; it is not migrated before that is understood.",
+            "The schema is not what it was when it was hardened; it is not migrated before that is understood.",
             "See what differs: SELECT * FROM tocsin_guard.differences(); mend it, or accept it with "
             "SELECT tocsin_guard.resume(), as a superuser.",
         )
     return True
 
 
-async def _seal(connection: AsyncConnection[Any]) -> None:
-    """Seal the schema against its owner, unless that is done; what is not as we made it is not sealed as if it were."""
+async def _harden(connection: AsyncConnection[Any]) -> None:
+    """Harden the schema against its owner, unless that is done or the schema is not as its migrations make it."""
     async with connection.transaction():
         found = await guards.read(Tx(connection))
         wrong = guards.faults(found)
-        if found.sealed and found.baseline_is_current and not wrong:
+        if found.hardened and found.baseline_is_current and not wrong:
             return
-        if strange := [name for name in wrong if not guards.is_of_seal(name)]:
+        if strange := [name for name in wrong if not guards.is_of_hardening(name)]:
             _log.error(
-                "The schema is not sealed, for %s things are not as its migrations make them: %s%s",
+                "The schema is not hardened, for %s things are not as its migrations make them: %s%s",
                 len(strange),
                 "; ".join(strange[:MOST_NAMED]),
                 " …" if len(strange) > MOST_NAMED else "",
             )
             return
-        await _as_superuser(connection, guards.sealing())
+        await _as_superuser(connection, guards.hardening())

@@ -21,7 +21,7 @@ RECORD = (*DETAIL_TABLES, "incident_lifecycle")
 GUARDED = (*RECORD, "audit_access_log", "delivery_attempts")
 DERIVED = ("incident_heads", "incident_tallies", "audit_logs")
 NO_RIGHT, IMMUTABLE, OUT_OF_ORDER, NOT_WHAT_THE_BYTES_SAY = "42501", "TC001", "TC002", "TC003"
-SEALED = "TC007"
+HARDENED = "TC007"
 UNIQUE, CHECK = "23505", "23514"
 
 
@@ -82,8 +82,8 @@ def owner_of_a_replica(lived: LivedDatabase) -> Iterator[Connection]:
 
 
 @contextmanager
-def unsealed_owner(lived: LivedDatabase) -> Iterator[Connection]:
-    """Be the owner where no superuser ever sealed the schema, in a transaction that is taken back."""
+def unhardened_owner(lived: LivedDatabase) -> Iterator[Connection]:
+    """Be the owner where no superuser ever hardened the schema, in a transaction that is taken back."""
     with connected(lived.server, lived.name) as connection, connection.transaction(force_rollback=True):
         connection.execute("SELECT tocsin_guard.suspend()")
         connection.execute("SET LOCAL ROLE tocsin_owner")

@@ -1,4 +1,4 @@
-"""The owner of the schema, who is everything there but superuser: the schema is sealed, so it can only add, in order.
+"""The owner of the schema, who is everything there but superuser: the schema is hardened, so it can only add, in order.
 
 `ATTACKS` is every way past the triggers that we know of. Each is tried in a transaction of its own: what comes before
 its last statement is preparation and must succeed, the last is refused.
@@ -14,16 +14,16 @@ from psycopg import sql
 
 from tests.store.attacks.attackers import (
     GUARDED,
+    HARDENED,
     IMMUTABLE,
     NO_RIGHT,
     OUT_OF_ORDER,
-    SEALED,
     nothing_changes,
     owner,
     owner_of_a_replica,
     refusal,
     refused,
-    unsealed_owner,
+    unhardened_owner,
 )
 from tests.store.conftest import LivedDatabase
 from tests.support.by_hand import ByHand, Connection, connected
@@ -253,13 +253,13 @@ NOT_FOR_AN_OWNER: dict[str, tuple[str, ...]] = {
         "CREATE FUNCTION elsewhere.first() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'",
         "CREATE EVENT TRIGGER a_first ON ddl_command_end EXECUTE FUNCTION elsewhere.first()",
     ),
-    "the seal suspended": ("SELECT tocsin_guard.suspend()",),
-    "the seal renewed": ("SELECT tocsin_guard.resume()",),
-    "the seal's function replaced": (
+    "the hardening suspended": ("SELECT tocsin_guard.suspend()",),
+    "the hardening renewed": ("SELECT tocsin_guard.resume()",),
+    "the hardening's function replaced": (
         "CREATE OR REPLACE FUNCTION tocsin_guard.refuse_difference() RETURNS event_trigger LANGUAGE plpgsql"
         " AS 'BEGIN END'",
     ),
-    "the seal's schema dropped": ("DROP SCHEMA tocsin_guard CASCADE",),
+    "the hardening's schema dropped": ("DROP SCHEMA tocsin_guard CASCADE",),
     "another baseline": ("UPDATE tocsin_guard.baseline SET definition = ''",),
     "no baseline": ("TRUNCATE tocsin_guard.baseline",),
     "a setting of the application": ("ALTER ROLE tocsin_app SET session_replication_role = replica",),
@@ -271,7 +271,7 @@ NOT_FOR_AN_OWNER: dict[str, tuple[str, ...]] = {
 
 @pytest.fixture(scope="module")
 def seized(lived: LivedDatabase) -> Iterator[Connection]:
-    """Be the owner for all attacks of this module; at the end nothing has changed, and the seal is whole."""
+    """Be the owner for all attacks of this module; at the end nothing has changed, and the hardening is whole."""
     with nothing_changes(lived), owner(lived) as connection:
         yield connection
         with connected(lived.server, lived.name) as superuser:
@@ -291,7 +291,7 @@ def attacked(connection: Connection, statements: tuple[str, ...], *states: str) 
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_the_owner_cannot_change_the_schema_of_the_record(seized: Connection, attack: str) -> None:
-    error = attacked(seized, ATTACKS[attack], SEALED)
+    error = attacked(seized, ATTACKS[attack], HARDENED)
     assert "tocsin_guard.suspend()" in (error.diag.message_hint or ""), "a refusal says what to do"
 
 
@@ -308,7 +308,7 @@ def test_no_guarded_table_was_forgotten(seized: Connection, table: str) -> None:
         "DROP TABLE {} CASCADE",
     ):
         # Before an event trigger is asked, PostgreSQL refuses to unlog a table to which logged ones refer.
-        states = (SEALED, "42P16") if "UNLOGGED" in attack else (SEALED,)
+        states = (HARDENED, "42P16") if "UNLOGGED" in attack else (HARDENED,)
         attacked(seized, (attack.format(table),), *states)
 
 
@@ -319,13 +319,13 @@ def test_concurrent_index_commands_are_refused_before_they_commit_half_of_it(sei
     ):
         with pytest.raises(psycopg.Error) as caught:
             seized.execute(attack.encode())
-        assert caught.value.sqlstate == SEALED
+        assert caught.value.sqlstate == HARDENED
     invalid = seized.execute("SELECT count(*) AS n FROM pg_index WHERE NOT indisvalid").fetchone()
     assert invalid == {"n": 0}
 
 
 @pytest.mark.parametrize("attack", NOT_FOR_AN_OWNER)
-def test_the_seal_belongs_to_nobody_but_a_superuser(seized: Connection, attack: str) -> None:
+def test_the_hardening_belongs_to_nobody_but_a_superuser(seized: Connection, attack: str) -> None:
     attacked(seized, NOT_FOR_AN_OWNER[attack], NO_RIGHT)
 
 
@@ -346,7 +346,7 @@ def test_an_extension_cannot_bring_functions_into_the_schema(seized: Connection)
     ).fetchone()
     if trusted is None:
         pytest.skip("this server has no trusted extension")
-    attacked(seized, (f"CREATE EXTENSION {trusted['name']} SCHEMA tocsin",), SEALED)
+    attacked(seized, (f"CREATE EXTENSION {trusted['name']} SCHEMA tocsin",), HARDENED)
 
 
 @pytest.mark.parametrize(
@@ -381,8 +381,8 @@ def test_the_owner_of_a_replica_cannot_write_a_head_either(lived: LivedDatabase)
     with nothing_changes(lived), owner_of_a_replica(lived) as connection:
         refused(connection, "UPDATE incident_heads SET status = 'CLOSED'", IMMUTABLE)
         refused(connection, "DELETE FROM incident_heads", IMMUTABLE)
-        refused(connection, "ALTER TABLE incidents DISABLE TRIGGER USER", SEALED)
-        refused(connection, "ALTER TABLE audit_logs ALTER title TYPE text USING 'x'", SEALED)
+        refused(connection, "ALTER TABLE incidents DISABLE TRIGGER USER", HARDENED)
+        refused(connection, "ALTER TABLE audit_logs ALTER title TYPE text USING 'x'", HARDENED)
 
 
 def test_an_owner_takes_steps_in_their_order_like_everybody(seized: Connection, lived: LivedDatabase) -> None:
@@ -416,12 +416,12 @@ def test_a_superuser_s_slip_is_refused_too(lived: LivedDatabase) -> None:
             "ALTER TABLE incidents OWNER TO CURRENT_USER",
             "GRANT ALL ON ALL TABLES IN SCHEMA tocsin TO tocsin_app",
         ):
-            refused(superuser, slip, SEALED)
+            refused(superuser, slip, HARDENED)
         refused(superuser, "DROP TABLE tocsin_guard.baseline", "42P01")
 
 
-def test_a_schema_given_away_stays_sealed_for_whoever_has_it(lived: LivedDatabase) -> None:
-    """REASSIGN OWNED is the one command that fires no event trigger; it gives the schema away as it is, sealed."""
+def test_a_schema_given_away_stays_hardened_for_whoever_has_it(lived: LivedDatabase) -> None:
+    """REASSIGN OWNED is the one command that fires no event trigger; it gives the schema away as it is, hardened."""
     with (
         nothing_changes(lived),
         connected(lived.server, lived.name) as superuser,
@@ -433,10 +433,10 @@ def test_a_schema_given_away_stays_sealed_for_whoever_has_it(lived: LivedDatabas
         assert found is not None
         assert found["n"] > 50
         superuser.execute("SET LOCAL ROLE heir")
-        refused(superuser, "ALTER TABLE tocsin.incidents DISABLE TRIGGER USER", SEALED)
-        refused(superuser, "ALTER TABLE tocsin.audit_logs ALTER title TYPE text USING ''", SEALED)
+        refused(superuser, "ALTER TABLE tocsin.incidents DISABLE TRIGGER USER", HARDENED)
+        refused(superuser, "ALTER TABLE tocsin.audit_logs ALTER title TYPE text USING ''", HARDENED)
         refused(superuser, "UPDATE tocsin.incidents SET title = 'nothing'", IMMUTABLE)
-        refused(superuser, "COMMENT ON TABLE tocsin.incidents IS 'mine'", SEALED)
+        refused(superuser, "COMMENT ON TABLE tocsin.incidents IS 'mine'", HARDENED)
 
 
 def test_what_stands_in_front_of_the_schema_deceives_no_guard(seized: Connection, lived: LivedDatabase) -> None:
@@ -451,13 +451,13 @@ def test_what_stands_in_front_of_the_schema_deceives_no_guard(seized: Connection
         refused(seized, "UPDATE elsewhere.incident_heads SET status = 'CLOSED'", IMMUTABLE)
 
 
-# --- where no superuser ever sealed the schema, the triggers stand alone ----------------------------------------
+# --- where no superuser ever hardened the schema, the triggers stand alone ----------------------------------------
 
 
 @pytest.mark.parametrize("table", GUARDED)
 def test_an_owner_cannot_delete_through_a_parent_with_a_cascade(lived: LivedDatabase, table: str) -> None:
     for action in ("ON DELETE CASCADE", "ON DELETE SET NULL", "ON UPDATE CASCADE"):
-        with nothing_changes(lived), unsealed_owner(lived) as connection:
+        with nothing_changes(lived), unhardened_owner(lived) as connection:
             connection.execute("CREATE TABLE trap (id uuid PRIMARY KEY)")
             connection.execute(sql.SQL("INSERT INTO trap SELECT id FROM {}").format(sql.Identifier(table)))
             reference = "ALTER TABLE {} ADD FOREIGN KEY (id) REFERENCES trap (id) " + action
@@ -471,7 +471,7 @@ def test_an_owner_cannot_delete_through_a_parent_with_a_cascade(lived: LivedData
 
 @pytest.mark.parametrize("table", GUARDED)
 def test_an_owner_cannot_change_rows_through_a_parent_table_or_a_view(lived: LivedDatabase, table: str) -> None:
-    with nothing_changes(lived), unsealed_owner(lived) as connection:
+    with nothing_changes(lived), unhardened_owner(lived) as connection:
         name = sql.Identifier(table)
         connection.execute(sql.SQL("CREATE TABLE ghost (LIKE {} INCLUDING GENERATED)").format(name))
         connection.execute(sql.SQL("ALTER TABLE {} INHERIT ghost").format(name))

@@ -1,9 +1,9 @@
--- Seals the schema against its own owner: between two migrations nothing in it changes. Runs as a superuser, who alone may make
+-- Hardens the schema against its own owner: between two migrations nothing in it changes. Runs as a superuser, who alone may make
 -- event triggers, after the migrations; as often as you like.
 --
 -- The event triggers do not judge commands, which are many and get more with each version of PostgreSQL. They compare what
--- guards the record with what it was when the schema was sealed, object by object (by OID): a command that leaves a
--- difference is refused, whatever it is called. SQLSTATE TC007 sealed, TC008 there is a trap.
+-- guards the record with what it was when the schema was hardened, object by object (by OID): a command that leaves a
+-- difference is refused, whatever it is called. SQLSTATE TC007 hardened, TC008 there is a trap.
 
 DROP EVENT TRIGGER IF EXISTS tocsin_difference;
 DROP EVENT TRIGGER IF EXISTS tocsin_rewrite;
@@ -55,7 +55,7 @@ BEGIN
     SELECT kind, identity, what INTO other FROM tocsin_guard.differences()
     ORDER BY kind NOT IN ('trigger', 'function', 'table'), kind, identity LIMIT 1;
     IF FOUND THEN
-        RAISE EXCEPTION '% refused: the schema of the record is sealed, and this would % the % %',
+        RAISE EXCEPTION '% refused: the schema of the record is hardened, and this would % the % %',
             TG_TAG, other.what, other.kind, other.identity
             USING ERRCODE = 'TC007',
             HINT = 'Schema changes come with `tocsin migrate`. Whoever must make one by hand, as a superuser, runs '
@@ -82,7 +82,7 @@ CREATE OR REPLACE FUNCTION tocsin_guard.refuse_index() RETURNS event_trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF pg_has_role(current_user, 'tocsin_owner', 'USAGE') THEN
-        RAISE EXCEPTION '% refused: the schema of the record is sealed', TG_TAG
+        RAISE EXCEPTION '% refused: the schema of the record is hardened', TG_TAG
             USING ERRCODE = 'TC007',
             HINT = 'For an index of your own, a superuser runs SELECT tocsin_guard.suspend() before and '
                 'SELECT tocsin_guard.resume() after it.';

@@ -129,12 +129,12 @@ LEFT JOIN pg_database d ON d.oid = s.setdatabase
 WHERE coalesce(d.datname, current_database()) = current_database()
   AND parts.part ~ '^(session_replication_role|event_triggers)='
 
--- name: is_sealed
+-- name: is_hardened
 -- Is hardening.sql installed, and may whoever asks read what it was made of?
 SELECT to_regclass('tocsin_guard.baseline') IS NOT NULL
 
 -- name: baseline
--- What the guards were when the schema was sealed, as the event triggers compare it.
+-- What the guards were when the schema was hardened, as the event triggers compare it.
 SELECT kind, object, identity, definition FROM tocsin_guard.baseline
 
 -- name: settings

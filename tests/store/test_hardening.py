@@ -1,19 +1,15 @@
-"""The seal: set after the migrations, broken and set again by the next one, never set over what somebody changed."""
+"""The hardening: installed after the migrations, suspended by the next one, never put over what somebody changed."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
-from importlib import resources
-from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.rows import class_row
 
-from tests.store.attacks.attackers import SEALED, owner, refused
+from tests.store.attacks.attackers import HARDENED, owner, refused
 from tests.store.conftest import LivedDatabase, copied
 from tests.support.by_hand import Connection, connected
 from tests.support.clock import FakeClock
@@ -24,8 +20,8 @@ from tocsin import ids
 from tocsin.app.guards import GuardReport, examine_guards
 from tocsin.errors import Code, TocsinError
 from tocsin.store import guards
-from tocsin.store.guards import Guard
 from tocsin.store.migrate import Migration, migrate, migrations
+from tools import guards as guards_tool
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +29,7 @@ OFF = "ALTER TABLE incidents DISABLE TRIGGER a_no_change"
 LATER = Migration(
     9998, "later", "CREATE TABLE later (id uuid PRIMARY KEY); ALTER TABLE incidents ADD COLUMN later text;"
 )
-NOT_SEALED = "The schema is not sealed"
+NOT_HARDENED = "The schema is not hardened"
 
 
 @pytest.fixture
@@ -63,7 +59,7 @@ async def report(own: LivedDatabase) -> GuardReport:
         return await examine_guards(work.tx)
 
 
-def unsealed(superuser: Connection) -> None:
+def unhardened(superuser: Connection) -> None:
     """Leave the database as a sign-in without a superuser's rights would have made it."""
     superuser.execute("SELECT tocsin_guard.suspend()")
     for name in ("tocsin_difference", "tocsin_rewrite", "tocsin_index"):
@@ -71,39 +67,34 @@ def unsealed(superuser: Connection) -> None:
     superuser.execute("DROP SCHEMA tocsin_guard CASCADE")
 
 
-def test_the_list_of_guards_is_what_the_migrations_make(superuser: Connection) -> None:
-    """With TOCSIN_WRITE_GUARDS=1 the list is written anew: do so after each change of a migration, and read it."""
-    superuser.execute("SET search_path = pg_catalog, pg_temp")
-    with superuser.cursor(row_factory=class_row(Guard)) as cursor:
-        made = guards.manifest_of(cursor.execute(guards.QUERIES["state"]).fetchall())
-    file = resources.files("tocsin.store").joinpath("migrations", guards.MANIFEST)
-    if os.environ.get("TOCSIN_WRITE_GUARDS"):
-        Path(str(file)).write_text(made, "utf-8")
-    assert file.read_text("utf-8").splitlines() == made.splitlines(), "write it anew with TOCSIN_WRITE_GUARDS=1"
+def test_the_list_of_guards_is_what_the_migrations_make(own: LivedDatabase) -> None:
+    made = guards_tool.made(own.server.conninfo(own.name))
+    listed = guards_tool.FILE.read_text("utf-8")
+    assert listed.splitlines() == made.splitlines(), "run `python -m tools.guards`, and read what it changes"
 
 
-async def test_a_migrated_database_is_sealed_and_nothing_is_wrong_with_it(own: LivedDatabase) -> None:
-    assert await report(own) == GuardReport(sealed=True)
+async def test_a_migrated_database_is_hardened_and_nothing_is_wrong_with_it(own: LivedDatabase) -> None:
+    assert await report(own) == GuardReport(hardened=True)
 
 
-async def test_migrating_again_leaves_a_whole_seal_alone(own: LivedDatabase, superuser: Connection) -> None:
+async def test_migrating_again_leaves_a_whole_hardening_alone(own: LivedDatabase, superuser: Connection) -> None:
     query = "SELECT oid, xmin::text FROM pg_event_trigger ORDER BY evtname"
     before = superuser.execute(query).fetchall()
     assert await migrate(own.server.conninfo(own.name)) == []
     assert superuser.execute(query).fetchall() == before
 
 
-async def test_a_later_migration_breaks_the_seal_and_sets_it_again(
+async def test_a_later_migration_suspends_the_hardening_and_puts_it_back(
     own: LivedDatabase, superuser: Connection, later: None
 ) -> None:
     assert await migrate(own.server.conninfo(own.name)) == ["9998_later"]
     assert superuser.execute("SELECT * FROM tocsin_guard.differences()").fetchall() == []
     with owner(own) as connection:
         for attack in ("DROP TABLE later", "ALTER TABLE incidents DROP COLUMN later", OFF):
-            refused(connection, attack, SEALED)
+            refused(connection, attack, HARDENED)
 
 
-async def test_a_later_migration_that_fails_leaves_the_seal_whole(
+async def test_a_later_migration_that_fails_leaves_the_hardening_whole(
     own: LivedDatabase, superuser: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = migrations()
@@ -112,16 +103,16 @@ async def test_a_later_migration_that_fails_leaves_the_seal_whole(
     with pytest.raises(psycopg.errors.DivisionByZero):
         await migrate(own.server.conninfo(own.name))
     with owner(own) as connection:
-        refused(connection, OFF, SEALED)
+        refused(connection, OFF, HARDENED)
     assert superuser.execute("SELECT * FROM tocsin_guard.differences()").fetchall() == []
 
 
-async def test_while_one_migrates_the_seal_holds_for_everybody_else(own: LivedDatabase, superuser: Connection) -> None:
+async def test_while_one_migrates_the_others_are_held_back(own: LivedDatabase, superuser: Connection) -> None:
     with superuser.transaction(force_rollback=True):
         superuser.execute("SELECT tocsin_guard.suspend()")
         superuser.execute("CREATE TABLE later (id int)")
         with owner(own) as connection:
-            refused(connection, OFF, SEALED)
+            refused(connection, OFF, HARDENED)
 
 
 @pytest.fixture
@@ -138,31 +129,31 @@ def migrator(own: LivedDatabase, superuser: Connection) -> Iterator[str]:
     superuser.execute(sql.SQL("DROP ROLE {}").format(role))
 
 
-async def test_who_is_no_superuser_is_told_who_must_break_the_seal(
+async def test_who_is_no_superuser_is_told_who_must_suspend_the_hardening(
     own: LivedDatabase, superuser: Connection, migrator: str, later: None
 ) -> None:
-    with pytest.raises(TocsinError, match="sealed") as caught:
+    with pytest.raises(TocsinError, match="hardened") as caught:
         await migrate(migrator)
     assert caught.value.refusal.code is Code.MISCONFIGURED
     assert "--print-hardening" in caught.value.refusal.hint
     superuser.execute("SELECT tocsin_guard.suspend()")
     assert await migrate(migrator) == ["9998_later"]
-    superuser.execute(guards.sealing())
+    superuser.execute(guards.hardening())
     with owner(own) as connection:
-        refused(connection, "DROP TABLE later", SEALED)
+        refused(connection, "DROP TABLE later", HARDENED)
 
 
-async def test_without_a_superuser_the_schema_is_made_and_not_sealed(
+async def test_without_a_superuser_the_schema_is_made_and_not_hardened(
     own: LivedDatabase, superuser: Connection, migrator: str
 ) -> None:
-    unsealed(superuser)
+    unhardened(superuser)
     assert await migrate(migrator) == []
-    assert await report(own) == GuardReport(sealed=False)
+    assert await report(own) == GuardReport(hardened=False)
     assert await migrate(own.server.conninfo(own.name)) == []
-    assert await report(own) == GuardReport(sealed=True), "a superuser seals what others made"
+    assert await report(own) == GuardReport(hardened=True), "a superuser hardens what others made"
 
 
-async def test_a_schema_that_somebody_changed_is_neither_migrated_nor_sealed(
+async def test_a_schema_that_somebody_changed_is_neither_migrated_nor_hardened(
     own: LivedDatabase, superuser: Connection, later: None
 ) -> None:
     superuser.execute("SET allow_system_table_mods = on")
@@ -172,34 +163,34 @@ async def test_a_schema_that_somebody_changed_is_neither_migrated_nor_sealed(
     assert "tocsin_guard.differences()" in caught.value.refusal.hint
 
 
-async def test_what_was_changed_before_the_seal_is_not_sealed_as_if_it_were_right(
+async def test_what_was_changed_before_the_hardening_is_not_hardened_as_if_it_were_right(
     own: LivedDatabase, superuser: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    unsealed(superuser)
+    unhardened(superuser)
     superuser.execute(OFF)
     with caplog.at_level(logging.ERROR):
         assert await migrate(own.server.conninfo(own.name)) == []
-    assert NOT_SEALED in caplog.text
+    assert NOT_HARDENED in caplog.text
     assert "trigger a_no_change on tocsin.incidents" in caplog.text
     found = await report(own)
-    assert not found.sealed
+    assert not found.hardened
     assert found.faults[0].startswith("trigger a_no_change on tocsin.incidents is not what the migrations made it")
 
 
-async def test_a_database_made_from_a_dump_is_sealed_anew(own: LivedDatabase, superuser: Connection) -> None:
+async def test_a_database_made_from_a_dump_is_hardened_anew(own: LivedDatabase, superuser: Connection) -> None:
     """In a restored dump every object has another OID than the baseline says, and each command would be refused."""
     superuser.execute("UPDATE tocsin_guard.baseline SET object = object + 1")
     with owner(own) as connection:
-        refused(connection, "COMMENT ON TABLE incidents IS 'x'", SEALED)
+        refused(connection, "COMMENT ON TABLE incidents IS 'x'", HARDENED)
         assert await migrate(own.server.conninfo(own.name)) == []
         connection.execute("COMMENT ON TABLE incidents IS 'x'")
-        refused(connection, OFF, SEALED)
+        refused(connection, OFF, HARDENED)
 
 
 async def test_a_trap_that_waits_for_the_superuser_is_not_walked_into(
     own: LivedDatabase, superuser: Connection
 ) -> None:
-    unsealed(superuser)
+    unhardened(superuser)
     with owner(own) as connection:
         connection.execute("CREATE SCHEMA tocsin_guard")
         connection.execute(
@@ -209,17 +200,17 @@ async def test_a_trap_that_waits_for_the_superuser_is_not_walked_into(
         await migrate(own.server.conninfo(own.name))
 
 
-async def test_a_suspended_seal_is_named_and_the_next_migration_sets_it_again(
+async def test_a_suspended_hardening_is_named_and_the_next_migration_puts_it_back(
     own: LivedDatabase, superuser: Connection
 ) -> None:
     superuser.execute("SELECT tocsin_guard.suspend()")
     found = await report(own)
-    assert found.sealed
+    assert found.hardened
     assert [fault.split(" is ")[0] for fault in found.faults] == [
         f"event trigger tocsin_{name}" for name in ("difference", "index", "rewrite")
     ]
     assert await migrate(own.server.conninfo(own.name)) == []
-    assert await report(own) == GuardReport(sealed=True)
+    assert await report(own) == GuardReport(hardened=True)
 
 
 async def test_an_older_tocsin_does_not_judge_the_guards_of_a_newer_one(
@@ -227,17 +218,15 @@ async def test_an_older_tocsin_does_not_judge_the_guards_of_a_newer_one(
 ) -> None:
     superuser.execute("INSERT INTO schema_migrations (version, name, sha256) VALUES (9999, 'future', '')")
     superuser.execute("SELECT tocsin_guard.suspend()")
-    assert await report(own) == GuardReport(sealed=True, comparable=False)
+    assert await report(own) == GuardReport(hardened=True, comparable=False)
 
 
-async def test_a_superuser_may_change_the_schema_by_hand_and_seal_it_again(
-    own: LivedDatabase, superuser: Connection
-) -> None:
+async def test_a_superuser_may_change_the_schema_and_harden_it_again(own: LivedDatabase, superuser: Connection) -> None:
     superuser.execute("SELECT tocsin_guard.suspend()")
     superuser.execute("CREATE INDEX mine ON incidents (title)")
     superuser.execute("GRANT SELECT ON incidents TO pg_monitor")
     superuser.execute("SELECT tocsin_guard.resume()")
-    assert await report(own) == GuardReport(sealed=True), "neither is a guard"
+    assert await report(own) == GuardReport(hardened=True), "neither is a guard"
     with owner(own) as connection:
-        refused(connection, "DROP INDEX mine", SEALED)
-        refused(connection, "REVOKE SELECT ON incidents FROM pg_monitor", SEALED)
+        refused(connection, "DROP INDEX mine", HARDENED)
+        refused(connection, "REVOKE SELECT ON incidents FROM pg_monitor", HARDENED)
