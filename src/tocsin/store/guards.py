@@ -26,6 +26,7 @@ _WRITTEN_DIFFERENTLY = frozenset({"definition"})
 _NOT_HELD = frozenset({"role", "membership", "event trigger", "setting"})
 """Kinds whose commands fire no event trigger, as in hardening.sql."""
 _READ_ONLY = "SELECT on "
+_GRAVEST = ("role", "membership", "setting", "event", "trigger", "function")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,13 @@ def manifest() -> dict[str, str]:
 
 
 def faults(guards: Guards) -> list[str]:
-    """Return what is missing, added or not as the migrations made it; in words, in the order of the names."""
-    return sorted({*_against_manifest(guards), *_against_baseline(guards)})
+    """Return what is missing, added or not as the migrations made it; in words, what lets most through comes first."""
+    return sorted({*_against_manifest(guards), *_against_baseline(guards)}, key=_gravity)
+
+
+def _gravity(fault: str) -> tuple[int, str]:
+    kind = fault.partition(" ")[0]
+    return (_GRAVEST.index(kind) if kind in _GRAVEST else len(_GRAVEST), fault)
 
 
 def _against_manifest(guards: Guards) -> Iterator[str]:

@@ -21,7 +21,7 @@ RECORD = (*DETAIL_TABLES, "incident_lifecycle")
 GUARDED = (*RECORD, "audit_access_log", "delivery_attempts")
 DERIVED = ("incident_heads", "incident_tallies", "audit_logs")
 NO_RIGHT, IMMUTABLE, OUT_OF_ORDER, NOT_WHAT_THE_BYTES_SAY = "42501", "TC001", "TC002", "TC003"
-HARDENED = "TC007"
+NOT_WHOLE, HARDENED = "TC005", "TC007"
 UNIQUE, CHECK = "23505", "23514"
 
 

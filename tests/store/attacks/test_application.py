@@ -31,7 +31,7 @@ from tests.store.attacks.attackers import (
     table_column,
 )
 from tests.store.conftest import LivedDatabase
-from tests.support.by_hand import DETAILS, NATURAL_STATUS, STEPS, ByHand, Connection, columns_of
+from tests.support.by_hand import DETAILS, NATURAL_STATUS, STEPS, ByHand, Connection, columns_of, connected
 from tests.support.lives import STAGES
 from tocsin import ids
 from tocsin.domain.timeline import seal
@@ -116,6 +116,121 @@ def test_the_application_may_neither_lock_rows_nor_touch_the_guards(lived: Lived
 def test_the_application_may_do_no_more_than_it_was_granted(lived: LivedDatabase, attack: str) -> None:
     with nothing_changes(lived), application(lived) as connection:
         refused(connection, attack, NO_RIGHT)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "UPDATE log_pending SET leaf_hash = sha256('x')",
+        "DELETE FROM log_pending",
+        "INSERT INTO log_pending (kind, leaf, leaf_hash, waiting_since) VALUES ('log_key', 'x', sha256('x'), now())",
+        "INSERT INTO log_entries (index, leaf_hash, kind, leaf) VALUES (0, sha256('x'), 'log_key', 'x')",
+        "UPDATE log_entries SET leaf_hash = sha256('x')",
+        "UPDATE log_state SET size = 0",
+        "UPDATE log_tiles SET hashes = ''",
+        "UPDATE log_head_nodes SET hashes = ''",
+        "DELETE FROM log_checkpoints",
+        "TRUNCATE log_entries",
+        "SELECT grow_tiles(0, 1)",
+        "SELECT setval('log_pending_id_seq', 1)",
+        "SELECT tocsin_guard.suspend()",
+        "SELECT tocsin_guard.resume()",
+        "SELECT * FROM tocsin_guard.differences()",
+        "DELETE FROM tocsin_guard.baseline",
+        "ALTER EVENT TRIGGER tocsin_difference DISABLE",
+        "CREATE EVENT TRIGGER mine ON ddl_command_start EXECUTE FUNCTION tocsin_guard.refuse_index()",
+        "CREATE TEMP TABLE ghost () INHERITS (incidents)",
+        "CREATE OR REPLACE VIEW tocsin.open_incidents AS SELECT 1 AS one",
+        "CREATE POLICY hide ON incidents USING (false)",
+        "CREATE UNIQUE INDEX forbid ON incidents (severity)",
+        "ALTER SEQUENCE incident_number RESTART",
+        "COPY incidents FROM PROGRAM 'true'",
+        "SELECT pg_read_file('postgresql.conf')",
+        "SELECT lo_export(lo_creat(-1), '/tmp/record')",
+        "ALTER SYSTEM SET session_replication_role = replica",
+        "SET session_replication_role = local",
+        "SET allow_system_table_mods = on",
+        "UPDATE pg_catalog.pg_trigger SET tgenabled = 'D'",
+        "DELETE FROM pg_largeobject_metadata",
+    ],
+)
+def test_the_application_reaches_neither_log_nor_guards_nor_server(lived: LivedDatabase, attack: str) -> None:
+    with nothing_changes(lived), application(lived) as connection, pytest.raises(psycopg.Error) as caught:
+        connection.execute(attack.encode())
+    assert caught.value.sqlstate == NO_RIGHT, caught.value
+
+
+def test_rights_that_the_application_does_not_have_it_cannot_give(lived: LivedDatabase) -> None:
+    """PostgreSQL warns and does nothing, instead of refusing, where somebody has other rights on the table."""
+    with application(lived) as connection:
+        connection.execute("GRANT UPDATE ON incidents TO tocsin_app")
+        connection.execute("REVOKE ALL ON incidents FROM tocsin_owner")
+    with connected(lived.server, lived.name) as superuser:
+        assert superuser.execute("SELECT * FROM tocsin_guard.differences()").fetchall() == []
+
+
+def test_settings_that_anybody_may_change_weaken_no_guard(lived: LivedDatabase) -> None:
+    with nothing_changes(lived), application(lived) as connection:
+        for name, value in {
+            "transform_null_equals": "on",
+            "standard_conforming_strings": "off",
+            "array_nulls": "off",
+            "row_security": "off",
+            "check_function_bodies": "off",
+            "DateStyle": "ISO, DMY",
+            "IntervalStyle": "postgres_verbose",
+            "TimeZone": "Pacific/Kiritimati",
+            "bytea_output": "escape",
+            "extra_float_digits": "-15",
+            "quote_all_identifiers": "on",
+            "xmloption": "document",
+            "default_transaction_isolation": "serializable",
+            "constraint_exclusion": "on",
+            "enable_seqscan": "off",
+            "enable_indexscan": "off",
+            "plan_cache_mode": "force_generic_plan",
+            "search_path": "pg_temp, public",
+        }.items():
+            connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+        hand = ByHand(connection, lived.lived.admin)
+        connection.execute("SET search_path = tocsin")
+        assert hand.accepts(lived.lived["reported"], "ACKNOWLEDGED") == ""
+        assert hand.accepts(lived.lived["reported"], "RESOLVED") == OUT_OF_ORDER
+        assert hand.accepts(lived.lived["acknowledged"], "ACKNOWLEDGED") in (OUT_OF_ORDER, UNIQUE)
+        with refusal(connection, NOT_WHAT_THE_BYTES_SAY):
+            hand.insert("incidents", row_of(connection, "incidents") | {"id": ids.new_id()}, canonical=b"{}")
+
+
+def test_a_table_may_be_locked_against_nobody_s_reading(lived: LivedDatabase) -> None:
+    """Who may insert may take the lock of an insert, and no stronger one."""
+    with application(lived) as connection:
+        for mode in ("SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"):
+            refused(connection, sql.SQL("LOCK TABLE incident_lifecycle IN {} MODE").format(sql.SQL(mode)), NO_RIGHT)
+
+
+def test_a_row_is_not_written_twice_by_copying_it(lived: LivedDatabase) -> None:
+    with nothing_changes(lived), application(lived) as connection:
+        for table in RECORD:
+            columns = columns_of(connection, table)
+            copy = sql.SQL("INSERT INTO {table} ({columns}) SELECT {columns} FROM {table}")
+            refused(connection, copy.format(table=sql.Identifier(table), columns=columns), UNIQUE)
+            writing = sql.SQL("WITH again AS (" + copy.as_string() + " RETURNING id) SELECT count(*) FROM again")
+            refused(connection, writing.format(table=sql.Identifier(table), columns=columns), UNIQUE)
+            swallowing = sql.SQL(copy.as_string() + " ON CONFLICT DO NOTHING")
+            connection.execute(swallowing.format(table=sql.Identifier(table), columns=columns))
+
+
+def test_large_objects_and_temporary_tables_are_no_way_in(lived: LivedDatabase) -> None:
+    with nothing_changes(lived), application(lived) as connection, connection.transaction(force_rollback=True):
+        connection.execute("SELECT lo_from_bytea(0, 'x')")
+        connection.execute("CREATE TEMP TABLE incidents (LIKE tocsin.incidents)")
+        connection.execute("CREATE FUNCTION pg_temp.lie() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+        refused(
+            connection,
+            "CREATE TRIGGER lie BEFORE INSERT ON tocsin.incidents FOR EACH ROW EXECUTE FUNCTION pg_temp.lie()",
+            NO_RIGHT,
+        )
+        refused(connection, "UPDATE tocsin.incidents SET title = 'x'", NO_RIGHT)
 
 
 def test_a_table_of_the_same_name_in_front_of_ours_deceives_no_guard(lived: LivedDatabase) -> None:

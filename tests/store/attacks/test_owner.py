@@ -17,6 +17,7 @@ from tests.store.attacks.attackers import (
     HARDENED,
     IMMUTABLE,
     NO_RIGHT,
+    NOT_WHOLE,
     OUT_OF_ORDER,
     nothing_changes,
     owner,
@@ -375,6 +376,39 @@ def test_an_extension_cannot_bring_functions_into_the_schema(seized: Connection)
 def test_a_head_says_what_its_timeline_says_whoever_writes_it(seized: Connection, attack: str) -> None:
     # Before our trigger, the one of the reference to the incident is asked.
     attacked(seized, (attack,), IMMUTABLE, *(("23503",) if "gen_random_uuid" in attack else ()))
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "DELETE FROM log_pending",
+        "DELETE FROM log_pending WHERE id = (SELECT max(id) FROM log_pending)",
+        "WITH gone AS (DELETE FROM log_pending RETURNING *) SELECT count(*) FROM gone",
+        "UPDATE log_pending SET leaf_hash = sha256('x')",
+        "UPDATE log_pending SET sequence = 99 WHERE false",
+        "TRUNCATE log_pending",
+        "INSERT INTO log_entries (index, leaf_hash, kind, leaf)"
+        " VALUES (7, sha256('\\x00'::bytea || 'x'), 'log_key', 'x')",
+        "UPDATE log_entries SET leaf_hash = sha256('x')",
+        "DELETE FROM log_entries",
+        "TRUNCATE log_entries",
+        "DELETE FROM log_state",
+        "UPDATE log_state SET size = 0",
+        "UPDATE log_state SET size = size + 1",
+        "INSERT INTO log_state VALUES (false, 0, 0)",
+        "UPDATE log_tiles SET hashes = hashes WHERE false; DELETE FROM log_tiles",
+        "DELETE FROM log_head_nodes",
+        "TRUNCATE log_tiles, log_head_nodes",
+        "DELETE FROM log_checkpoints",
+        "UPDATE log_checkpoints SET note = ''",
+        "INSERT INTO log_checkpoints VALUES (1, sha256('x'), 'x', now())",
+        "INSERT INTO log_checkpoints VALUES (9999, sha256('x'), 'x', now())",
+        "DELETE FROM log_cosignatures",
+        "UPDATE log_timestamps SET token = 'x'",
+    ],
+)
+def test_the_owner_cannot_make_the_log_say_something_else(seized: Connection, attack: str) -> None:
+    attacked(seized, (attack,), IMMUTABLE, NOT_WHOLE)
 
 
 def test_the_owner_of_a_replica_cannot_write_a_head_either(lived: LivedDatabase) -> None:

@@ -6,8 +6,8 @@
 WITH ours AS MATERIALIZED (
     SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE nspname IN ('tocsin', 'tocsin_guard')
 ), holders AS MATERIALIZED (
-    SELECT oid, CASE WHEN rolsuper THEN 'a superuser' ELSE rolname::text END AS holder FROM pg_roles
-    UNION ALL SELECT 0, 'everybody'
+    SELECT oid, rolname::text AS name, CASE WHEN rolsuper THEN 'a superuser' ELSE rolname::text END AS holder FROM pg_roles
+    UNION ALL SELECT 0, 'everybody', 'everybody'
 ), relations AS MATERIALIZED (
     SELECT c.oid, c.relkind, c.relpersistence, c.relowner, c.relacl, c.reloptions, c.relrowsecurity, c.relforcerowsecurity,
            c.relispartition, c.reloftype, format('%I.%I', n.nspname, c.relname) AS name
@@ -100,7 +100,7 @@ FROM pg_cast c
 WHERE EXISTS (SELECT FROM pg_type t JOIN ours n ON n.oid = t.typnamespace WHERE t.oid IN (c.castsource, c.casttarget))
 UNION ALL
 SELECT 'grant', r.oid::bigint,
-       format('%s on %s to %s', a.privilege_type, r.name, (SELECT holder FROM holders h WHERE h.oid = a.grantee)),
+       format('%s on %s to %s', a.privilege_type, r.name, (SELECT h.name FROM holders h WHERE h.oid = a.grantee)),
        CASE WHEN a.is_grantable THEN 'and to grant it' ELSE '' END
 FROM rights r CROSS JOIN aclexplode(r.acl) a WHERE a.grantee <> r.owner
 UNION ALL
@@ -123,7 +123,7 @@ UNION ALL
 SELECT 'setting', 0, names.name, coalesce(current_setting(names.name, true), 'on')
 FROM (VALUES ('session_replication_role'), ('event_triggers')) names(name)
 UNION ALL
-SELECT 'setting', s.setrole::bigint, format('%s in %s for %s', parts.part, coalesce(d.datname, 'every database'), h.holder), ''
+SELECT 'setting', s.setrole::bigint, format('%s in %s for %s', parts.part, coalesce(d.datname, 'every database'), h.name), ''
 FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) parts(part) JOIN holders h ON h.oid = s.setrole
 LEFT JOIN pg_database d ON d.oid = s.setdatabase
 WHERE coalesce(d.datname, current_database()) = current_database()
