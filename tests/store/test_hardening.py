@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 from collections.abc import Iterator
 
 import psycopg
@@ -15,7 +16,7 @@ from tests.support.by_hand import Connection, connected
 from tests.support.clock import FakeClock
 from tests.support.databases import TEMPLATE
 from tests.support.lives import application
-from tests.support.servers import Server
+from tests.support.servers import SYSTEM_BINARIES, Server
 from tocsin import ids
 from tocsin.app.guards import GuardReport, examine_guards
 from tocsin.errors import Code, TocsinError
@@ -185,6 +186,27 @@ async def test_a_database_made_from_a_dump_is_hardened_anew(own: LivedDatabase, 
         assert await migrate(own.server.conninfo(own.name)) == []
         connection.execute("COMMENT ON TABLE incidents IS 'x'")
         refused(connection, OFF, HARDENED)
+
+
+def restore_a_dump(server: Server, dumped: str, restored: str) -> None:
+    """Dump a database and restore it into another one."""
+    dump = subprocess.run([SYSTEM_BINARIES / "pg_dump", "-d", server.conninfo(dumped)], check=True, capture_output=True)
+    restore = [SYSTEM_BINARIES / "psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", server.conninfo(restored)]
+    subprocess.run(restore, input=dump.stdout, check=True, capture_output=True)
+
+
+async def test_a_dump_is_restored_with_its_guards(own: LivedDatabase, superuser: Connection) -> None:
+    """A check is worded the same before and after: `a BETWEEN b AND c` within an AND would not be, so it is two."""
+    if superuser.info.server_version >= 160_000:
+        pytest.skip("the embedded server brings no pg_dump")
+    with copied(own.server, "template0") as name:
+        restore_a_dump(own.server, own.name, name)
+        restored = LivedDatabase(own.server, name, own.lived)
+        assert (await report(restored)).faults == ()
+        assert await migrate(own.server.conninfo(name)) == []
+        with owner(restored) as connection:
+            refused(connection, OFF, HARDENED)
+            connection.execute("COMMENT ON TABLE incidents IS 'x'")
 
 
 async def test_a_trap_that_waits_for_the_superuser_is_not_walked_into(
