@@ -134,6 +134,12 @@ def signer_of(settings: Settings, *, alone: bool = False) -> Signer | None:
     return signer
 
 
+def signer_at_hand(settings: Settings) -> Signer | None:
+    """Return the signer whose key is on this machine already; None when there is none."""
+    directory = signer_directory(settings, alone=True)
+    return Signer(directory) if directory is not None and Signer(directory).exists else None
+
+
 def secret_key(settings: Settings) -> bytes:
     """Return the key that signs webhooks: TOCSIN_SECRET_KEY, or one made once and kept in the data directory."""
     if settings.secret_key is not None:

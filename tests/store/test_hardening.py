@@ -190,8 +190,10 @@ async def test_a_database_made_from_a_dump_is_hardened_anew(own: LivedDatabase, 
 
 def restore_a_dump(server: Server, dumped: str, restored: str) -> None:
     """Dump a database and restore it into another one."""
-    dump = subprocess.run([SYSTEM_BINARIES / "pg_dump", "-d", server.conninfo(dumped)], check=True, capture_output=True)
-    restore = [SYSTEM_BINARIES / "psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", server.conninfo(restored)]
+    dump = subprocess.run(
+        [str(SYSTEM_BINARIES / "pg_dump"), "-d", server.conninfo(dumped)], check=True, capture_output=True
+    )
+    restore = [str(SYSTEM_BINARIES / "psql"), "-q", "-v", "ON_ERROR_STOP=1", "-d", server.conninfo(restored)]
     subprocess.run(restore, input=dump.stdout, check=True, capture_output=True)
 
 

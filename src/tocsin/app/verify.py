@@ -1,99 +1,114 @@
-"""Recomputes the whole record: every checksum from the columns, every chain, every pair. Trusts no trigger.
+"""Recomputes the whole record: every checksum from the columns, every chain, every pair, and the log over all of it.
 
-It finds what somebody changed behind the triggers' back. What it cannot find, because everything was recomputed
-consistently or a timeline's last entries were cut off, needs a witness outside of the database.
+It trusts no trigger. It finds what somebody changed behind the triggers' back; what was recomputed consistently, cut
+off or restored, the log finds (verify_log), as far as its signed checkpoints are known here.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from tocsin.app.guards import GuardReport, examine_guards
+import msgspec
+
+from tocsin.app.guards import examine_guards
+from tocsin.app.verify_log import OutsideCheckpoint, verify_log
+from tocsin.app.verify_result import Counted, Progress, Verification
 from tocsin.app.work import Work
-from tocsin.domain.timeline import leaf_hash, seal
+from tocsin.domain.timeline import CANONICAL_VERSION, leaf_hash, seal
 from tocsin.domain.workflow import TRANSITIONS
 from tocsin.store import verification
-from tocsin.store.verification import HeadCheck
+from tocsin.store.database import Tx
+from tocsin.store.verification import Texts
 
-MAX_FINDINGS = 1_000
-_PROGRESS_EVERY = 1_000
+LIFECYCLE = "incident_lifecycle"
+_JSON_COLUMNS = frozenset({"metadata", "follow_up_actions"})
 
 # As texts: what a tampered row says need not be a kind or a status at all.
 _LEADS = {(str(kind), before, str(after)) for kind, pairs in TRANSITIONS.items() for before, after in pairs}
 
-Progress = Callable[[int, int], None]
-"""Called with rows done and rows in all."""
+_encode = msgspec.json.Encoder(order="sorted").encode
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One row that is not what was recorded."""
+def _refuse_float(_: str) -> None:
+    raise ValueError("a float is never recorded")
 
-    table: str
-    row_id: UUID
-    problem: str
+
+_decode = msgspec.json.Decoder(float_hook=_refuse_float).decode
 
 
 @dataclass(slots=True)
-class Verification:
-    """What was checked, and what was found (at most MAX_FINDINGS are kept; `findings_in_all` counts every one).
+class _Last:
+    """The entry before the one that is looked at: its incident, where it stands in it, and what it leads to."""
 
-    The guards stand apart: without them the record may still be what was recorded, but nothing sees to it.
-    """
-
-    rows: int = 0
-    incidents: int = 0
-    findings: list[Finding] = field(default_factory=list)
-    findings_in_all: int = 0
-    guards: GuardReport = field(default_factory=lambda: GuardReport(hardened=False))
-
-    @property
-    def intact(self) -> bool:
-        """Is there nothing to complain of?"""
-        return not self.findings_in_all and not self.guards.faults_in_all
-
-    def add(self, table: str, row_id: UUID, problem: str) -> None:
-        """Take note of a finding."""
-        self.findings_in_all += 1
-        if len(self.findings) < MAX_FINDINGS:
-            self.findings.append(Finding(table, row_id, problem))
+    incident: str | None = None
+    sequence: int = 0
+    checksum: str | None = None
+    status: str | None = None
 
 
-async def verify_database(work: Work, progress: Progress | None = None) -> Verification:
-    """Check every guarded row of the database, as of one instant."""
+async def verify_database(
+    work: Work, progress: Progress | None = None, outside: Sequence[OutsideCheckpoint] = ()
+) -> Verification:
+    """Check every guarded row of the database and its log, as of one instant, against checkpoints kept elsewhere."""
     await verification.snapshot(work.tx)
-    total = await verification.count_rows(work.tx)
     result = Verification(guards=await examine_guards(work.tx))
-
-    def counted() -> None:
-        result.rows += 1
-        if progress and (result.rows % _PROGRESS_EVERY == 0 or result.rows == total):
-            progress(result.rows, total)
-
+    counted = Counted(await verification.count_rows(work.tx), progress)
     for table in verification.DETAIL_TABLES:
-        async for row in verification.rows(work.tx, table):
-            _check_row(result, table, row)
-            counted()
-    previous: dict[str, Any] | None = None
-    async for entry in verification.rows(work.tx, "incident_lifecycle"):
-        _check_row(result, "incident_lifecycle", entry)
-        same = previous is not None and previous["incident_id"] == entry["incident_id"]
-        _check_link(result, previous if same else None, entry)
-        previous = entry
-        counted()
-    async for head in verification.heads(work.tx):
-        result.incidents += 1
-        _check_head(result, head)
+        async for texts in verification.texts(work.tx, table):
+            await _check_rows(work.tx, result, table, texts)
+            result.rows += len(texts.rows)
+            counted.add(len(texts.rows))
+    last = _Last()
+    async for texts in verification.texts(work.tx, LIFECYCLE):
+        await _check_rows(work.tx, result, LIFECYCLE, texts)
+        _check_links(result, last, texts)
+        result.rows += len(texts.rows)
+        result.entries += len(texts.rows)
+        counted.add(len(texts.rows))
+    result.incidents = await verification.count_heads(work.tx)
+    async for head in verification.changed_heads(work.tx):
+        said = ", ".join(head.changed)
+        result.add("incident_heads", head.incident_id, f"it does not say what the timeline says: {said}")
     for problem, broken in await verification.broken_pairs(work.tx):
         result.add(broken.kind, broken.id, problem)
+    await verify_log(work.tx, result, counted, outside)
     return result
 
 
-def _check_row(result: Verification, table: str, row: dict[str, Any]) -> None:
+async def _check_rows(tx: Tx, result: Verification, table: str, texts: Texts) -> None:
+    """Hold rows against their canonical bytes: quickly, and those that seem to differ once more as seal() does it."""
+    odd = [row[texts.id_at] for row in texts.rows if not _is_recorded(table, texts.names, row)]
+    if odd:
+        found = await verification.rows(tx, table, odd)
+        for row in found:
+            _check_row(result, table, row)
+
+
+def _is_recorded(table: str, names: Sequence[str], row: Sequence[Any]) -> bool:
+    """Tell whether a row certainly is what was recorded. The same bytes as RFC 8785 unless a key is not ASCII."""
+    canonical, checksum = row[0], row[1]
+    document = dict(zip(names, row, strict=True))
+    del document["canonical"], document["checksum"]
+    for column in _JSON_COLUMNS & document.keys():
+        text = document[column]
+        if text is not None:
+            if not text.isascii():
+                return False
+            try:
+                document[column] = _decode(text)
+            except ValueError:
+                return False
+    document["record"], document["v"] = table, CANONICAL_VERSION
+    same: bool = _encode(document) == canonical and hashlib.sha256(b"\x00" + canonical).digest() == checksum
+    return same
+
+
+def _check_row(result: Verification, table: str, row: Mapping[str, Any]) -> None:
     columns = {name: value for name, value in row.items() if name not in ("canonical", "checksum")}
     canonical, checksum = bytes(row["canonical"]), bytes(row["checksum"])
     try:
@@ -118,19 +133,21 @@ def _differences(now: bytes, recorded: bytes) -> list[str]:
     return sorted(name for name, value in json.loads(now).items() if name not in then or then[name] != value)
 
 
-def _check_link(result: Verification, previous: dict[str, Any] | None, entry: dict[str, Any]) -> None:
-    expected = previous["sequence"] + 1 if previous else 1
-    if entry["sequence"] != expected:
-        result.add("incident_lifecycle", entry["id"], f"entry {expected} of its incident is missing before it")
-        return
-    if entry["previous_checksum"] != (previous["checksum"] if previous else None):
-        result.add("incident_lifecycle", entry["id"], "it does not continue the entry before it")
-    before = previous["status_after"] if previous else None
-    if entry["status_before"] != before or (entry["event_type"], before, entry["status_after"]) not in _LEADS:
-        result.add("incident_lifecycle", entry["id"], f"{entry['event_type']} is a step out of order")
-
-
-def _check_head(result: Verification, head: HeadCheck) -> None:
-    if head.changed:
-        said = ", ".join(head.changed)
-        result.add("incident_heads", head.incident_id, f"it does not say what the timeline says: {said}")
+def _check_links(result: Verification, last: _Last, texts: Texts) -> None:
+    at = {name: place for place, name in enumerate(texts.names)}
+    incident, sequence, previous = at["incident_id"], at["sequence"], at["previous_checksum"]
+    kind, before, after = at["event_type"], at["status_before"], at["status_after"]
+    for row in texts.rows:
+        if row[incident] != last.incident:
+            last.incident, last.sequence, last.checksum, last.status = row[incident], 0, None, None
+        problems = []
+        if row[sequence] != last.sequence + 1:
+            problems.append(f"entry {last.sequence + 1} of its incident is missing before it")
+        else:
+            if row[previous] != last.checksum:
+                problems.append("it does not continue the entry before it")
+            if row[before] != last.status or (row[kind], row[before], row[after]) not in _LEADS:
+                problems.append(f"{row[kind]} is a step out of order")
+        for problem in problems:
+            result.add(LIFECYCLE, UUID(row[texts.id_at]), problem)
+        last.sequence, last.checksum, last.status = row[sequence], "\\x" + row[1].hex(), row[after]

@@ -29,7 +29,8 @@ from rich.console import Console
 from tocsin import bootstrap, clock, ids
 from tocsin.app import accounts
 from tocsin.app.attempt import attempt_statements, attempt_step
-from tocsin.app.verify import Verification, verify_database
+from tocsin.app.verify import verify_database
+from tocsin.app.verify_result import Verification
 from tocsin.app.work import App
 from tocsin.bootstrap import Sources
 from tocsin.domain.access import Actor, Role

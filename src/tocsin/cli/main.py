@@ -22,6 +22,7 @@ from tocsin.cli import (
     heartbeats,
     incidents,
     intake,
+    log,
     logs,
     oncall,
     policies,
@@ -130,6 +131,7 @@ for group, name in (
     (tokens.commands, "tokens"),
     (projects.commands, "projects"),
     (heartbeats.commands, "heartbeats"),
+    (log.commands, "log"),
 ):
     commands.add_typer(group, name=name)
 

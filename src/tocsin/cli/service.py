@@ -93,10 +93,10 @@ def worker(
     context: typer.Context,
     name: Annotated[str | None, typer.Option(help="How this worker is called; else by host and process.")] = None,
 ) -> None:
-    """Run the half that delivers pages, escalates, and keeps the log.
+    """Run the half that delivers pages and escalates.
 
-    Any number of workers may run, nothing happens twice. The one that has the signer's directory signs the log:
-    TOCSIN_SIGNER_DIR. It never migrates: where the schema is behind, it
+    Any number of workers may run, nothing happens twice. They also keep the log; the one that has the signer's
+    directory (TOCSIN_SIGNER_DIR) signs it. It never migrates: where the schema is behind, it
     refuses and says so.
 
     \b

@@ -2,59 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tocsin import bootstrap
 from tocsin.app.guards import GuardReport
-from tocsin.app.verify import Verification, verify_database
+from tocsin.app.verify import verify_database
+from tocsin.app.verify_log import OutsideCheckpoint
+from tocsin.app.verify_result import Verification
 from tocsin.cli.options import JsonOption, WrongUsageError, call_of
 from tocsin.cli.output import Call, one_line, styled
 from tocsin.cli.running import application, run
+from tocsin.errors import Code, TocsinError, refuse
+from tocsin.settings import Settings
+from tocsin.tlog.errors import ProofError
 
+MEMORY = "the signer's memory"
+MAX_CHECKPOINT_BYTES = 262_144
 _CHECKED = (
     "Of every row of the guarded tables: the canonical bytes made anew from the columns, and their SHA-256.",
     "Of every timeline: each entry continues the one before it, none is missing, each step was allowed.",
     "Of every detail (acknowledgment, root cause, resolution…): an entry names it by its checksum, and it is there.",
     "Of every incident: its status repeats what its timeline says, and its first report is the one it opened with.",
-)
-_PROVES = (
-    "This proves that nobody changed a single row, not even past the triggers, without changing all that hangs on it."
+    "Of the log: every entry is in it once and in order, the tree made anew from its leaves, every checkpoint signed.",
 )
 _NOT_HARDENED = (
     "The schema is not hardened: whoever becomes its owner may take the guards away and put them back. "
     "`tocsin doctor` says how to harden it."
-)
-_DOES_NOT_PROVE = (
-    "It does not prove that nobody recomputed everything consistently, or cut the last entries off a timeline: "
-    "that takes a witness outside of the database."
 )
 
 
 def verify(
     context: typer.Context,
     db: Annotated[bool, typer.Option("--db", help="Verify the whole database.")] = False,
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option("--checkpoint", help="A checkpoint that was kept elsewhere (repeatable)."),
+    ] = None,
     _json: JsonOption = False,
 ) -> None:
     """Recompute the whole record and say whether it holds.
 
-    Every row that is not what was recorded is named. Work goes on meanwhile: all is read as of one instant. Exit
-    1 if anything was found.
+    Every row that is not what was recorded is named, and every guard that was taken away. Work goes on meanwhile:
+    all is read as of one instant. The log is held against the signer's memory where its directory is at hand, and
+    against each --checkpoint. Exit 1 if anything was found.
 
     \b
     Example:
       tocsin verify --db
+      tocsin verify --db --checkpoint /mnt/usb/checkpoint.txt
 
     Next: with findings, keep a copy of the database before anything else, and ask who had access.
     """
     if not db:
         raise WrongUsageError("Say what to verify: the database, with --db.")
     call = call_of(context)
-    result = run(_verify(call))
+    copies = [_copy(path) for path in checkpoint or []]
+    result = run(_verify(call, copies))
     document = {
         "intact": result.intact,
         "rows": result.rows,
         "incidents": result.incidents,
+        "log": {
+            "leaves": result.leaves,
+            "waiting": result.waiting,
+            "checkpoints": result.checkpoints,
+            "signedSize": result.signed_size,
+            "outside": result.outside,
+        },
+        "proven": list(_proven(result)) if not result.findings_in_all else [],
+        "notProven": list(_not_proven(result)),
         "findingsInAll": result.findings_in_all,
         "findings": result.findings,
         "guards": result.guards,
@@ -64,15 +84,42 @@ def verify(
         raise typer.Exit(1)
 
 
-async def _verify(call: Call) -> Verification:
-    async with application(call) as app, app.work(streaming=True) as work:
-        with call.progress_bar("Verifying") as progress:
-            return await verify_database(work, progress)
+def _copy(path: Path) -> OutsideCheckpoint:
+    try:
+        with path.open() as file:
+            return OutsideCheckpoint.of_note(str(path), file.read(MAX_CHECKPOINT_BYTES))
+    except (OSError, UnicodeError, ProofError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        hint = (
+            "A checkpoint is a short text with the log's name, size, root and signatures: `tocsin log show` prints one."
+        )
+        raise refuse(Code.INVALID, f"{path} cannot be read as a checkpoint: {reason}.", hint) from None
+
+
+async def _verify(call: Call, copies: Sequence[OutsideCheckpoint]) -> Verification:
+    async with application(call) as app:
+        # Read before the database is: what is signed meanwhile must not look like something that is gone.
+        outside = [*copies, *_memory(call, app.settings)]
+        async with app.work(streaming=True) as work:
+            with call.progress_bar("Verifying") as progress:
+                return await verify_database(work, progress, outside)
+
+
+def _memory(call: Call, settings: Settings) -> list[OutsideCheckpoint]:
+    try:
+        signer = bootstrap.signer_at_hand(settings)
+        memory = signer.memory() if signer else None
+    except TocsinError as error:
+        call.note(styled(f"WARNING: {error.refusal.message} {error.refusal.hint}", "bold yellow"))
+        return []
+    return [OutsideCheckpoint(MEMORY, memory.size, memory.root, memory.note)] if memory else []
 
 
 def _tell(call: Call, result: Verification) -> None:
     call.say(
-        f"Checked {result.rows:,} rows of {result.incidents:,} incidents:", *(f"  {line}" for line in _CHECKED), ""
+        f"Checked {result.rows:,} rows of {result.incidents:,} incidents, and {result.leaves:,} leaves of the log:",
+        *(f"  {line}" for line in _CHECKED),
+        "",
     )
     if result.findings_in_all:
         call.say(styled(f"{result.findings_in_all:,} FINDINGS: the record is not what was recorded.", "bold red"))
@@ -83,9 +130,10 @@ def _tell(call: Call, result: Verification) -> None:
         if result.findings_in_all > len(result.findings):
             call.say(f"… and {result.findings_in_all - len(result.findings):,} more.")
     else:
-        call.say(styled("Intact: every row is what was recorded.", "bold green"), _PROVES)
+        call.say(styled("Intact: every row is what was recorded.", "bold green"), "Proven:")
+        call.say(*(f"  {line}" for line in _proven(result)))
     _tell_guards(call, result.guards)
-    call.say(_DOES_NOT_PROVE)
+    call.say("Not proven:", *(f"  {line}" for line in _not_proven(result)))
 
 
 def _tell_guards(call: Call, guards: GuardReport) -> None:
@@ -98,3 +146,33 @@ def _tell_guards(call: Call, guards: GuardReport) -> None:
         call.say("The guards of the record (triggers, functions, constraints, rights) are what the migrations made.")
     if not guards.hardened:
         call.say(_NOT_HARDENED)
+
+
+def _proven(result: Verification) -> Iterator[str]:
+    """Say what an intact record proves, and against whom."""
+    yield "Nobody changed a single row, not even past the triggers, without changing all that hangs on it."
+    if result.checkpoints:
+        yield (
+            f"{result.checkpoints:,} signed checkpoints are of this very log, the latest of {result.signed_size:,} "
+            "leaves: who had the database, but not the signing key, rewrote nothing before it and removed nothing from "
+            "its middle."
+        )
+    for source in result.outside:
+        yield (
+            f"The log continues {source}: of these nothing was rewritten, removed, or lost with a restored backup, "
+            "not even by an administrator of the database."
+        )
+
+
+def _not_proven(result: Verification) -> Iterator[str]:
+    """Say what this verification cannot tell."""
+    if not result.outside:
+        yield (
+            "That nobody cut the end off, with its checkpoints, or restored an older backup: nothing from outside of "
+            "the database was at hand. Run it where the signer's directory is, or give a copy with --checkpoint."
+        )
+    unsigned = result.leaves - result.signed_size
+    if unsigned or result.waiting:
+        yield f"Anything of {result.waiting:,} entries that wait for the log, and {unsigned:,} leaves not signed yet."
+    yield "Anything against a thief of the signing key: that takes witnesses or time stamps that he does not hold."
+    yield "That what was reported is true, or that something which nobody reported did not happen."

@@ -53,8 +53,11 @@ class Signer:
 
     @property
     def exists(self) -> bool:
-        """Tell whether a key was made here."""
-        return self._key.exists()
+        """Tell whether a key was made here; raise MISCONFIGURED where we may not look."""
+        try:
+            return self._key.exists()
+        except OSError as error:
+            raise files.unusable(self._key, error) from None
 
     def make(self, origin: str | None) -> None:
         """Make the key and an empty memory, unless they are there. Without an origin one is invented, for good."""

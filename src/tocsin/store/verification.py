@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from psycopg import DataError
 from psycopg.abc import Buffer
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, tuple_row
 from psycopg.types.datetime import TimestamptzLoader
 
 from tocsin.store.database import Tx
@@ -29,8 +29,20 @@ _CHUNK = 2_000
 
 
 @dataclass(frozen=True, slots=True)
+class Texts:
+    """Some rows: their canonical bytes, their checksum, and their columns as the canonical form writes them.
+
+    JSON columns are the text of the JSON. `id_at` is where the id stands.
+    """
+
+    names: tuple[str, ...]
+    id_at: int
+    rows: list[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class HeadCheck:
-    """A head, and in which of its columns it is not what its incident and its timeline make it."""
+    """A head that is not what its incident and its timeline make it, and in which of its columns."""
 
     incident_id: UUID
     changed: list[str]
@@ -64,6 +76,8 @@ async def snapshot(tx: Tx) -> None:
     await tx.run(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
     await tx.run(b"SET LOCAL statement_timeout = 0")
     await tx.run(b"SET LOCAL idle_in_transaction_session_timeout = 0")
+    # Whole tables are joined: with the little memory of everyday's statements they would go through the disk.
+    await tx.run(b"SET LOCAL work_mem = '128MB'")
 
 
 async def count_rows(tx: Tx) -> int:
@@ -72,18 +86,31 @@ async def count_rows(tx: Tx) -> int:
     return counted
 
 
-async def rows(tx: Tx, table: str) -> AsyncIterator[dict[str, Any]]:
-    """Yield every row of a guarded table, in the order of its query, a chunk in memory at a time."""
-    async with tx.connection.cursor(name=f"verify_{table}", row_factory=dict_row) as cursor:
-        cursor.itersize = _CHUNK
+async def texts(tx: Tx, table: str) -> AsyncIterator[Texts]:
+    """Yield every row of a guarded table in the order of its query, as the canonical form writes it, by the chunk."""
+    async with tx.connection.cursor(name=f"verify_{table}", row_factory=tuple_row, binary=True) as cursor:
+        await cursor.execute(QUERIES[f"texts_of_{table}"])
+        while chunk := await cursor.fetchmany(_CHUNK):
+            names = tuple(column.name for column in cursor.description or ())
+            yield Texts(names, names.index("id"), chunk)
+
+
+async def rows(tx: Tx, table: str, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Return some rows of a guarded table as they are."""
+    async with tx.connection.cursor(row_factory=dict_row) as cursor:
         cursor.adapters.register_loader("timestamptz", _AnyTime)
-        await cursor.execute(QUERIES[f"rows_of_{table}"])
-        async for row in cursor:
-            yield row
+        await cursor.execute(QUERIES[f"rows_of_{table}"], {"ids": list(ids)})
+        return await cursor.fetchall()
 
 
-async def heads(tx: Tx) -> AsyncIterator[HeadCheck]:
-    """Yield every head, checked against its timeline."""
+async def count_heads(tx: Tx) -> int:
+    """Return how many heads there are."""
+    counted: int = await tx.value(QUERIES["count_heads"])
+    return counted
+
+
+async def changed_heads(tx: Tx) -> AsyncIterator[HeadCheck]:
+    """Yield every head that does not say what its timeline says."""
     async with tx.connection.cursor(name="verify_heads", row_factory=dict_row) as cursor:
         cursor.itersize = _CHUNK
         await cursor.execute(QUERIES["heads"])

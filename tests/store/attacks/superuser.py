@@ -1,7 +1,7 @@
 """What a superuser does to the record behind every guard's back; each attack covers its tracks as well as it can.
 
 An attack is a function of a superuser's connection and the database's life. It answers with what whoever finds it out
-must name: the ids of entries, details or incidents, at least one of them.
+must name: entries, details and incidents by their ids, and entries as the log calls them; at least one of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.support.by_hand import ByHand, Connection
 from tests.support.lives import Lived
 from tocsin.domain.timeline import seal
 
-Attack = Callable[[Connection, Lived], set[UUID]]
+Attack = Callable[[Connection, Lived], set[str]]
 _DETAIL_OF = {
     "ACKNOWLEDGED": "incident_acknowledgments",
     "ROOT_CAUSE_RECORDED": "incident_root_causes",
@@ -61,6 +61,12 @@ def timeline(superuser: Connection, incident_id: UUID) -> list[dict[str, Any]]:
     """Return the entries of an incident in their order."""
     query = "SELECT * FROM incident_lifecycle WHERE incident_id = %s ORDER BY sequence"
     return superuser.execute(query, [incident_id]).fetchall()
+
+
+def in_log(superuser: Connection, entry: Mapping[str, Any]) -> str:
+    """Return how the log calls an entry."""
+    number = one(superuser, "SELECT number FROM incidents WHERE id = %s", entry["incident_id"])["number"]
+    return f"INC-{number} entry {entry['sequence']}"
 
 
 def rewrite(superuser: Connection, table: str, row: Mapping[str, Any], **lies: object) -> bytes:
@@ -107,38 +113,38 @@ def cut_last_entry(superuser: Connection, incident_id: UUID) -> dict[str, Any]:
 # --- what the record shows by itself ----------------------------------------------------------------------------
 
 
-def a_detail_is_edited_with_its_bytes(superuser: Connection, lived: Lived) -> set[UUID]:
+def a_detail_is_edited_with_its_bytes(superuser: Connection, lived: Lived) -> set[str]:
     """The cause was another one."""
     cause = one(superuser, "SELECT * FROM incident_root_causes WHERE incident_id = %s", lived["closed"])
     with unguarded(superuser):
         rewrite(superuser, "incident_root_causes", cause, root_cause_summary="An outage at the provider")
-    return {cause["id"]}
+    return {str(cause["id"])}
 
 
-def an_entry_is_edited_with_its_bytes(superuser: Connection, lived: Lived) -> set[UUID]:
+def an_entry_is_edited_with_its_bytes(superuser: Connection, lived: Lived) -> set[str]:
     """Somebody else acknowledged."""
     entries = timeline(superuser, lived["closed"])
     with unguarded(superuser):
         rewrite(superuser, "incident_lifecycle", entries[1], actor_role="auditor")
-    return {entries[1]["id"], entries[2]["id"]}
+    return {str(entries[1]["id"]), str(entries[2]["id"])}
 
 
-def a_column_is_edited_and_its_bytes_are_not(superuser: Connection, lived: Lived) -> set[UUID]:
+def a_column_is_edited_and_its_bytes_are_not(superuser: Connection, lived: Lived) -> set[str]:
     """The clumsy way."""
     with unguarded(superuser):
         superuser.execute("UPDATE incidents SET severity = 'LOW' WHERE id = %s", [lived["closed"]])
-    return {lived["closed"]}
+    return {str(lived["closed"])}
 
 
-def a_middle_entry_is_deleted(superuser: Connection, lived: Lived) -> set[UUID]:
+def a_middle_entry_is_deleted(superuser: Connection, lived: Lived) -> set[str]:
     """A note that somebody regrets."""
     entries = timeline(superuser, lived["closed"])
     with unguarded(superuser):
         superuser.execute("DELETE FROM incident_lifecycle WHERE id = %s", [entries[-2]["id"]])
-    return {entries[-1]["id"]}
+    return {str(entries[-1]["id"])}
 
 
-def entries_are_swapped_between_incidents(superuser: Connection, lived: Lived) -> set[UUID]:
+def entries_are_swapped_between_incidents(superuser: Connection, lived: Lived) -> set[str]:
     """What happened here happened there, with its bytes as if it had been so."""
     here, there = timeline(superuser, lived["closed"])[1], timeline(superuser, lived["resolved"])[1]
     elsewhere = UUID(int=0)
@@ -146,17 +152,17 @@ def entries_are_swapped_between_incidents(superuser: Connection, lived: Lived) -
         rewrite(superuser, "incident_lifecycle", here, incident_id=elsewhere)
         rewrite(superuser, "incident_lifecycle", there, incident_id=lived["closed"])
         rewrite(superuser, "incident_lifecycle", here, incident_id=lived["resolved"])
-    return {here["id"], there["id"]}
+    return {str(here["id"]), str(there["id"])}
 
 
-def a_head_is_mended(superuser: Connection, lived: Lived) -> set[UUID]:
+def a_head_is_mended(superuser: Connection, lived: Lived) -> set[str]:
     """The list shows an incident as closed that is not."""
     with unguarded(superuser):
         superuser.execute("UPDATE incident_heads SET status = 'CLOSED' WHERE incident_id = %s", [lived["reported"]])
-    return {lived["reported"]}
+    return {str(lived["reported"])}
 
 
-def a_step_is_skipped(superuser: Connection, lived: Lived) -> set[UUID]:
+def a_step_is_skipped(superuser: Connection, lived: Lived) -> set[str]:
     """Closed without a cause: every hash is right, the order is not."""
     hand = ByHand(superuser, lived.admin)
     with unguarded(superuser):
@@ -166,7 +172,7 @@ def a_step_is_skipped(superuser: Connection, lived: Lived) -> set[UUID]:
             " last_event_at = %s WHERE incident_id = %s",
             [entry.checksum, entry.columns["event_at"], entry.columns["event_at"], lived["reported"]],
         )
-    return {timeline(superuser, lived["reported"])[-1]["id"]}
+    return {str(timeline(superuser, lived["reported"])[-1]["id"])}
 
 
 SHOWN_BY_THE_RECORD: tuple[Attack, ...] = (
@@ -182,25 +188,27 @@ SHOWN_BY_THE_RECORD: tuple[Attack, ...] = (
 # --- what takes the log: the record is consistent afterwards ------------------------------------------------------
 
 
-def the_last_entry_is_deleted(superuser: Connection, lived: Lived) -> set[UUID]:
+def the_last_entry_is_deleted(superuser: Connection, lived: Lived) -> set[str]:
     """It was never closed: entry and closure are gone, the head is set back."""
+    name = in_log(superuser, timeline(superuser, lived["closed"])[-1])
     with unguarded(superuser):
-        return {cut_last_entry(superuser, lived["closed"])["id"], lived["closed"]}
+        cut_last_entry(superuser, lived["closed"])
+    return {name}
 
 
-def the_last_entry_is_edited_and_the_head_mended(superuser: Connection, lived: Lived) -> set[UUID]:
+def the_last_entry_is_edited_and_the_head_mended(superuser: Connection, lived: Lived) -> set[str]:
     """Who closed it had another role."""
     last = timeline(superuser, lived["closed"])[-1]
     with unguarded(superuser):
         checksum = rewrite(superuser, "incident_lifecycle", last, actor_role="responder")
         superuser.execute("UPDATE incident_heads SET checksum = %s WHERE incident_id = %s", [checksum, lived["closed"]])
-    return {last["id"], lived["closed"]}
+    return {in_log(superuser, last)}
 
 
-def a_whole_incident_is_removed(superuser: Connection, lived: Lived) -> set[UUID]:
+def a_whole_incident_is_removed(superuser: Connection, lived: Lived) -> set[str]:
     """Nobody ever reported it: it is gone from every table that knows an incident."""
     incident_id = lived["closed at once"]
-    entries = {entry["id"] for entry in timeline(superuser, incident_id)}
+    entries = {in_log(superuser, entry) for entry in timeline(superuser, incident_id)}
     with unguarded(superuser):
         superuser.execute("UPDATE users SET last_incident_ack_id = NULL")
         for table in (
@@ -215,10 +223,10 @@ def a_whole_incident_is_removed(superuser: Connection, lived: Lived) -> set[UUID
             superuser.execute(statement, [incident_id])
         superuser.execute("DELETE FROM notifications WHERE incident_id = %s", [incident_id])
         superuser.execute("DELETE FROM incidents WHERE id = %s", [incident_id])
-    return entries | {incident_id}
+    return entries
 
 
-def an_incident_is_rewritten_with_every_hash(superuser: Connection, lived: Lived) -> set[UUID]:
+def an_incident_is_rewritten_with_every_hash(superuser: Connection, lived: Lived) -> set[str]:
     """Another cause, the entry that names it, every entry after it, the head: all as if it had been so."""
     incident_id = lived["closed"]
     cause = one(superuser, "SELECT * FROM incident_root_causes WHERE incident_id = %s", incident_id)
@@ -227,10 +235,10 @@ def an_incident_is_rewritten_with_every_hash(superuser: Connection, lived: Lived
         checksum = rewrite(superuser, "incident_root_causes", cause, root_cause_summary="An outage at the provider")
         rewrite(superuser, "incident_lifecycle", entry, detail_checksum=checksum)
         chain_anew(superuser, incident_id)
-    return {entry["id"], incident_id}
+    return {in_log(superuser, entry)}
 
 
-def timelines_are_swapped_with_every_hash(superuser: Connection, lived: Lived) -> set[UUID]:
+def timelines_are_swapped_with_every_hash(superuser: Connection, lived: Lived) -> set[str]:
     """The acknowledgments of two incidents change places, and everything after them is made to fit."""
     here, there = lived["closed"], lived["resolved"]
     acks = {
@@ -242,7 +250,7 @@ def timelines_are_swapped_with_every_hash(superuser: Connection, lived: Lived) -
             checksum = rewrite(superuser, "incident_acknowledgments", acks[incident_id], ack_notes=f"of {other}")
             rewrite(superuser, "incident_lifecycle", timeline(superuser, incident_id)[1], detail_checksum=checksum)
             chain_anew(superuser, incident_id)
-    return {here, there, *(timeline(superuser, incident_id)[1]["id"] for incident_id in (here, there))}
+    return {in_log(superuser, timeline(superuser, incident_id)[1]) for incident_id in (here, there)}
 
 
 SHOWN_BY_THE_LOG: tuple[Attack, ...] = (
@@ -252,6 +260,15 @@ SHOWN_BY_THE_LOG: tuple[Attack, ...] = (
     an_incident_is_rewritten_with_every_hash,
     timelines_are_swapped_with_every_hash,
 )
+
+
+def the_log_forgets_its_last_leaves(superuser: Connection) -> None:
+    """Cut the log back to its first leaves, and forget every checkpoint."""
+    with unguarded(superuser):
+        superuser.execute("DELETE FROM log_entries WHERE index >= 5")
+        superuser.execute("UPDATE log_tiles SET hashes = substr(hashes, 1, 5 * 32)")
+        superuser.execute("DELETE FROM log_cosignatures; DELETE FROM log_timestamps; DELETE FROM log_checkpoints")
+        superuser.execute("UPDATE log_state SET size = 5")
 
 
 def the_log_is_made_anew(superuser: Connection) -> None:

@@ -1,57 +1,108 @@
 -- What `tocsin verify --db` reads. The rows themselves it recomputes in Python; here are the questions about pairs.
 
 -- name: count_rows
--- How many guarded rows there are, for the progress shown.
+-- How many guarded rows and leaves of the log there are, for the progress shown.
 SELECT (SELECT count(*) FROM incidents) + (SELECT count(*) FROM incident_lifecycle)
      + (SELECT count(*) FROM incident_acknowledgments) + (SELECT count(*) FROM incident_root_causes)
      + (SELECT count(*) FROM incident_escalations) + (SELECT count(*) FROM incident_escalation_acknowledgments)
      + (SELECT count(*) FROM incident_resolution) + (SELECT count(*) FROM incident_closures)
+     + (SELECT count(*) FROM log_entries)
+
+-- name: texts_of_incidents
+-- Every row of the table: its columns as the canonical form writes them.
+SELECT canonical, checksum, id::text, number, project_id, incident_type, severity, title, description, fingerprint,
+    created_from_error_id::text, recurrence_of::text,
+    to_char(created_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, created_by_system, created_by_user_id::text
+FROM incidents ORDER BY id
+
+-- name: texts_of_incident_acknowledgments
+-- Every row of the table: its columns as the canonical form writes them.
+SELECT canonical, checksum, id::text, incident_id::text, ack_by_user_id::text,
+    to_char(ack_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS ack_at, ack_notes, severity_at_ack
+FROM incident_acknowledgments ORDER BY id
+
+-- name: texts_of_incident_root_causes
+-- Every row of the table: its columns as the canonical form writes them.
+SELECT canonical, checksum, id::text, incident_id::text, root_cause_summary, root_cause_category,
+    identified_by_user_id::text, to_char(identified_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS identified_at,
+    remediation_steps, to_char(verified_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS verified_at
+FROM incident_root_causes ORDER BY id
+
+-- name: texts_of_incident_escalations
+-- Every row of the table: its columns as the canonical form writes them.
+SELECT canonical, checksum, id::text, incident_id::text, escalation_reason, escalated_to_user_id::text,
+    escalated_by_user_id::text, escalation_notes,
+    to_char(escalated_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS escalated_at
+FROM incident_escalations ORDER BY id
+
+-- name: texts_of_incident_escalation_acknowledgments
+-- Every row of the table: its columns as the canonical form writes them.
+SELECT canonical, checksum, id::text, incident_id::text, escalation_id::text, acknowledged_by_user_id::text,
+    to_char(acknowledged_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS acknowledged_at
+FROM incident_escalation_acknowledgments ORDER BY id
+
+-- name: texts_of_incident_resolution
+-- Every row of the table: its columns as the canonical form writes them.
+SELECT canonical, checksum, id::text, incident_id::text, resolved_by_user_id::text,
+    to_char(resolved_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS resolved_at, resolution_summary, resolution_notes,
+    impact_assessment, lessons_learned, follow_up_actions::text
+FROM incident_resolution ORDER BY id
+
+-- name: texts_of_incident_closures
+-- Every row of the table: its columns as the canonical form writes them.
+SELECT canonical, checksum, id::text, incident_id::text, closed_by_user_id::text,
+    to_char(closed_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS closed_at, lessons_learned, follow_up_actions::text
+FROM incident_closures ORDER BY id
+
+-- name: texts_of_incident_lifecycle
+-- Every entry, timeline by timeline, in order: its columns as the canonical form writes them.
+SELECT canonical, checksum, id::text, incident_id::text, sequence, previous_checksum::text, event_type, status_before,
+    status_after, actor_user_id::text, actor_role, detail_checksum::text, metadata::text,
+    to_char(event_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS event_at, nonce::text
+FROM incident_lifecycle ORDER BY incident_id, sequence
 
 -- name: rows_of_incidents
--- Every row of the table.
-SELECT * FROM incidents ORDER BY id
+-- Some rows of the table, as they are.
+SELECT * FROM incidents WHERE id = ANY (%(ids)s::uuid[]) ORDER BY id
 
 -- name: rows_of_incident_acknowledgments
--- Every row of the table.
-SELECT * FROM incident_acknowledgments ORDER BY id
+-- Some rows of the table, as they are.
+SELECT * FROM incident_acknowledgments WHERE id = ANY (%(ids)s::uuid[]) ORDER BY id
 
 -- name: rows_of_incident_root_causes
--- Every row of the table.
-SELECT * FROM incident_root_causes ORDER BY id
+-- Some rows of the table, as they are.
+SELECT * FROM incident_root_causes WHERE id = ANY (%(ids)s::uuid[]) ORDER BY id
 
 -- name: rows_of_incident_escalations
--- Every row of the table.
-SELECT * FROM incident_escalations ORDER BY id
+-- Some rows of the table, as they are.
+SELECT * FROM incident_escalations WHERE id = ANY (%(ids)s::uuid[]) ORDER BY id
 
 -- name: rows_of_incident_escalation_acknowledgments
--- Every row of the table.
-SELECT * FROM incident_escalation_acknowledgments ORDER BY id
+-- Some rows of the table, as they are.
+SELECT * FROM incident_escalation_acknowledgments WHERE id = ANY (%(ids)s::uuid[]) ORDER BY id
 
 -- name: rows_of_incident_resolution
--- Every row of the table.
-SELECT * FROM incident_resolution ORDER BY id
+-- Some rows of the table, as they are.
+SELECT * FROM incident_resolution WHERE id = ANY (%(ids)s::uuid[]) ORDER BY id
 
 -- name: rows_of_incident_closures
--- Every row of the table.
-SELECT * FROM incident_closures ORDER BY id
+-- Some rows of the table, as they are.
+SELECT * FROM incident_closures WHERE id = ANY (%(ids)s::uuid[]) ORDER BY id
 
 -- name: rows_of_incident_lifecycle
--- Every entry, timeline by timeline, in order.
-SELECT * FROM incident_lifecycle ORDER BY incident_id, sequence
+-- Some rows of the table, as they are.
+SELECT * FROM incident_lifecycle WHERE id = ANY (%(ids)s::uuid[]) ORDER BY incident_id, sequence
+
+-- name: count_heads
+-- How many heads there are.
+SELECT count(*) FROM incident_heads
 
 -- name: heads
--- Every head, with the columns in which it is not what its incident and its timeline make it. One pass over the timeline.
-SELECT h.incident_id, ARRAY(SELECT said.key FROM jsonb_each(to_jsonb(h)) said
-                            WHERE said.value IS DISTINCT FROM to_jsonb(derived) -> said.key ORDER BY said.key) AS changed
-FROM incident_heads h
-LEFT JOIN LATERAL (
-    SELECT i.id AS incident_id, i.number, i.created_at,
-           (array_agg(e.status_after ORDER BY e.sequence DESC))[1] AS status,
-           coalesce((array_agg(e.metadata ->> 'to' ORDER BY e.sequence DESC)
-                     FILTER (WHERE e.event_type = 'SEVERITY_CHANGED'))[1], i.severity) AS current_severity,
-           max(e.sequence) AS sequence,
-           (array_agg(e.checksum ORDER BY e.sequence DESC))[1] AS checksum,
-           (array_agg(e.event_at ORDER BY e.sequence DESC))[1] AS last_event_at,
+-- The heads that are not what the incident and its timeline make them, with the columns in which they are not. One pass
+-- over the timeline; whole rows are compared first, for almost all of them are the same.
+WITH told AS (
+    SELECT e.incident_id, max(e.sequence) AS sequence,
+           (array_agg(e.metadata ->> 'to' ORDER BY e.sequence DESC) FILTER (WHERE e.event_type = 'SEVERITY_CHANGED'))[1] AS severity,
            max(e.event_at) FILTER (WHERE e.event_type = 'ACKNOWLEDGED') AS acknowledged_at,
            (array_agg(e.actor_user_id) FILTER (WHERE e.event_type = 'ACKNOWLEDGED'))[1] AS acknowledged_by,
            max(e.event_at) FILTER (WHERE e.event_type = 'ROOT_CAUSE_RECORDED') AS root_cause_at,
@@ -61,11 +112,31 @@ LEFT JOIN LATERAL (
            max(e.event_at) FILTER (WHERE x.escalation_reason = 'NO_ACK_4HR') AS no_ack_4hr_at,
            max(e.event_at) FILTER (WHERE x.escalation_reason = 'NO_ROOT_CAUSE_24HR') AS no_root_cause_24hr_at,
            max(e.event_at) FILTER (WHERE e.event_type = 'SESSIONS_BLOCKED') AS sessions_blocked_at
+    FROM incident_lifecycle e
+    LEFT JOIN incident_escalations x
+           ON e.event_type = 'ESCALATED' AND x.incident_id = e.incident_id AND x.checksum = e.detail_checksum
+    GROUP BY e.incident_id
+), derived AS (
+    SELECT i.id AS incident_id, i.number, l.status_after AS status, coalesce(t.severity, i.severity) AS current_severity,
+           t.sequence, l.checksum, i.created_at::timestamptz AS created_at, l.event_at::timestamptz AS last_event_at,
+           t.acknowledged_at, t.acknowledged_by, t.root_cause_at, t.resolved_at, t.closed_at,
+           t.no_ack_1hr_at, t.no_ack_4hr_at, t.no_root_cause_24hr_at, t.sessions_blocked_at
     FROM incidents i
-    LEFT JOIN incident_lifecycle e ON e.incident_id = i.id
-    LEFT JOIN incident_escalations x ON e.event_type = 'ESCALATED' AND x.incident_id = i.id AND x.checksum = e.detail_checksum
-    WHERE i.id = h.incident_id GROUP BY i.id
-) derived ON true
+    LEFT JOIN told t ON t.incident_id = i.id
+    LEFT JOIN incident_lifecycle l ON l.incident_id = t.incident_id AND l.sequence = t.sequence
+)
+SELECT h.incident_id, ARRAY(SELECT said.key FROM jsonb_each(to_jsonb(h)) said
+                            WHERE said.value IS DISTINCT FROM to_jsonb(d) -> said.key ORDER BY said.key) AS changed
+FROM incident_heads h
+LEFT JOIN derived d ON d.incident_id = h.incident_id
+WHERE d.incident_id IS NULL
+   OR (h.number, h.status, h.current_severity, h.sequence, h.checksum, h.created_at, h.last_event_at, h.acknowledged_at,
+       h.acknowledged_by, h.root_cause_at, h.resolved_at, h.closed_at, h.no_ack_1hr_at, h.no_ack_4hr_at,
+       h.no_root_cause_24hr_at, h.sessions_blocked_at)
+      IS DISTINCT FROM
+      (d.number, d.status, d.current_severity, d.sequence, d.checksum, d.created_at, d.last_event_at, d.acknowledged_at,
+       d.acknowledged_by, d.root_cause_at, d.resolved_at, d.closed_at, d.no_ack_1hr_at, d.no_ack_4hr_at,
+       d.no_root_cause_24hr_at, d.sessions_blocked_at)
 ORDER BY h.incident_id
 
 -- name: incidents_without_head
@@ -88,14 +159,16 @@ WHERE NOT EXISTS (SELECT FROM incident_lifecycle e WHERE e.incident_id = d.incid
 -- name: entries_without_detail
 -- Entries that name a detail which is not there (any more).
 SELECT e.id FROM incident_lifecycle e
-WHERE e.detail_checksum IS NOT NULL AND NOT EXISTS (
-    SELECT FROM incidents WHERE id = e.incident_id AND checksum = e.detail_checksum
-    UNION ALL SELECT FROM incident_acknowledgments WHERE incident_id = e.incident_id AND checksum = e.detail_checksum
-    UNION ALL SELECT FROM incident_root_causes WHERE incident_id = e.incident_id AND checksum = e.detail_checksum
-    UNION ALL SELECT FROM incident_escalations WHERE incident_id = e.incident_id AND checksum = e.detail_checksum
-    UNION ALL SELECT FROM incident_escalation_acknowledgments WHERE incident_id = e.incident_id AND checksum = e.detail_checksum
-    UNION ALL SELECT FROM incident_resolution WHERE incident_id = e.incident_id AND checksum = e.detail_checksum
-    UNION ALL SELECT FROM incident_closures WHERE incident_id = e.incident_id AND checksum = e.detail_checksum)
+LEFT JOIN (
+    SELECT id AS incident_id, checksum FROM incidents
+    UNION ALL SELECT incident_id, checksum FROM incident_acknowledgments
+    UNION ALL SELECT incident_id, checksum FROM incident_root_causes
+    UNION ALL SELECT incident_id, checksum FROM incident_escalations
+    UNION ALL SELECT incident_id, checksum FROM incident_escalation_acknowledgments
+    UNION ALL SELECT incident_id, checksum FROM incident_resolution
+    UNION ALL SELECT incident_id, checksum FROM incident_closures
+) d ON d.incident_id = e.incident_id AND d.checksum = e.detail_checksum
+WHERE e.detail_checksum IS NOT NULL AND d.checksum IS NULL
 
 -- name: changed_reports
 -- First reports of incidents whose content is not what the incident's REPORTED entry says it was, or that are gone.
