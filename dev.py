@@ -55,6 +55,7 @@ LINT = [
 ]
 # Two processes: the tests wait for servers more than they compute, and each process starts its own PostgreSQL.
 PYTEST = [str(BIN / "pytest"), "-n", "2", "--dist", "loadgroup"]
+EVERYDAY = ["-m", "not slow", "--hypothesis-profile", "everyday"]  # a fifth of the examples of each property
 
 
 def say(text: str) -> None:
@@ -276,7 +277,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
     "demo": lambda arguments: become_tocsin(["demo", *arguments]),
     "run": become_tocsin,
     "test": lambda arguments: check([*LINT, ("pytest", [*PYTEST, *arguments])], whole=True),
-    "quick": lambda arguments: check([*LINT, ("pytest, not slow", [*PYTEST, "-m", "not slow", *arguments])]),
+    "quick": lambda arguments: check([*LINT, ("pytest, not slow", [*PYTEST, *EVERYDAY, *arguments])]),
     "lint": lambda _: check(LINT),
     "bench": bench,
     "setup": lambda _: set_up(),

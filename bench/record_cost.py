@@ -60,7 +60,9 @@ class Writer:
             begun, written = monotonic_seconds(), 0
             while monotonic_seconds() - begun < seconds:
                 sealed = seal("incident_lifecycle", self._note(sequence + 1, checksum))
-                connection.execute(record.QUERIES["insert_incident_lifecycle"], record.parameters(sealed))
+                connection.execute(
+                    record.QUERIES["insert_incident_lifecycle"], {"rows": f"[{sealed.canonical.decode()}]"}
+                )
                 sequence, checksum, written = sequence + 1, sealed.checksum, written + 1
             return written / (monotonic_seconds() - begun)
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import argon2
 import pytest
 from hypothesis import settings as hypothesis_settings
 
@@ -22,6 +23,7 @@ from tocsin.store.database import Database
 
 # No deadline: a busy machine is not a bug. In CI the examples are the same every time, so that red means changed code.
 hypothesis_settings.register_profile("tocsin", deadline=None, derandomize=os.environ.get("CI") == "true")
+hypothesis_settings.register_profile("everyday", hypothesis_settings.get_profile("tocsin"), max_examples=20)
 hypothesis_settings.load_profile("tocsin")
 
 ADMIN_EMAIL = "ada@example.org"
@@ -42,6 +44,12 @@ def server() -> Iterator[Server]:
     with embedded_server() as running:
         prepare_template(running)
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A good password hash costs a tenth of a second, and most tests make one; hashes carry their own parameters.
+    monkeypatch.setattr("tocsin.app.sessions._HASHER", argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 @pytest.fixture

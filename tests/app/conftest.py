@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import argon2
 import pytest
 
 from tests.conftest import Installation
@@ -46,12 +45,6 @@ class Inbox:
         came = [(address.split("@")[0], str(message.payload["event"])) for _, address, message in self.sent]
         self.sent.clear()
         return came
-
-
-@pytest.fixture(autouse=True)
-def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A good password hash costs a tenth of a second, and each test makes one; hashes carry their own parameters.
-    monkeypatch.setattr("tocsin.app.sessions._HASHER", argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from tocsin.app.paging import DELIVER, ESCALATE
 from tocsin.app.work import App
 from tocsin.channels import Rejected, Retry
 from tocsin.store import jobs
+from tocsin.store.jobs import NewJob
 from tocsin.worker.handlers import CHORES, EXPIRE, FOLD_COUNTERS, Handlers
 from tocsin.worker.run import run_due
 
@@ -210,9 +211,7 @@ async def poison(app: App, kind: str = ESCALATE, key: str = "poison") -> UUID:
     """Add a job that cannot be run."""
     async with app.work() as work:
         job_id = work.new_id()
-        await jobs.enqueue(
-            work.tx, job_id=job_id, kind=kind, key=key, payload={"nonsense": True}, due_at=work.now, now=work.now
-        )
+        await jobs.enqueue_many(work.tx, [NewJob(job_id, kind, key, {"nonsense": True}, work.now)], work.now)
     return job_id
 
 
@@ -343,4 +342,4 @@ async def test_health_says_that_nobody_is_working(app: App, crew: Crew, clock: F
     assert await names() == []
     await reported(app)
     clock.forward(minutes=3)
-    assert await names() == ["no_worker", "late_jobs", "unsent_pages"]
+    assert await names() == ["no_worker", "late_jobs", "unsent_pages", "log_waits"]

@@ -20,10 +20,12 @@ from tocsin.app import seal
 from tocsin.app.seal import seal_everything, seal_waiting
 from tocsin.app.sign import introduce_key, sign_log
 from tocsin.app.work import App
+from tocsin.channels import Delivered, Message, Outcome
 from tocsin.domain.log_leaf import Heads, KeyChange, head_leaf
 from tocsin.signing.signer import Memory, Signer, SignerRefusesError
 from tocsin.tlog.checkpoint import verified
 from tocsin.tlog.note import Note
+from tocsin.worker.run import run_due
 
 pytestmark = pytest.mark.anyio
 
@@ -184,3 +186,21 @@ def test_a_head_is_written_canonically() -> None:
 
 def test_a_memory_begins_with_nothing(signer: Signer) -> None:
     assert signer.memory() == Memory()
+
+
+async def test_a_page_carries_the_checkpoint_of_the_moment(app: App, clock: FakeClock, signer: Signer) -> None:
+    received: list[Message] = []
+
+    class Channel:
+        async def send(self, _address: str, message: Message) -> Outcome:
+            received.append(message)
+            return Delivered("250 kept")
+
+    await reported(app, "first")
+    await seal_everything(app)
+    signed = await sign_log(app, signer)
+    assert signed is not None
+    await run_due(app, {"email": Channel()})
+    short = f"{signed.size}:{signed.root.hex()[:16]}"
+    assert received[0].text.endswith(f"Log:      {short}")
+    assert received[0].payload["checkpoint"] == short

@@ -102,6 +102,7 @@ async def test_a_storm_that_goes_on_is_paged_once(
     assert await paged(app, inbox) == []
     ((_, _, occurrences),) = storm_incidents(tables)
     assert occurrences == 5, "it is seen once in each minute"
+    assert tables.value("SELECT count(*) FROM intake_ledger WHERE project_id = 0 AND measure = 'duplicate'") == 0
 
 
 async def test_after_a_quiet_minute_failures_are_paged_one_by_one_again(

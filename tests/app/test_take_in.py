@@ -241,7 +241,7 @@ async def test_both_ways_do_with_every_report_what_the_rules_say(
 
 
 @pytest.mark.slow
-@settings(max_examples=60, suppress_health_check=_SUPPRESSED, database=None)
+@settings(max_examples=30, suppress_health_check=_SUPPRESSED, database=None)
 @given(history=st.lists(STEPS, min_size=40, max_size=60), threshold=THRESHOLDS, window=WINDOWS)
 async def test_both_ways_agree_over_many_long_histories(
     world: World, history: list[Step], threshold: Severity, window: timedelta
@@ -628,3 +628,50 @@ async def test_closing_waits_for_what_is_under_way(app: App, project: Project, t
     await intake.close()
     assert tables.value("SELECT count(*) FROM audit_logs") == 20
     assert outcomes(await asyncio.gather(*requests)) == {Outcome.OPENED: 1, Outcome.JOINED: 19}
+
+
+async def test_a_new_failure_is_read_whole_once_and_spared_the_quick_way(
+    app: App, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    quick: list[int] = []
+    take_in_quickly = reports.take_in
+
+    async def counted(tx: Any, rows: Any, now: Any) -> Any:
+        quick.append(len(rows))
+        return await take_in_quickly(tx, rows, now)
+
+    def arrival(error_type: str, severity: Severity = Severity.HIGH) -> Arrival:
+        report = error_report(error_type, severity)
+
+        def whole() -> ErrorReport:
+            reads.append(error_type)
+            return report
+
+        return replace(Arrival.of(report), whole=whole)
+
+    monkeypatch.setattr(reports, "take_in", counted)
+    intake = Intake(app)
+    async with app.work() as work:
+        project = await rules_of(work, 1)
+    for error_type, severity, outcome, ways in (
+        ("new", Severity.HIGH, Outcome.OPENED, 0),
+        ("new", Severity.HIGH, Outcome.JOINED, 1),
+        ("minor", Severity.LOW, Outcome.RECORDED, 1),
+    ):
+        (taken,) = await intake.take_in(project, [arrival(error_type, severity)], "native")
+        assert taken.outcome is outcome
+        assert len(quick) == ways
+        assert reads == [error_type]
+        quick.clear()
+        reads.clear()
+
+
+async def test_a_failure_that_only_this_process_does_not_know_joins(app: App) -> None:
+    async with app.work() as work:
+        project = await rules_of(work, 1)
+    outcomes = []
+    for intake in (Intake(app), Intake(app)):
+        (taken,) = await intake.take_in(project, [Arrival.of(error_report())], "native")
+        outcomes.append(taken.outcome)
+    assert outcomes == [Outcome.OPENED, Outcome.JOINED]

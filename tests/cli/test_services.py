@@ -22,7 +22,7 @@ import pytest
 from tests.cli.conftest import COMMAND, Answer, Cli, environment
 from tests.support.servers import temporary_directory
 from tocsin.cli.output import Call
-from tocsin.cli.service import run_parts
+from tocsin.cli.service import run_parts, until_port_is_free
 from tocsin.errors import Code, TocsinError, refuse
 
 PATIENCE_SECONDS = 60
@@ -201,6 +201,14 @@ async def test_a_part_that_does_not_stop_is_cut_off_and_named(
     with pytest.raises(TocsinError, match="The worker did not end within"):
         await run_parts(Call(), stop, {"worker": hangs()})
     assert "Stopping" in capsys.readouterr().err
+
+
+async def test_a_port_that_becomes_free_is_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        waiting = asyncio.create_task(until_port_is_free(Call(), "127.0.0.1", listener.getsockname()[1]))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    await waiting
 
 
 @pytest.mark.slow

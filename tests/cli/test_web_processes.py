@@ -98,6 +98,13 @@ def processes_of(parent: int) -> list[int]:
     return [int(pid) for pid in found if "tocsin.cli.web_process" in command_of(int(pid))]
 
 
+def has_connection(pid: int, port: int) -> bool:
+    """Tell whether a client is connected to this process (proc(5), net/tcp: 01 is ESTABLISHED)."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    established = {f"socket:[{line[9]}]" for line in lines if line[1].endswith(f":{port:04X}") and line[3] == "01"}
+    return any(os.readlink(entry) in established for entry in Path(f"/proc/{pid}/fd").iterdir())
+
+
 def wait_until(condition: Callable[[], object], what: str) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
@@ -110,8 +117,8 @@ def all_gone(pids: list[int]) -> Callable[[], bool]:
 
 
 @contextlib.contextmanager
-def serving(cli: Cli, processes: int = PROCESSES) -> Iterator[Web]:
-    variables = {**cli.variables, "TOCSIN_PORT": "0", "TOCSIN_PUBLIC_URL": ""}
+def serving(cli: Cli, processes: int = PROCESSES, port: int = 0) -> Iterator[Web]:
+    variables = {**cli.variables, "TOCSIN_PORT": str(port), "TOCSIN_PUBLIC_URL": ""}
     variables |= {"TMPDIR": str(cli.directory)}
     with running(variables, cli.directory, "serve", "--processes", str(processes)) as service:
         found = re.search(r"running at http://127\.0\.0\.1:(\d+)\n", service.until("Tocsin is running at http"))
@@ -203,6 +210,41 @@ def test_when_the_parent_is_killed_requests_are_finished_and_nobody_is_left(fres
             assert rest().startswith(b"HTTP/1.1 201")
         wait_until(all_gone(pids), "one is left")
     assert list(fresh_cli.directory.iterdir()) == []
+
+
+def test_a_server_that_was_killed_starts_again_though_its_processes_still_hold_the_port(fresh_cli: Cli) -> None:
+    with serving(fresh_cli) as web:
+        pids = web.processes()
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        os.kill(web.pid, signal.SIGKILL)
+        web.service.child.wait(PATIENCE_SECONDS)
+
+        def resume() -> None:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+        resuming = threading.Timer(1.0, resume)
+        resuming.start()
+        with serving(fresh_cli, port=web.port) as again:
+            assert again.report(f"{1:032x}") == 201
+        resuming.join()
+
+
+def test_a_process_that_ends_badly_does_not_cut_off_what_another_has_under_way(fresh_cli: Cli) -> None:
+    with serving(fresh_cli) as web:
+        with web.under_way() as rest:
+            (idle,) = [pid for pid in web.processes() if not has_connection(pid, web.port)]
+            os.kill(idle, signal.SIGSTOP)
+            web.service.child.send_signal(signal.SIGTERM)
+            assert web.service.child.stderr is not None
+            while "Stopping" not in web.service.child.stderr.readline():
+                pass
+            os.kill(idle, signal.SIGKILL)
+            wait_until(all_gone([idle]), "it cannot be killed")
+            assert rest().startswith(b"HTTP/1.1 201")
+        ended = web.service.stop()
+    assert (ended.code, "A web process was ended by SIGKILL." in ended.err) == (1, True), ended.err
 
 
 def test_counters_are_whole_whichever_process_is_scraped_and_survive_a_death(fresh_cli: Cli) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tocsin.domain.incident import EscalationReason, Severity
-from tocsin.domain.notification import OPENED, IncidentFacts, compose
+from tocsin.domain.notification import OPENED, IncidentFacts, compose, with_checkpoint
 
 FACTS = IncidentFacts(
     "01890a5d", 42, Severity.CRITICAL, "ValueError: no such order", datetime(2026, 3, 1, 3, tzinfo=UTC), "http://t/42"
@@ -48,3 +48,11 @@ def test_a_subject_stays_a_subject() -> None:
     long = IncidentFacts("x", 9_007_199_254_740_991, Severity.CRITICAL, "x" * 200, FACTS.created_at, "u")
     for reason in (OPENED, *[reason.value for reason in EscalationReason]):
         assert len(compose(long, reason).subject) <= 200
+
+
+def test_whoever_is_paged_is_told_the_latest_checkpoint() -> None:
+    page = compose(FACTS, OPENED)
+    told = with_checkpoint(page, "42:0ac5185a91860b7f")
+    assert told.body == f"{page.body}\n\nLog:      42:0ac5185a91860b7f"
+    assert told.payload == page.payload | {"checkpoint": "42:0ac5185a91860b7f"}
+    assert with_checkpoint(page, None) == page

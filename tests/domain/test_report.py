@@ -18,6 +18,8 @@ from tocsin.domain.report import (
     MAX_CONTEXT_CHARACTERS,
     MAX_CONTEXT_DEPTH,
     MAX_CONTEXT_ENTRIES,
+    MAX_CONTEXT_KEY_CHARACTERS,
+    MAX_CONTEXT_TEXT_CHARACTERS,
     MAX_EVENT_ID_CHARACTERS,
     MAX_EXCEPTIONS,
     MAX_FRAMES,
@@ -29,6 +31,8 @@ from tocsin.domain.report import (
     ErrorReport,
     Frame,
     RaisedException,
+    _ContextCleaner,
+    _is_within_bounds,
     both_ends,
     bounded,
     cut,
@@ -271,6 +275,43 @@ anything = st.recursive(
 def test_any_context_becomes_canonical_json(context: dict[str, object]) -> None:
     stored = document(keep(context=context))
     assert json.loads(rfc8785.dumps(stored)) == stored  # type: ignore[arg-type]
+
+
+odd_texts = st.sampled_from(["", "x", "\x00", "\ud800", "\\u0000", "é😀"])
+near_the_bounds = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**54), 2**54) | st.floats() | odd_texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(odd_texts, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(
+    st.dictionaries(odd_texts, near_the_bounds, max_size=6),
+    st.integers(0, MAX_CONTEXT_DEPTH + 1),
+    st.integers(MAX_CONTEXT_TEXT_CHARACTERS - 1, MAX_CONTEXT_TEXT_CHARACTERS + 1),
+    st.integers(MAX_CONTEXT_KEY_CHARACTERS - 1, MAX_CONTEXT_KEY_CHARACTERS + 1),
+    st.integers(MAX_CONTEXT_ENTRIES - 1, MAX_CONTEXT_ENTRIES + 1),
+)
+def test_a_context_that_stays_as_it_is_would_come_out_the_same(
+    context: dict[str, object], depth: int, text: int, key: int, entries: int
+) -> None:
+    nested: object = "x" * text
+    for _ in range(depth):
+        nested = {"k" * key: nested}
+    wide = [1] * entries
+    others: list[dict[str, object]] = [{"nested": nested}, {"wide": wide}, {"wide": dict(enumerate(wide))}]
+    for one in (context, context | {"more": nested}, *others):
+        if _is_within_bounds(one):
+            assert _ContextCleaner().mapping(one, MAX_CONTEXT_DEPTH) == one
+
+
+def test_a_context_stays_as_it_is_up_to_its_budget() -> None:
+    full: dict[str, object] = {str(n): "x" * 4_000 for n in range(10, 26)}
+    left = MAX_CONTEXT_CHARACTERS - sum(8 + len(name) + 4_000 for name in full)
+    for length, fits in ((left - 12, True), (left - 11, False)):
+        context = full | {"last": "x" * length}
+        assert _is_within_bounds(context) is fits
+        assert (_ContextCleaner().mapping(context, MAX_CONTEXT_DEPTH) == context) is fits
 
 
 def test_every_limit_is_a_positive_number() -> None:

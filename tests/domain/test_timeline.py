@@ -64,6 +64,13 @@ def test_keys_are_sorted_as_utf_16_as_rfc_8785_says() -> None:
     assert [key for key, _ in metadata] == ["\r", "1", "\u0080", "\u00f6", "\u20ac", "\U0001f600", "\ufb33"]
 
 
+def test_every_character_is_written_as_rfc_8785_says() -> None:
+    for start in range(0, 0x110000, 0x1000):
+        text = "".join(map(chr, range(start, start + 0x1000))).encode("utf-8", "ignore").decode()
+        sealed = seal("x", {"metadata": text})
+        assert sealed.canonical == rfc8785.dumps({"metadata": text, "record": "x", "v": 1})
+
+
 @pytest.mark.parametrize("value", [1.0, float("nan"), {"a": [0.5]}, [1e300], 2**53, -(2**53), "\ud800"])
 def test_what_has_no_canonical_form_is_not_sealed(value: object) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # which one is a matter of the value

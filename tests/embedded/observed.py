@@ -38,9 +38,15 @@ def processes(data_dir: Path) -> dict[int, str]:
 
 
 def keeper_of(data_dir: Path) -> int:
-    """Return the process id of the keeper."""
-    (pid,) = [pid for pid, line in processes(data_dir).items() if "embedded.keeper" in line]
-    return pid
+    """Return the process id of the keeper, once the process that forked it has ended."""
+    found: list[int] = []
+
+    def is_alone() -> bool:
+        found[:] = [pid for pid, line in processes(data_dir).items() if "embedded.keeper" in line]
+        return len(found) == 1
+
+    eventually(is_alone)
+    return found[0]
 
 
 def postmaster_of(data_dir: Path) -> int:

@@ -8,7 +8,7 @@ from tests.faults.matrix import run_matrix
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
-KILLS = 10
+KILLS = 7
 SEED = 20_261_124
 
 

@@ -8,8 +8,8 @@ from tests.faults.outage import run_outage
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
-OUTAGE_SECONDS = 20.0
-KILLS = 16
+OUTAGE_SECONDS = 12.0
+KILLS = 10
 SEED = 20_261_124
 
 

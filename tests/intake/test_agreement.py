@@ -200,7 +200,7 @@ def test_both_readers_agree_on_whatever_comes(name: str, data: st.DataObject) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
-@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(data=st.data())
 def test_both_readers_agree_on_much_more(name: str, data: st.DataObject) -> None:
     parse, whatever = READERS[name]

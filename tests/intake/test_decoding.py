@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.intake.samples import json_values, nothing_but_refusals
 from tocsin.errors import Code, TocsinError
-from tocsin.intake.decoding import MAX_DEPTH, MAX_ZSTD_WINDOW_BYTES, decode_body, parse_json
+from tocsin.intake.decoding import MAX_DEPTH, MAX_ZSTD_WINDOW_BYTES, decode_body, is_surely_shallow, parse_json
 
 LIMIT = 1_000
 
@@ -154,3 +154,16 @@ def test_nesting_ends_at_its_limit(start: bytes, end: bytes) -> None:
 def test_any_bytes_are_json_or_malformed(body: bytes) -> None:
     with nothing_but_refusals(Code.MALFORMED):
         parse_json(body)
+
+
+def test_a_document_that_is_deep_and_wide_takes_no_more_memory_to_look_at() -> None:
+    depth = 500
+    body = b"[" * depth + b"1," * 500_000 + b"1" + b"]" * depth
+    tracemalloc.start()
+    try:
+        assert not is_surely_shallow(body)
+        with pytest.raises(TocsinError):
+            parse_json(body)
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(body)
+    finally:
+        tracemalloc.stop()

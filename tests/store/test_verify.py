@@ -12,7 +12,7 @@ from psycopg import sql
 
 from tests.store.attacks.attackers import RECORD, another
 from tests.store.conftest import LivedDatabase
-from tests.support.by_hand import Connection, connected
+from tests.support.by_hand import Connection, connected, insert, row_of
 from tests.support.clock import FakeClock
 from tests.support.lives import application
 from tests.support.servers import Server
@@ -21,7 +21,7 @@ from tocsin.app.verify import verify_database
 from tocsin.app.verify_result import Finding, Verification
 from tocsin.app.work import App
 from tocsin.domain.timeline import seal
-from tocsin.store import record, verification
+from tocsin.store import verification
 from tocsin.store.database import Tx
 
 pytestmark = pytest.mark.anyio
@@ -273,7 +273,7 @@ async def test_a_step_out_of_order_is_named_even_with_a_whole_chain(
     skipped = {"sequence": 2, "previous_checksum": last["checksum"], "event_type": "CLOSED", "detail_checksum": None}
     skipped |= {"id": ids.new_id(), "status_before": "REPORTED", "status_after": "CLOSED"}
     sealed = seal("incident_lifecycle", columns | skipped)
-    superuser.execute(record.QUERIES["insert_incident_lifecycle"], record.parameters(sealed))
+    insert(superuser, "incident_lifecycle", row_of(sealed))
     superuser.execute(
         "UPDATE incident_heads SET status = 'CLOSED', sequence = 2, checksum = %s, closed_at = last_event_at"
         " WHERE incident_id = %s",

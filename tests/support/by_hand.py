@@ -12,12 +12,12 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from tests.support.clock import START
 from tests.support.servers import Server
 from tocsin import ids
 from tocsin.domain.timeline import Sealed, seal
-from tocsin.store import record
 
 Connection = psycopg.Connection[dict[str, Any]]
 
@@ -42,6 +42,23 @@ def connected(server: Server, database: str, *, user: str | None = None) -> Iter
         yield connection
 
 
+def row_of(sealed: Sealed) -> dict[str, Any]:
+    """Return the columns of a sealed row, its canonical bytes among them, as parameters."""
+    columns = {
+        name: Jsonb(value) if isinstance(value, dict | list) else value for name, value in sealed.columns.items()
+    }
+    return columns | {"canonical": sealed.canonical}
+
+
+def insert(connection: Connection, table: str, row: Mapping[str, Any]) -> None:
+    """Insert a row column by column, whatever its canonical bytes say."""
+    names, places = map(sql.Identifier, row), map(sql.Placeholder, row)
+    statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+        sql.Identifier(table), sql.SQL(", ").join(names), sql.SQL(", ").join(places)
+    )
+    connection.execute(statement, row)
+
+
 @dataclass(frozen=True, slots=True)
 class ByHand:
     """Writes rows with correct canonical bytes, as a person would who has read the documentation."""
@@ -59,10 +76,10 @@ class ByHand:
     def insert(self, table: str, columns: Mapping[str, object], canonical: bytes | None = None) -> Sealed:
         """Insert a row; `canonical` replaces the bytes that belong to it."""
         sealed = seal(table, columns)
-        parameters = record.parameters(sealed)
+        row = row_of(sealed)
         if canonical is not None:
-            parameters["canonical"] = canonical
-        self.connection.execute(record.QUERIES[f"insert_{table}"], parameters)
+            row["canonical"] = canonical
+        insert(self.connection, table, row)
         return sealed
 
     def entry(

@@ -176,7 +176,12 @@ def test_what_cannot_be_a_note_s_text_is_not_signed(text: str) -> None:
         sign(text, ORIGIN, LOG_PRIVATE)
 
 
-@given(st.text(max_size=300) | st.binary(max_size=300))
+spliced = st.tuples(st.integers(0, len(PETERS_NOTE)), st.integers(0, 3), st.text(max_size=3)).map(
+    lambda cut: PETERS_NOTE[: cut[0]] + cut[2] + PETERS_NOTE[cut[0] + cut[1] :]
+)
+
+
+@given(st.text(max_size=300) | st.binary(max_size=300) | spliced)
 def test_nothing_but_a_refusal_comes_out_of_a_foreign_note(foreign: str | bytes) -> None:
     try:
         note = Note.parse(foreign)

@@ -119,6 +119,9 @@ def test_a_tile_that_is_missing_or_too_short_is_named() -> None:
         hashes_in({})(0, 512)
     with pytest.raises(ProofError, match="tile tile/0/001 is missing, or too short for the hash 3 of level 7"):
         hashes_in({(0, 1): bytes(32 * 255)})(7, 3)
+    for size in (33, 32 * 257):
+        with pytest.raises(ProofError, match="at most 256 hashes"):
+            hashes_in({(0, 0): bytes(size)})(0, 0)
     assert tile_of(7, 3) == (0, 1)
     assert tile_of(8, 300) == (1, 1)
     assert tile_of(10, 3) == (1, 0)

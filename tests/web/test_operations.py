@@ -16,6 +16,7 @@ from tests.support.clock import FakeClock
 from tests.support.servers import Server
 from tests.web.conftest import Live, finish, rows, start
 from tocsin import ids
+from tocsin.app import projects, take_in
 from tocsin.app.leases import worker_seen
 from tocsin.app.work import App
 from tocsin.domain.access import Role
@@ -47,6 +48,8 @@ async def without_database(
 ) -> AsyncIterator[Live]:
     """A server whose database cannot be reached."""
     monkeypatch.setattr(database, "POOL_TIMEOUT_SECONDS", 0.2)
+    for holding in (projects, take_in):
+        monkeypatch.setattr(holding, "HOLD_SECONDS", 0.5)
     nowhere = Database("host=127.0.0.1 port=1 dbname=secret_name user=secret_user connect_timeout=1", size=2)
     await nowhere.open()
     running = await start(App(nowhere, settings, clock))

@@ -14,6 +14,7 @@ from tests.conftest import Installation
 from tests.support.servers import Server
 from tocsin.app import leases, read_incidents
 from tocsin.app.open_incident import open_by_hand
+from tocsin.app.wakeups import wakeups
 from tocsin.app.work import App
 from tocsin.channels import Channel, Delivered, Message, Outcome
 from tocsin.clock import monotonic_seconds, system_clock
@@ -141,3 +142,24 @@ async def test_a_worker_that_died_after_claiming_loses_nothing(installation: Ins
     assert not (await leases.claim(app, ["deliver"], 10)).leases
     later = App(app.database, app.settings, lambda: app.clock() + leases.LEASE)
     assert (await leases.claim(later, ["deliver"], 10)).leases
+
+
+async def test_only_those_are_called_whose_work_is_due_soon(live: App, admin: Actor) -> None:
+    calls: list[str] = []
+    called = asyncio.Event()
+
+    async def listen() -> None:
+        async for kind in wakeups(live):
+            calls.append(kind)
+            called.set()
+
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        listening = group.create_task(listen())
+        await called.wait()
+        await _open(live, admin)
+        while len(calls) < 2:
+            called.clear()
+            await called.wait()
+        listening.cancel()
+    # The page is due now, the timer in an hour.
+    assert calls == ["", "deliver"]

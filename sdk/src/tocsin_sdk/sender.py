@@ -25,7 +25,7 @@ MAX_JOINED_BYTES = 1_048_576
 MAX_JOINED_REPORTS = 200
 
 LINGER_SECONDS = 0.05
-"""How long a new parcel waits for company."""
+"""How long a new parcel waits for company, and how long the sender rests when it has sent all that there was."""
 IDLE_SECONDS = 5.0
 """How often an idle sender looks for what another process has left behind."""
 FIRST_PAUSE_SECONDS = 0.1
@@ -260,6 +260,10 @@ class Sender:
                 waiting.insert(0, bundle)
         if waiting:
             self._spool.again([number for bundle in waiting for number in bundle.ids], 0.0)
+        elif not pause and len(taken) < MAX_JOINED_REPORTS:
+            # That was all there was. A program that reports one error after the other must not be held up by a request
+            # for each of them: who has just captured and this thread take turns in holding the interpreter.
+            return LINGER_SECONDS
         return pause
 
     def _send(self, bundle: Bundle) -> tuple[Verdict, float]:

@@ -18,9 +18,12 @@ from tocsin.app.timeline import locked_head
 from tocsin.app.work import App, Work
 from tocsin.channels import Channel, Delivered, Message, Outcome, Retry
 from tocsin.domain.escalation import Duty
-from tocsin.domain.notification import UNDELIVERED, shown_address
-from tocsin.store import notifications
+from tocsin.domain.notification import UNDELIVERED, PageText, shown_address, with_checkpoint
+from tocsin.store import log, notifications
+from tocsin.store.log import PublishedCheckpoint
 from tocsin.store.notifications import Notification
+from tocsin.tlog.checkpoint import Checkpoint
+from tocsin.tlog.note import Note
 
 MAX_ATTEMPTS = 27
 """Attempts before a page is given up; with the back-off below that is about nine hours."""
@@ -49,10 +52,12 @@ async def send(app: App, channels: Mapping[str, Channel], notification_id: UUID)
     """Try to deliver a page, with no transaction open; return None when it is not owed (any more)."""
     async with app.work() as work:
         owed = await notifications.get(work.tx, notification_id)
+        last = await log.last_checkpoint(work.tx)
     if owed is None or owed.state != "PENDING":
         return None
     started_at = app.clock()
-    return Sent(owed, started_at, await _send(channels, owed, started_at))
+    text = with_checkpoint(PageText(owed.subject, owed.body, owed.payload), _short(last) if last else None)
+    return Sent(owed, started_at, await _send(channels, owed, text, started_at))
 
 
 async def settle(work: Work, sent: Sent, attempts: int) -> Again | None:
@@ -95,19 +100,23 @@ async def _tell_others(work: Work, page: Notification) -> None:
     await paging.page(work, Subject.of(head), list(others.values()), UNDELIVERED)
 
 
-async def _send(channels: Mapping[str, Channel], owed: Notification, now: datetime) -> Outcome:
+async def _send(channels: Mapping[str, Channel], owed: Notification, text: PageText, now: datetime) -> Outcome:
     channel = channels.get(owed.channel)
     if channel is None:
         return Retry(f"The channel {owed.channel} is not configured: set TOCSIN_SMTP_HOST for e-mail.")
     message = Message(
         notification_id=owed.id,
-        subject=owed.subject,
-        text=owed.body,
-        payload=owed.payload,
+        subject=text.subject,
+        text=text.body,
+        payload=text.payload,
         sent_at=now,
         reply_thread=str(owed.incident_id),
     )
     return await channel.send(owed.address, message)
+
+
+def _short(last: PublishedCheckpoint) -> str:
+    return Checkpoint.parse(Note.parse(last.note).text).short()
 
 
 def _wait(outcome: Retry, attempts: int) -> timedelta:

@@ -16,6 +16,7 @@ from tocsin.domain.incident import Severity
 from tocsin.store import jobs
 from tocsin.store.jobs import Job
 
+LOOK_EVERY = jobs.LOOK_EVERY
 LEASE = timedelta(seconds=60)
 """How long a claimed job stays with its worker: longer than a delivery may take (TOCSIN_DELIVERY_TIMEOUT is at most
 45 s), and short enough for the page that a killed worker was about to send."""

@@ -72,7 +72,7 @@ async def open_incidents(work: Work, openings: Sequence[Opening], actor: Actor |
     await record.write_many(work.tx, "incident_lifecycle", entries)
     latest = {(one.project_id, one.fingerprint): one.incident_id for one in openings if one.project_id is not None}
     await reports.set_latest_incidents(
-        work.tx, {(project, mark): incident for (project, mark), incident in latest.items() if mark}
+        work.tx, {(project, mark): incident for (project, mark), incident in latest.items() if mark}, work.now
     )
     subjects = [_subject(work, opening, number) for opening, number in zip(openings, numbers, strict=True)]
     await paging.page_openings(
@@ -124,7 +124,7 @@ async def open_by_hand(
     opening = Opening(work.new_id(), severity, title, checked_text("description", description, required=False), BY_HAND)
     if error_id is None:
         incident_id = await open_incident(work, opening, actor)
-        await reports.count_first_occurrences(work.tx, [incident_id], 0, work.now)
+        await reports.count_first_occurrences(work.tx, incident_id, 0, work.now)
         return incident_id
     return await _open_for_report(work, actor, opening, error_id)
 
@@ -158,5 +158,5 @@ async def _open_for_report(work: Work, actor: Actor, opening: Opening, error_id:
         actor,
     )
     await reports.link(work.tx, error_id, incident_id)
-    await reports.count_first_occurrences(work.tx, [incident_id], 1, report.received_at)
+    await reports.count_first_occurrences(work.tx, incident_id, 1, report.received_at)
     return incident_id

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from uuid import UUID
 
 import msgspec
@@ -45,15 +46,20 @@ class Accepted:
     incident_id: UUID | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Item:
-    """One report to take in: its project, and whether it is kept whole or only its row."""
+    """One report to take in: its project, and whether it is kept whole or only its row.
+
+    `is_first` says that this process has not seen its failure before, so that it may well open an incident.
+    Reading a report whole is dear, so each item does it once; that is why the class has no slots.
+    """
 
     project: Project
     arrival: Arrival
     report_id: UUID
     protocol: str
     kept: bool = True
+    is_first: bool = False
 
     @property
     def failure(self) -> FailureKey:
@@ -65,14 +71,31 @@ class Item:
         """Return the key under which it is taken in once."""
         return self.project.id, self.arrival.event_id
 
+    @property
+    def is_loud(self) -> bool:
+        """Tell whether it may open an incident."""
+        severity = self.arrival.severity
+        loud = severity.at_least(self.project.incident_threshold) or severity.at_least(Severity.HIGH)
+        return loud and self.arrival.signal is None
+
+    @cached_property
+    def whole(self) -> ErrorReport:
+        """Return the whole report."""
+        return self.arrival.whole()
+
+    @cached_property
+    def document(self) -> bytes:
+        """Return the JSON of the whole report."""
+        return report_document(self.whole)
+
 
 @dataclass(slots=True)
 class _Failure:
     """The reports of one failure within a batch, and the incident they have come to."""
 
     latest: LatestIncident | None
-    joined: int = 0
     worst: Severity = Severity.LOW
+    """The severity of the worst report that joined."""
     signals: list[Item] = field(default_factory=list)
 
 
@@ -98,9 +121,9 @@ async def take_in_carefully(work: Work, items: Sequence[Item]) -> list[Accepted]
     Failures are locked in the order of their keys, so that batches never wait for each other in a circle.
     The same event id twice is once: the second is a DUPLICATE and changes nothing.
     """
-    locked = await reports.lock_failures(work.tx, {item.failure for item in items}, work.now)
-    batch = _Batch({item.failure: _Failure(_latest(locked.get(item.failure))) for item in items})
-    known = await reports.known_events(work.tx, {item.event for item in items})
+    past = await reports.look_back(work.tx, {item.failure for item in items}, {item.event for item in items}, work.now)
+    batch = _Batch({item.failure: _Failure(_latest(past.latest.get(item.failure))) for item in items})
+    known = past.known
     accepted = []
     for item in items:
         if item.event in known:
@@ -131,24 +154,23 @@ def _take_in(work: Work, item: Item, batch: _Batch) -> Accepted:
         threshold=project.incident_threshold,
         signal=arrival.signal is not None,
     )
-    content = whole_document(arrival) if item.kept or outcome is Outcome.OPENED else None
     if outcome is Outcome.OPENED:
-        opening = _opening(work, item, content or b"", failure)
+        opening = _opening(work, item, failure)
         batch.openings.append(opening)
         failure.latest = LatestIncident(opening.incident_id, Status.REPORTED, arrival.severity, work.now)
     elif outcome is Outcome.JOINED and arrival.signal is not None:
         failure.signals.append(item)
     elif outcome is Outcome.JOINED:
-        failure.joined += 1
         failure.worst = max(failure.worst, arrival.severity, key=lambda severity: severity.rank)
     incident_id = failure.latest.incident_id if failure.latest and outcome is not Outcome.RECORDED else None
+    content = item.document if item.kept or outcome is Outcome.OPENED else None
     batch.rows.append(new_report(item, len(batch.rows), content, outcome, incident_id))
     return Accepted(arrival.event_id, outcome, incident_id)
 
 
-def whole_document(arrival: Arrival) -> bytes:
-    """Return the JSON of the whole report."""
-    return msgspec.json.encode(document(arrival.whole()))
+def report_document(report: ErrorReport) -> bytes:
+    """Return the JSON of a whole report, as it is stored."""
+    return msgspec.json.encode(document(report))
 
 
 def new_report(
@@ -156,7 +178,6 @@ def new_report(
 ) -> NewReport:
     """Return the row of a report."""
     arrival, project = item.arrival, item.project
-    loud = arrival.severity.at_least(project.incident_threshold) or arrival.severity.at_least(Severity.HIGH)
     return NewReport(
         n=n,
         id=item.report_id,
@@ -169,7 +190,7 @@ def new_report(
         fingerprint=arrival.mark.value,
         fingerprint_version=arrival.mark.version,
         fingerprint_basis=arrival.mark.basis,
-        opens=loud and arrival.signal is None,
+        opens=item.is_loud,
         window_seconds=int(project.dedup_window.total_seconds()),
         protocol=item.protocol,
         document=content.decode() if content is not None else None,
@@ -179,18 +200,17 @@ def new_report(
     )
 
 
-def _opening(work: Work, item: Item, content: bytes, failure: _Failure) -> Opening:
-    report = item.arrival.whole()
+def _opening(work: Work, item: Item, failure: _Failure) -> Opening:
     return Opening(
         incident_id=work.new_id(),
         severity=item.arrival.severity,
         title=item.arrival.title,
-        description=report.message,
+        description=item.whole.message,
         trigger=TRIGGER,
         project_id=item.project.id,
         fingerprint=item.arrival.mark.value,
         created_from_error_id=item.report_id,
-        error_checksum=leaf_hash(content),
+        error_checksum=leaf_hash(item.document),
         recurrence_of=failure.latest.incident_id if failure.latest else None,
     )
 
@@ -201,8 +221,6 @@ async def _write(work: Work, batch: _Batch) -> None:
     openings = [replace(one, in_storm=one.incident_id in stormy.folded) for one in batch.openings]
     await open_incidents(work, openings)
     await reports.insert_many(work.tx, batch.rows, work.now)
-    await reports.count_first_occurrences(work.tx, [one.incident_id for one in batch.openings], 1, work.now)
-    await reports.count_occurrences(work.tx, _occurrences(batch), work.now)
     for failure in batch.failures.values():
         await _tell_incident(work, failure)
     if stormy.reports:
@@ -212,15 +230,11 @@ async def _write(work: Work, batch: _Batch) -> None:
                 await page_again(work, storm.incident_id, report.message)
 
 
-def _occurrences(batch: _Batch) -> Mapping[UUID, int]:
-    return {one.latest.incident_id: one.joined for one in batch.failures.values() if one.latest and one.joined}
-
-
 async def _tell_incident(work: Work, failure: _Failure) -> None:
     """Raise the incident if something worse came, and enter the signals."""
     if failure.latest is None:
         return
-    if failure.joined and not failure.latest.severity.at_least(failure.worst):
+    if not failure.latest.severity.at_least(failure.worst):
         await raise_severity(work, failure.latest.incident_id, failure.worst)
     for item in failure.signals:
         await take_down(work, failure.latest.incident_id, item.arrival)

@@ -50,6 +50,10 @@ class Samples:
         self._seen: OrderedDict[FailureKey, _Seen] = OrderedDict()
         self._waiting: OrderedDict[FailureKey, Latest] = OrderedDict()
 
+    def has_seen(self, failure: FailureKey) -> bool:
+        """Tell whether a report of a failure was counted before."""
+        return failure in self._seen
+
     def is_kept(self, failure: FailureKey, now_seconds: float) -> bool:
         """Say whether the next report of a failure is kept whole, and count it."""
         seen = self._seen.get(failure)

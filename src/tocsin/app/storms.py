@@ -20,13 +20,13 @@ from tocsin.app.timeline import Detail, locked_head, take
 from tocsin.app.work import Work
 from tocsin.domain import notification
 from tocsin.domain.escalation import Duty
-from tocsin.domain.incident import Status
+from tocsin.domain.incident import Severity, Status
 from tocsin.domain.report import ErrorReport
 from tocsin.domain.timeline import EntryKind
 from tocsin.domain.workflow import AddNote
 from tocsin.store import incidents, notifications
 from tocsin.store.projects import INTERNAL_PROJECT_ID
-from tocsin.store.reports import Gain
+from tocsin.store.reports import Gain, known_events
 
 PERIOD = timedelta(minutes=1)
 MAX_COUNTED = 100_000
@@ -52,25 +52,33 @@ async def find_storms(work: Work, openings: Sequence[Opening]) -> Storms:
         if opening.project_id not in (None, INTERNAL_PROJECT_ID):
             by_project[opening.project_id or 0].append(opening)
     folded: set[UUID] = set()
-    reports = []
+    reports: list[ErrorReport] = []
     for project_id, opened in by_project.items():
-        before = await incidents.opened_since(work.tx, project_id, work.now - PERIOD, MAX_COUNTED)
-        beyond = opened[max(0, work.settings.storm_threshold - before) :]
-        if beyond:
+        before = await incidents.opened_since(work.tx, project_id, work.now - PERIOD, work.settings.storm_threshold)
+        if beyond := opened[max(0, work.settings.storm_threshold - before) :]:
             folded.update(opening.incident_id for opening in beyond)
-            reports.append(_report(work, project_id, before + len(opened), beyond))
+            reports += await _reports(work, project_id, len(opened), beyond)
     return Storms(frozenset(folded), tuple(reports))
 
 
-def _report(work: Work, project_id: int, rate: int, beyond: Sequence[Opening]) -> ErrorReport:
+async def _reports(work: Work, project_id: int, opened: int, beyond: Sequence[Opening]) -> list[ErrorReport]:
     """Return the report of a storm: one for each project and minute, however many batches it takes.
 
     And one for each severity: the first CRITICAL of a storm must raise the storm's incident, not be taken for a copy.
     """
     worst = max((opening.severity for opening in beyond), key=lambda severity: severity.rank)
+    event_id = f"storm-{project_id}-{work.now:%Y%m%d%H%M}-{worst.value}"
+    # Asked without a lock: of two processes that both report it, one reports a copy. Most batches of a storm do not.
+    if await known_events(work.tx, [(INTERNAL_PROJECT_ID, event_id)]):
+        return []
+    rate = opened + await incidents.opened_since(work.tx, project_id, work.now - PERIOD, MAX_COUNTED)
+    return [_report(work, project_id, event_id, worst, rate)]
+
+
+def _report(work: Work, project_id: int, event_id: str, severity: Severity, rate: int) -> ErrorReport:
     return ErrorReport(
-        event_id=f"storm-{project_id}-{work.now:%Y%m%d%H%M}-{worst.value}",
-        severity=worst,
+        event_id=event_id,
+        severity=severity,
         error_type=STORM,
         message=(
             f"Project {project_id} opens incidents faster than people can read: {rate} within the last minute.\n"

@@ -15,7 +15,7 @@ import structlog
 
 from tocsin import ids
 from tocsin.app.lanes import HOLD_SECONDS, Lane
-from tocsin.app.report_errors import Accepted, Item, new_report, take_in_carefully, whole_document
+from tocsin.app.report_errors import Accepted, Item, new_report, report_document, take_in_carefully
 from tocsin.app.samples import Latest, Samples
 from tocsin.app.work import App
 from tocsin.clock import monotonic_seconds
@@ -86,13 +86,13 @@ class Intake:
             log.warning("intake.latest_reports_left", reports=self._samples.waiting, reason=error.refusal.message)
 
     def _item(self, project: Project, arrival: Arrival, protocol: str) -> Item:
-        kept = self._samples.is_kept((project.id, arrival.mark.value), monotonic_seconds())
-        return Item(project, arrival, ids.new_id(), protocol, kept)
+        failure = (project.id, arrival.mark.value)
+        is_first = not self._samples.has_seen(failure)
+        kept = self._samples.is_kept(failure, monotonic_seconds())
+        return Item(project, arrival, ids.new_id(), protocol, kept, is_first)
 
     async def _take_in_quickly(self, items: Sequence[Item]) -> Sequence[Accepted | None]:
-        rows = [
-            new_report(item, n, whole_document(item.arrival) if item.kept else None) for n, item in enumerate(items)
-        ]
+        rows = [new_report(item, n, item.document if item.kept else None) for n, item in enumerate(items)]
         async with self._app.database.single() as tx:
             taken = await reports.take_in(tx, rows, self._app.clock())
         accepted: list[Accepted | None] = [None] * len(items)
@@ -156,9 +156,14 @@ class Intake:
 
 
 def _documents(due: Sequence[tuple[FailureKey, Latest]]) -> dict[UUID, str]:
-    return {latest.report_id: whole_document(latest.arrival).decode() for _, latest in due}
+    return {latest.report_id: report_document(latest.arrival.whole()).decode() for _, latest in due}
 
 
 def _is_plain(item: Item) -> bool:
-    """Tell whether a report may take the quick way: no signal, and nothing to watch for."""
-    return item.arrival.signal is None and item.arrival.expires_at is None
+    """Tell whether a report may take the quick way: no signal, nothing to watch for, and nothing new and loud.
+
+    A failure that this process sees for the first time most likely opens an incident, and the quick way would only find
+    out that it does not know it.
+    """
+    is_watched = item.arrival.signal is not None or item.arrival.expires_at is not None
+    return not is_watched and not (item.is_first and item.is_loud)

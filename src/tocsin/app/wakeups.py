@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from tocsin.app.work import App
 
 
-async def wakeups(app: App) -> AsyncIterator[None]:
-    """Yield once after the connection stands (something may have been missed before) and at every call.
+async def wakeups(app: App) -> AsyncIterator[str]:
+    """Yield "" once after the connection stands (something may have been missed before), then the kind of each call.
 
     Raises UNAVAILABLE when the connection breaks.
     """
-    async for _ in app.database.notifications():
-        yield
+    async for kind in app.database.notifications():
+        yield kind

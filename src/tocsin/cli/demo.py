@@ -29,7 +29,9 @@ from rich.console import Console
 from tocsin import bootstrap, clock, ids
 from tocsin.app import accounts
 from tocsin.app.attempt import attempt_statements, attempt_step
+from tocsin.app.log_keys import view_log
 from tocsin.app.verify import verify_database
+from tocsin.app.verify_log import OutsideCheckpoint
 from tocsin.app.verify_result import Verification
 from tocsin.app.work import App
 from tocsin.bootstrap import Sources
@@ -40,6 +42,7 @@ from tocsin.domain.timeline import EntryKind
 from tocsin.domain.workflow import Step
 from tocsin.errors import Code, refuse
 from tocsin.settings import Settings, load_settings
+from tocsin.signing.signer import Signer
 from tocsin.web.server import serve
 from tocsin.worker.run import Worker
 
@@ -47,6 +50,24 @@ ADMIN = "ada@shop.example"
 PEOPLE = {Duty.ON_CALL: "noor@shop.example", Duty.SUPERVISOR: "sam@shop.example", Duty.DIRECTOR: "dora@shop.example"}
 PATIENCE_SECONDS = 20.0
 PROGRAM_SECONDS = 30.0
+LOOK_SECONDS = 0.1
+SHOWN_FINDINGS = 6
+_MISDEEDS = [
+    "SELECT tocsin_guard.suspend()",
+    "ALTER TABLE incident_heads DISABLE TRIGGER ALL",
+    "ALTER TABLE incident_root_causes DISABLE TRIGGER ALL",
+    "ALTER TABLE incident_escalations DISABLE TRIGGER ALL",
+    "ALTER TABLE incident_lifecycle DISABLE TRIGGER ALL",
+    "UPDATE incident_root_causes SET root_cause_summary = 'an outage at the provider'",
+    """DELETE FROM incident_escalations x USING incident_heads h, incident_lifecycle e
+       WHERE h.number = 2 AND e.checksum = h.checksum AND x.checksum = e.detail_checksum""",
+    "DELETE FROM incident_lifecycle e USING incident_heads h WHERE h.number = 2 AND e.checksum = h.checksum",
+    """UPDATE incident_heads h SET sequence = e.sequence, checksum = e.checksum, last_event_at = e.event_at,
+              no_root_cause_24hr_at = NULL
+       FROM incident_lifecycle e
+       WHERE h.number = 2 AND e.incident_id = h.incident_id AND e.sequence = h.sequence - 1""",
+]
+"""Of one row another story; of an incident the last entry gone, its detail and the head made to fit."""
 
 
 class MovableClock:
@@ -105,6 +126,7 @@ class Stage:
     app: App
     admin: Actor
     worker: Worker
+    signer: Signer
     mailbox: Mailbox
     dsn: str
     http: aiohttp.ClientSession
@@ -191,12 +213,14 @@ async def _stage(console: Console, directory: Path) -> AsyncIterator[Stage]:
             assert first is not None, "a temporary directory has no users yet"
             async with bootstrap.wired(sources, settings, moved) as app, bootstrap.outbound_channels(settings) as out:
                 admin = await _hire(app)
-                worker = Worker(app, out, "demo")
+                signer = bootstrap.signer_of(settings)
+                assert signer is not None, "the embedded database has its signer beside it"
+                worker = Worker(app, out, "demo", signer=signer)
                 async with _serving(app, worker, stop) as url:
                     headers = {"Authorization": f"Bearer {token}"}
                     async with aiohttp.ClientSession(url, headers=headers) as http:
                         dsn = url.replace("://", f"://{first.key}@") + f"/{first.project_id}"
-                        yield Stage(console, moved, sources, app, admin, worker, mailbox, dsn, http)
+                        yield Stage(console, moved, sources, app, admin, worker, signer, mailbox, dsn, http)
 
 
 @asynccontextmanager
@@ -365,31 +389,43 @@ async def _nobody_answers(stage: Stage) -> None:
 
 
 async def _the_record_is_verified(stage: Stage) -> None:
-    stage.title("The whole record is recomputed: every checksum, every chain.")
+    stage.title("The whole record is recomputed: every checksum, every chain, and the log of it all.")
+    checkpoint = await _everything_signed(stage)
+    stage.say("The log's signed checkpoint, which everybody who is paged gets, too:")
+    for line in checkpoint.rstrip("\n").split("\n"):
+        stage.say(f"  {line}".rstrip())
     result = await _verify(stage)
     _must(not result.findings_in_all, f"The record does not verify: {result.findings}")
-    stage.say(f"{result.rows} rows of {result.incidents} incidents: all as they were recorded.")
-    stage.say("Now the database's superuser switches the triggers off and edits one row:")
-    said = await attempt_statements(
-        stage.sources.migrator,
-        [
-            "SELECT tocsin_guard.suspend()",
-            "ALTER TABLE incident_root_causes DISABLE TRIGGER a_no_change, DISABLE TRIGGER a_no_row_change",
-            "UPDATE incident_root_causes SET root_cause_summary = 'an outage at the provider'",
-            "ALTER TABLE incident_root_causes ENABLE ALWAYS TRIGGER a_no_change, ENABLE ALWAYS TRIGGER a_no_row_change",
-            "SELECT tocsin_guard.resume()",
-        ],
-    )
+    stage.say(f"{result.rows} rows of {result.incidents} incidents: all as they were recorded and signed.")
+    stage.say("Now the database's superuser switches the triggers off, edits a row, and cuts the last entry off INC-2:")
+    said = await attempt_statements(stage.sources.migrator, _MISDEEDS)
     _must(said is None, f"The superuser was refused: {said}")
     tampered = await _verify(stage)
     _must(tampered.findings_in_all > 0, "An edited row was not noticed.")
-    for finding in tampered.findings:
+    for finding in tampered.findings[:SHOWN_FINDINGS]:
         stage.say(f"tocsin verify --db: {finding.table} {finding.row_id}: {finding.problem}")
 
 
+async def _everything_signed(stage: Stage) -> str:
+    """Wait until what was recorded is in the log and signed; return the checkpoint."""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                async with stage.app.work() as work:
+                    view = await view_log(work)
+                if view.checkpoint is not None and not view.waiting and view.signed_size == view.size:
+                    return view.checkpoint
+                await asyncio.sleep(LOOK_SECONDS)
+    except TimeoutError:
+        message = f"The demo failed: the log was not signed within {PATIENCE_SECONDS:.0f} s."
+        raise refuse(Code.UNAVAILABLE, message, "This is a bug in Tocsin; please report it.") from None
+
+
 async def _verify(stage: Stage) -> Verification:
+    memory = stage.signer.memory()
+    known = OutsideCheckpoint("the signer's memory", memory.size, memory.root, memory.note)
     async with stage.app.work(streaming=True) as work:
-        return await verify_database(work)
+        return await verify_database(work, outside=[known])
 
 
 def _must(holds: bool, otherwise: str) -> None:  # reads as a sentence where it is called

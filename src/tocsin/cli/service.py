@@ -23,6 +23,7 @@ from tocsin.cli import logs
 from tocsin.cli.options import call_of
 from tocsin.cli.output import Call, styled
 from tocsin.cli.running import database
+from tocsin.clock import monotonic_seconds
 from tocsin.errors import Code, refuse
 from tocsin.settings import Settings, load_settings
 from tocsin.signing.signer import Signer
@@ -30,6 +31,9 @@ from tocsin.signing.signer import Signer
 STOP_SECONDS = 30.0
 """How long what is under way may take to end; longer than a delivery may take by default."""
 INTERRUPTED = 130
+VACATE_SECONDS = 5.0
+"""How long a taken port may take to become free: web processes whose parent was killed finish what is under way."""
+_LOOK_SECONDS = 0.1
 _HIGHLIGHT = "bold yellow"
 
 HostOption = Annotated[str | None, typer.Option("--host", help="The address to listen on, instead of TOCSIN_HOST.")]
@@ -122,7 +126,7 @@ def _settings(**given: object) -> Settings:
 
 
 async def _up(call: Call, settings: Settings) -> None:
-    refuse_taken_port(settings.host, settings.port)
+    await until_port_is_free(call, settings.host, settings.port)
     async with AsyncExitStack() as stack:
         sources = await stack.enter_async_context(database(call, settings, create=True))
         first = await bootstrap.prepare(sources, settings)
@@ -141,7 +145,7 @@ async def _up(call: Call, settings: Settings) -> None:
 
 
 async def _serve(call: Call, settings: Settings) -> None:
-    refuse_taken_port(settings.host, settings.port)
+    await until_port_is_free(call, settings.host, settings.port)
     async with AsyncExitStack() as stack:
         sources = await stack.enter_async_context(database(call, settings))
         app = await stack.enter_async_context(bootstrap.wired(sources, settings))
@@ -244,23 +248,35 @@ def _stopping_on_signals(call: Call, stop: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(one)
 
 
-def refuse_taken_port(host: str, port: int) -> None:
-    """Raise CONFLICT when somebody listens there, before anything else is started for nothing.
+async def until_port_is_free(call: Call, host: str, port: int) -> None:
+    """Return when nobody listens there, before anything else is started for nothing; raise CONFLICT if somebody stays.
 
     What else may be wrong with the address, the web server says when it listens.
     """
+    if not _is_taken(host, port):
+        return
+    deadline = monotonic_seconds() + VACATE_SECONDS
+    with call.progress() as progress:
+        progress(f"Port {port} of {host} is taken, waiting for it to become free…")
+        while _is_taken(host, port):
+            if monotonic_seconds() >= deadline:
+                raise refuse(
+                    Code.CONFLICT,
+                    f"Port {port} of {host} is taken, perhaps by a Tocsin that runs already.",
+                    "Stop that one, or choose another port: `--port 8421` or TOCSIN_PORT=8421.",
+                )
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _is_taken(host: str, port: int) -> bool:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise refuse(
-                Code.CONFLICT,
-                f"Port {port} of {host} is taken, perhaps by a Tocsin that runs already.",
-                "Stop that one, or choose another port: `--port 8421` or TOCSIN_PORT=8421.",
-            ) from None
+        return error.errno == errno.EADDRINUSE
+    return False
 
 
 def _tell_sign_in(call: Call, first: FirstStart | None) -> None:

@@ -71,11 +71,11 @@ def _orders() -> Orders:
 
 async def _serve(descriptor: int, orders: Orders) -> None:
     sources, settings, counts, place = orders
-    parent = _Parent(counts)
+    parent = _Parent(counts, place)
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), parent.heed)
     with socket.socket(fileno=descriptor) as listener, count_together(counts, place):
         async with bootstrap.wired(sources, settings) as app:
-            await serve_on(listener, app, parent.stop, Metrics(counts), lambda: _say({}))
+            await serve_on(listener, app, parent.stop, Metrics(counts), parent.tell_ready)
     if parent.is_gone:
         remove_counts(counts, place)
 
@@ -85,14 +85,24 @@ class _Parent:
     """What the parent has said, and what its silence means."""
 
     counts: Path
+    place: int
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    is_told: bool = False
     is_gone: bool = False
+
+    def tell_ready(self) -> None:
+        """Say that this process answers."""
+        self.is_told = True
+        _say({})
 
     def heed(self) -> None:
         """Read what there is on the line: a word, or its end."""
         if not os.read(sys.stdin.fileno(), 1):
             self.is_gone = True
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            if not self.is_told:
+                remove_counts(self.counts, self.place)
+                os._exit(CUT_OFF)  # nothing is under way, and whoever is started next wants the port
             if self.stop.is_set():
                 shutil.rmtree(self.counts, ignore_errors=True)  # all leave, or have left
                 os._exit(CUT_OFF)

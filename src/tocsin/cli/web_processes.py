@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import structlog
 
@@ -57,18 +58,27 @@ async def serve(app: App, sources: Sources, stop: asyncio.Event, on_ready: Calla
                 for number in range(settings.number_of_web_processes)
             ]
             telling = group.create_task(_tell_ready(places, url_of(listener), on_ready))
-            for place in places:
-                group.create_task(place.keep(stop))
+            keeping = [group.create_task(place.keep(stop)) for place in places]
             await stop.wait()
             telling.cancel()
             # Nobody shall wait in it for a process that will not come.
             listener.close()
+    # Only now: raised among the others, it would have ended what they had under way.
+    if bad := [end for end in (one.result() for one in keeping) if end is not None]:
+        raise refuse(Code.UNAVAILABLE, " ".join(bad), "What was under way is done again at the next start.")
 
 
 async def _tell_ready(places: list[_Place], url: str, on_ready: Callable[[str], None]) -> None:
     for place in places:
         await place.answered.wait()
     on_ready(url)
+
+
+class _End(NamedTuple):
+    """How a process ended, and whether it did so with nothing left under way."""
+
+    how: str
+    is_clean: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +91,27 @@ class _Place:
     group: asyncio.TaskGroup
     answered: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def keep(self, stop: asyncio.Event) -> None:
-        """Keep a process in this place until `stop` is set; raise what the first one says if it cannot start."""
+    async def keep(self, stop: asyncio.Event) -> str | None:
+        """Keep a process in this place until `stop` is set; return how it ended then, if not as it should.
+
+        Raises what the first one says if it cannot start.
+        """
         deaths = 0
         while not stop.is_set():
             began = monotonic_seconds()
-            how = await self._live(stop)
+            end = await self._live(stop)
             if stop.is_set():
-                return
+                return None if end.is_clean else end.how
             deaths = 1 if monotonic_seconds() - began >= STEADY_SECONDS else deaths + 1
             pause = BACKOFF_SECONDS[min(deaths, len(BACKOFF_SECONDS)) - 1]
-            log.error("web.process_died", how=how, started_again_in_seconds=pause)
-            self.group.create_task(self._report(how))
+            log.error("web.process_died", how=end.how, started_again_in_seconds=pause)
+            self.group.create_task(self._report(end.how))
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)
+        return None
 
-    async def _live(self, stop: asyncio.Event) -> str:
-        """Run one process from its start to its end; return how it ended."""
+    async def _live(self, stop: asyncio.Event) -> _End:
+        """Run one process from its start to its end."""
         try:
             async with self._started(stop) as process:
                 await _hear(process)
@@ -106,11 +120,8 @@ class _Place:
         except TocsinError as error:
             if not self.answered.is_set() and not stop.is_set():
                 raise
-            return error.refusal.message
-        how = f"A web process {_end_of(process)}."
-        if stop.is_set() and process.returncode != 0:
-            raise refuse(Code.UNAVAILABLE, how, "What was under way is done again at the next start.")
-        return how
+            return _End(error.refusal.message, is_clean=True)  # it had taken nothing up yet
+        return _End(f"A web process {_end_of(process)}.", process.returncode == 0)
 
     @asynccontextmanager
     async def _started(self, stop: asyncio.Event) -> AsyncIterator[Process]:

@@ -88,3 +88,11 @@ def compose(facts: IncidentFacts, reason: str, notes: str = "", previous_lesson:
     subject = f"[{facts.severity.value}] INC-{facts.number} {facts.title}"
     prefix = "" if reason == OPENED else f"{lead}: "
     return PageText((prefix + subject)[:200], "\n".join(lines), payload)
+
+
+def with_checkpoint(page: PageText, checkpoint: str | None) -> PageText:
+    """Add the log's latest checkpoint in short (None: there is none yet): who is paged can testify to it later."""
+    if checkpoint is None:
+        return page
+    body = f"{page.body}\n\nLog:      {checkpoint}"
+    return PageText(page.subject, body, page.payload | {"checkpoint": checkpoint})

@@ -17,6 +17,8 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any, TypeVar
 
+import msgspec
+
 from tocsin.domain.incident import Severity
 
 MAX_REPORT_BYTES = 1_048_576
@@ -346,8 +348,54 @@ def _bounded_context(
 ) -> dict[str, object]:
     notes = _present({"leftOut": dict(missing), "clientClock": client_clock})
     # Ours first: it is small, and must not fall to the budget that a client's own context uses up.
-    noted = {"tocsin": notes, **{key: context[key] for key in context if key != "tocsin"}} if notes else context
-    return _ContextCleaner().mapping(noted, MAX_CONTEXT_DEPTH)
+    noted = {"tocsin": notes, **{key: context[key] for key in context if key != "tocsin"}} if notes else dict(context)
+    return noted if _is_within_bounds(noted) else _ContextCleaner().mapping(noted, MAX_CONTEXT_DEPTH)
+
+
+class _DoesNotFitError(Exception):
+    """Something in a context has to be cut, or is no JSON."""
+
+
+def _is_within_bounds(context: dict[str, object]) -> bool:
+    """Tell whether a context may stay as it is: to look takes a fifth of the time of a copy, and most contexts may."""
+    try:
+        if _cost_characters(context, MAX_CONTEXT_DEPTH) > MAX_CONTEXT_CHARACTERS:
+            return False
+        # Half a surrogate pair cannot be encoded. A text that only speaks of \\u0000 is copied, which does no harm.
+        return b"\\u0000" not in msgspec.json.encode(context)
+    except (_DoesNotFitError, TypeError, UnicodeEncodeError):
+        return False
+
+
+def _cost_characters(container: dict[str, object] | list[object], depth: int) -> int:
+    """Return what a container takes of a context's budget; raise TypeError if a key is no text."""
+    if depth == 0 or len(container) > MAX_CONTEXT_ENTRIES:
+        raise _DoesNotFitError
+    cost = _VALUE_COST_CHARACTERS * len(container)
+    values: Iterable[object] = container
+    if isinstance(container, dict):
+        keys = "".join(container)
+        if len(keys) > MAX_CONTEXT_KEY_CHARACTERS and max(map(len, container)) > MAX_CONTEXT_KEY_CHARACTERS:
+            raise _DoesNotFitError
+        cost += len(keys)
+        values = container.values()
+    for value in values:
+        if type(value) is str and len(value) <= MAX_CONTEXT_TEXT_CHARACTERS:
+            cost += len(value)
+        elif type(value) is dict or type(value) is list:
+            cost += _cost_characters(value, depth - 1)
+        elif not _is_plain(value):
+            raise _DoesNotFitError
+    return cost
+
+
+def _is_plain(value: object) -> bool:
+    """Tell whether a value is a number, a truth value or null that every reader of JSON takes for the same."""
+    if value is None or isinstance(value, bool):
+        return True
+    if isinstance(value, int):
+        return abs(value) <= MAX_INTEGER
+    return isinstance(value, float) and math.isfinite(value) and not _is_huge_whole(value)
 
 
 class _ContextCleaner:
@@ -385,11 +433,7 @@ class _ContextCleaner:
             if depth <= 0:
                 return ELLIPSIS
             return self.mapping(value, depth) if isinstance(value, dict) else self._sequence(value, depth)
-        if value is None or isinstance(value, bool):
-            return value
-        if isinstance(value, int) and abs(value) <= MAX_INTEGER:
-            return value
-        if isinstance(value, float) and math.isfinite(value) and not _is_huge_whole(value):
+        if _is_plain(value):
             return value
         return self._text(value if isinstance(value, str) else _as_text(value), MAX_CONTEXT_TEXT_CHARACTERS)
 

@@ -7,17 +7,23 @@ rebuilds afterwards; its checksum is the leaf hash of RFC 6962, 2.1: sha256(0x00
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from uuid import UUID
 
+import msgspec
 import rfc8785
+
+from tocsin.domain.report import MAX_INTEGER
 
 CANONICAL_VERSION = 1
 MAX_ENTRY_BYTES = 65_535
 MAX_DETAIL_BYTES = 524_288
+
+_FOUR_BYTE_CHARACTER = re.compile(rb"[\xf0-\xf7]")
 
 
 class EntryKind(StrEnum):
@@ -55,8 +61,20 @@ def seal(table: str, columns: Mapping[str, object]) -> Sealed:
     """
     document = {name: _canonical_value(value) for name, value in columns.items()}
     document |= {"record": table, "v": CANONICAL_VERSION}
-    canonical = rfc8785.dumps(document)  # type: ignore[arg-type]  # _canonical_value lets nothing else through
+    canonical = _canonical_bytes(document)
     return Sealed(columns, canonical, leaf_hash(canonical))
+
+
+def _canonical_bytes(document: dict[str, object]) -> bytes:
+    """Return the RFC 8785 form of what `_canonical_value` made.
+
+    msgspec writes the same ten times as fast: its escapes are the RFC's, and no floats come here. Only its order is
+    that of UTF-8 where the RFC wants that of UTF-16: they differ if there are characters beyond the first 65,536.
+    """
+    written = msgspec.json.encode(document, order="sorted")
+    if _FOUR_BYTE_CHARACTER.search(written):
+        return rfc8785.dumps(document)  # type: ignore[arg-type]  # _canonical_value lets nothing else through
+    return written
 
 
 def leaf_hash(canonical: bytes) -> bytes:
@@ -66,6 +84,8 @@ def leaf_hash(canonical: bytes) -> bytes:
 
 def _canonical_value(value: object) -> object:
     match value:
+        case int() if abs(value) > MAX_INTEGER:
+            raise ValueError("a recorded number must be exact everywhere: write a larger one as text")
         case None | bool() | int() | str():
             return str(value) if isinstance(value, StrEnum) else value
         case UUID():

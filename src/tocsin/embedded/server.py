@@ -158,6 +158,7 @@ class _Waiting:
         self._settings = settings
         self._progress = progress
         self._patience_seconds = patience_seconds
+        self._may_recover = layout.pgdata.exists()
         self._begin = monotonic_seconds()
         self._said = ""
 
@@ -189,7 +190,7 @@ class _Waiting:
                 self._mention_recovery()
 
     def _mention_recovery(self) -> None:
-        if self._elapsed() > _RECOVERING_AFTER_SECONDS and self._layout.pid_file.exists():
+        if self._may_recover and self._elapsed() > _RECOVERING_AFTER_SECONDS and self._layout.pid_file.exists():
             self._say("PostgreSQL is recovering…")
 
     def _say(self, text: str) -> None:

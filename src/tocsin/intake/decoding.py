@@ -21,6 +21,9 @@ _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 _ZLIB_WINDOW = zlib.MAX_WBITS
 _RAW_WINDOW = -zlib.MAX_WBITS
 _MAX_INTEGER_TEXT_CHARACTERS = 100
+_FEW_BYTES = 4_096
+_MAX_SPACES = 16 * 1_048_576
+_MAX_INDENTATION = b"\n" + b" " * MAX_DEPTH
 
 
 def decode_body(body: bytes, content_encoding: str, limit: int) -> bytes:
@@ -149,14 +152,30 @@ def parse_json(body: bytes) -> object:
         TocsinError: MALFORMED, with the position (in characters, from 0), or nested deeper than MAX_DEPTH.
     """
     try:
-        document = msgspec.json.decode(body)
+        document, is_shallow = msgspec.json.decode(body), is_surely_shallow(body)
     except RecursionError as error:
         raise _too_deep() from error
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        document = _parse_generously(body.decode("utf-8-sig", "replace"))
-    if _deeper_than(document, MAX_DEPTH):
+        document, is_shallow = _parse_generously(body.decode("utf-8-sig", "replace")), False
+    if not is_shallow and _deeper_than(document, MAX_DEPTH):
         raise _too_deep()
     return document
+
+
+def is_surely_shallow(body: bytes) -> bool:
+    """Tell whether a JSON document is surely not deeper than MAX_DEPTH; some that are not deeper get no for an answer.
+
+    Raises one of UNREADABLE if the document is not JSON.
+    """
+    containers = body.count(b"{") + body.count(b"[")
+    if len(body) <= _FEW_BYTES and containers <= MAX_DEPTH:
+        return True
+    # A megabyte that is deep and wide at once would be spread out over hundreds of them.
+    if (body.count(b",") + containers) * containers > _MAX_SPACES:
+        return False
+    # Formatted, what is within n containers stands on a line of its own behind n spaces; and no text holds a bare
+    # newline. That is the quickest way to ask a decoder how deep it went.
+    return _MAX_INDENTATION not in msgspec.json.format(body, indent=1)
 
 
 def _parse_generously(text: str) -> object:

@@ -27,7 +27,7 @@ from tocsin.domain.report import (
 )
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.intake import Rejected
-from tocsin.intake.decoding import parse_json
+from tocsin.intake.decoding import is_surely_shallow, parse_json
 from tocsin.intake.reading import (
     SEVERITIES,
     UNREADABLE,
@@ -40,7 +40,6 @@ from tocsin.intake.reading import (
     arrival_of,
     has_nul,
     instant_of,
-    is_surely_shallow,
     last_glimpsed,
     last_raised,
     scalar_text,

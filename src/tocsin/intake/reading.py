@@ -31,7 +31,6 @@ from tocsin.domain.report import (
     RaisedException,
     both_ends,
 )
-from tocsin.intake.decoding import MAX_DEPTH
 
 MAX_KEPT_BYTES = 65_536
 """A larger document is read whole at once: kept to be read later it would hold memory, and then take long to read."""
@@ -65,7 +64,6 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What the decoder of a quick reader says to what it was not made for."""
 
 _FEW_BYTES = 4_096
-_MAX_INDENTATION = b"\n" + b" " * MAX_DEPTH
 
 _KINDS = {
     str: "text",
@@ -240,18 +238,6 @@ def has_nul(document: bytes, decoded: msgspec.Struct) -> bool:
     Of a large document little was kept, and that little is encoded more quickly than the whole is searched.
     """
     return b"\\u0000" in (document if len(document) <= _FEW_BYTES else msgspec.json.encode(decoded))
-
-
-def is_surely_shallow(body: bytes) -> bool:
-    """Tell whether a JSON document is surely not deeper than MAX_DEPTH; some that are not deeper get no for an answer.
-
-    Raises one of UNREADABLE if the document is not JSON.
-    """
-    if len(body) <= _FEW_BYTES and body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
-        return True
-    # Formatted, what is within n containers stands on a line of its own behind n spaces; and no text holds a bare
-    # newline. That is the quickest way to ask a decoder how deep it went.
-    return _MAX_INDENTATION not in msgspec.json.format(body, indent=1)
 
 
 class FullReader(Protocol):

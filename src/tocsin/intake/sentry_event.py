@@ -24,7 +24,7 @@ from tocsin.domain.report import (
     bounded,
 )
 from tocsin.errors import Code, refuse
-from tocsin.intake.decoding import parse_json
+from tocsin.intake.decoding import is_surely_shallow, parse_json
 from tocsin.intake.reading import (
     SEVERITIES,
     UNREADABLE,
@@ -37,7 +37,6 @@ from tocsin.intake.reading import (
     arrival_of,
     has_nul,
     instant_of,
-    is_surely_shallow,
     last_glimpsed,
     last_raised,
     scalar_text,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import select
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -98,6 +98,14 @@ class Tx:
         self.connection = connection
         self._pipeline = pipeline
 
+    async def ask(
+        self, query: bytes, row_type: type[Row], parameters: Parameters | None = None
+    ) -> Callable[[], Awaitable[list[Row]]]:
+        """Send a query; return what waits for its rows. Several, sent before one is waited for, cost one round trip."""
+        cursor = self.connection.cursor(row_factory=class_row(row_type))
+        await cursor.execute(query, parameters)
+        return cursor.fetchall
+
     async def rows(self, query: bytes, row_type: type[Row], parameters: Parameters | None = None) -> list[Row]:
         """Return every row, as `row_type` (its fields are the columns)."""
         async with self.connection.cursor(row_factory=class_row(row_type)) as cursor:
@@ -127,12 +135,6 @@ class Tx:
         if self._pipeline is not None:
             await self._pipeline.sync()
         return cursor.rowcount
-
-    async def run_many(self, query: bytes, parameters: Sequence[Parameters]) -> None:
-        """Run a statement once for each set of parameters, in one round trip."""
-        if parameters:
-            async with self.connection.cursor() as cursor:
-                await cursor.executemany(query, parameters)
 
 
 class Database:
@@ -218,8 +220,8 @@ class Database:
             await self._pool.putconn(connection)
         return await self._pool.getconn(deadline - monotonic_seconds())
 
-    async def notifications(self) -> AsyncIterator[None]:
-        """Yield when listening has begun and at each NOTIFY, on a connection of its own.
+    async def notifications(self) -> AsyncIterator[str]:
+        """Yield "" when listening has begun and the payload of each NOTIFY, on a connection of its own.
 
         Raises UNAVAILABLE when it breaks.
         """
@@ -228,9 +230,9 @@ class Database:
                 self.conninfo, autocommit=True, options=connection_options()
             ) as connection:
                 await connection.execute(_LISTEN)
-                yield
-                async for _ in connection.notifies():
-                    yield
+                yield ""
+                async for notify in connection.notifies():
+                    yield notify.payload
         except psycopg.OperationalError as error:
             raise TocsinError(_refusal(error)) from error
 

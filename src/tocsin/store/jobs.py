@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from psycopg.types.json import Jsonb
 
 from tocsin.store.database import Tx
 from tocsin.store.queries import Queries
 
 QUERIES = Queries("jobs")
+LOOK_EVERY = timedelta(seconds=30)
+"""A worker looks for due jobs at least this often, called or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +86,15 @@ class NewJob:
         }
 
 
-async def enqueue(
-    tx: Tx, *, job_id: UUID, kind: str, key: str, payload: dict[str, object], due_at: datetime, now: datetime
-) -> None:
-    """Add a job, or bring the one with the same key forward; workers wake when the transaction commits."""
-    await enqueue_many(tx, [NewJob(job_id, kind, key, payload, due_at)], now)
-
-
 async def enqueue_many(tx: Tx, new: Sequence[NewJob], now: datetime) -> None:
-    """Add jobs, or bring those with the same keys forward; workers wake when the transaction commits."""
+    """Add jobs, or bring those with the same keys forward; workers wake when the transaction commits.
+
+    Not for what is due later: whoever works looks again by itself before that.
+    """
     if new:
-        await tx.run_many(QUERIES["enqueue"], [job.columns(now) for job in new])
-        await tx.run(QUERIES["notify"])
+        await tx.run(QUERIES["enqueue"], {"rows": msgspec.json.encode(new).decode(), "now": now})
+    if soon := {job.kind for job in new if job.due_at <= now + 2 * LOOK_EVERY}:
+        await tx.run(QUERIES["notify"], {"kinds": msgspec.json.encode(sorted(soon)).decode()})
 
 
 async def postpone(tx: Tx, job: NewJob, now: datetime) -> None:

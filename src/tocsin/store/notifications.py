@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from psycopg.types.json import Jsonb
+import msgspec
 
 from tocsin.domain.escalation import Duty, EscalationRule
 from tocsin.domain.incident import EscalationReason
@@ -113,6 +113,8 @@ class NewNotification:
 
 async def insert_many(tx: Tx, owed: Sequence[NewNotification], now: datetime) -> None:
     """Owe pages."""
+    if not owed:
+        return
     rows = [
         {
             "id": one.id,
@@ -124,12 +126,11 @@ async def insert_many(tx: Tx, owed: Sequence[NewNotification], now: datetime) ->
             "address": one.contact.address,
             "subject": one.page.subject,
             "body": one.page.body,
-            "payload": Jsonb(one.page.payload),
-            "created_at": now,
+            "payload": one.page.payload,
         }
         for one in owed
     ]
-    await tx.run_many(QUERIES["insert"], rows)
+    await tx.run(QUERIES["insert"], {"rows": msgspec.json.encode(rows).decode(), "now": now})
 
 
 async def get(tx: Tx, notification_id: UUID) -> Notification | None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from psycopg.types.json import Jsonb
 
 from tocsin.domain.timeline import Sealed, seal
 from tocsin.store.database import Tx
@@ -27,21 +24,14 @@ async def next_numbers(tx: Tx, count: int) -> list[int]:
 
 async def write(tx: Tx, table: str, columns: Mapping[str, object]) -> Sealed:
     """Seal a row and insert it into one of the guarded tables."""
-    sealed = seal(table, columns)
-    await tx.run(QUERIES[f"insert_{table}"], parameters(sealed))
+    (sealed,) = await write_many(tx, table, [columns])
     return sealed
 
 
 async def write_many(tx: Tx, table: str, rows: Sequence[Mapping[str, object]]) -> list[Sealed]:
-    """Seal rows and insert them, in their order."""
+    """Seal rows and insert them, in their order, with one statement."""
     sealed = [seal(table, columns) for columns in rows]
-    await tx.run_many(QUERIES[f"insert_{table}"], [parameters(one) for one in sealed])
+    # Joined, not encoded once more: each must arrive as it was sealed.
+    documents = b",".join([one.canonical for one in sealed])
+    await tx.run(QUERIES[f"insert_{table}"], {"rows": f"[{documents.decode()}]"})
     return sealed
-
-
-def parameters(sealed: Sealed) -> dict[str, Any]:
-    """Return a sealed row as the parameters of its insert."""
-    adapted = {
-        name: Jsonb(value) if isinstance(value, dict | list) else value for name, value in sealed.columns.items()
-    }
-    return adapted | {"canonical": sealed.canonical}

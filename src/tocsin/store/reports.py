@@ -72,6 +72,14 @@ class LatestIncident:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """What was there before a batch: its failures' latest incidents, and which of its events, with their incidents."""
+
+    latest: dict[FailureKey, LatestIncident]
+    known: dict[EventKey, UUID | None]
+
+
+@dataclass(frozen=True, slots=True)
 class _KnownEvent:
     project_id: int
     event_id: str
@@ -139,29 +147,39 @@ async def take_in(tx: Tx, batch: Sequence[NewReport], now: datetime) -> list[Tak
 
 async def lock_failures(tx: Tx, keys: Iterable[FailureKey], now: datetime) -> dict[FailureKey, LatestIncident]:
     """Lock failures, making the new ones; return the latest incident of those that have one."""
+    return (await look_back(tx, keys, (), now)).latest
+
+
+async def look_back(tx: Tx, keys: Iterable[FailureKey], events: Iterable[EventKey], now: datetime) -> Past:
+    """Lock failures, making the new ones; return what became of them, and of these events, before."""
     rows = _pairs(sorted(set(keys)), "fingerprint")
     await tx.run(QUERIES["lock_failures"], {"rows": rows, "now": now})
-    latest = await tx.rows(QUERIES["latest_incidents"], LatestIncident, {"rows": rows})
-    return {(row.project_id, row.fingerprint): row for row in latest}
+    latest = await tx.ask(QUERIES["latest_incidents"], LatestIncident, {"rows": rows})
+    known = await known_events(tx, events)
+    return Past({(row.project_id, row.fingerprint): row for row in await latest()}, known)
 
 
-async def set_latest_incidents(tx: Tx, latest: Mapping[FailureKey, UUID]) -> None:
-    """Make incidents the latest of their failures."""
+async def set_latest_incidents(tx: Tx, latest: Mapping[FailureKey, UUID], now: datetime) -> None:
+    """Make incidents the latest of their failures, which must be locked."""
     rows = [
         {"project_id": project_id, "fingerprint": fingerprint, "incident_id": incident_id}
         for (project_id, fingerprint), incident_id in latest.items()
     ]
-    await tx.run_many(QUERIES["set_latest_incident"], rows)
+    if rows:
+        await tx.run(QUERIES["set_latest_incidents"], {"rows": _json(rows), "now": now})
 
 
 async def known_events(tx: Tx, keys: Iterable[EventKey]) -> dict[EventKey, UUID | None]:
     """Return which of these events were accepted before, with their incidents."""
-    known = await tx.rows(QUERIES["known_events"], _KnownEvent, {"rows": _pairs(sorted(set(keys)), "event_id")})
+    wanted = sorted(set(keys))
+    if not wanted:
+        return {}
+    known = await tx.rows(QUERIES["known_events"], _KnownEvent, {"rows": _pairs(wanted, "event_id")})
     return {(event.project_id, event.event_id): event.incident_id for event in known}
 
 
 async def insert_many(tx: Tx, rows: Sequence[NewReport], now: datetime) -> None:
-    """Record reports whose outcome is decided."""
+    """Record reports whose outcome is decided, and count them towards their incidents."""
     if rows:
         await tx.run(QUERIES["insert"], {"rows": _json(rows), "now": now})
 
@@ -176,17 +194,10 @@ async def link(tx: Tx, report_id: UUID, incident_id: UUID) -> None:
     await tx.run(QUERIES["link"], {"id": report_id, "incident_id": incident_id})
 
 
-async def count_first_occurrences(tx: Tx, incident_ids: Iterable[UUID], occurrences: int, at: datetime) -> None:
-    """Begin to count the occurrences of new incidents."""
-    rows = [{"incident_id": one, "occurrences": occurrences, "last_seen_at": at} for one in incident_ids]
-    await tx.run_many(QUERIES["count_first_occurrence"], rows)
-
-
-async def count_occurrences(tx: Tx, occurrences: Mapping[UUID, int], now: datetime) -> None:
-    """Count reports towards incidents."""
-    rows = [{"incident_id": incident_id, "occurrences": number} for incident_id, number in occurrences.items()]
-    if rows:
-        await tx.run(QUERIES["count_occurrences"], {"rows": _json(rows), "now": now})
+async def count_first_occurrences(tx: Tx, incident_id: UUID, occurrences: int, at: datetime) -> None:
+    """Begin to count the occurrences of an incident that a person opened."""
+    first = {"incident_id": incident_id, "occurrences": occurrences, "last_seen_at": at}
+    await tx.run(QUERIES["count_first_occurrences"], first)
 
 
 async def fold_occurrences(tx: Tx, *, many: int, limit: int) -> list[Gain]:

@@ -13,6 +13,7 @@ index * 16 on. A change of k positions touches at most 8 * k groups. An empty gr
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def update(groups: Mapping[Group, bytes], leaves: Mapping[int, bytes]) -> Update
 
 def root_of(groups: Mapping[Group, bytes]) -> bytes:
     """Return the root hash over stored groups, of which it needs only the topmost."""
-    return _root_of_group(_content(groups, (GROUP_LEVELS - 1, 0)))
+    return _roots_of_groups(_content(groups, (GROUP_LEVELS - 1, 0)))[0]
 
 
 def prove(position: int, groups: Mapping[Group, bytes]) -> list[bytes]:
@@ -89,7 +90,8 @@ def prove(position: int, groups: Mapping[Group, bytes]) -> list[bytes]:
     proof = []
     for level in range(GROUP_LEVELS):
         position, place = divmod(position, GROUP_WIDTH)
-        hashes = _split(_content(groups, (level, position)))
+        content = _content(groups, (level, position))
+        hashes = [content[at : at + HASH_BYTES] for at in range(0, GROUP_BYTES, HASH_BYTES)]
         for _ in range(GROUP_HEIGHT):
             proof.append(hashes[place ^ 1])
             hashes, place = parents(hashes), place // 2
@@ -120,16 +122,24 @@ def _update_level(
     places: defaultdict[int, list[tuple[int, bytes]]] = defaultdict(list)
     for index, value in below.items():
         places[index // GROUP_WIDTH].append((index % GROUP_WIDTH * HASH_BYTES, value))
-    hashes: list[bytes] = []
+    contents: list[bytes] = []
     for index, written in places.items():
         content = bytearray(_content(groups, (level, index)))
         for at, value in written:
             content[at : at + HASH_BYTES] = value
         changed[level, index] = bytes(content)
-        hashes += _split(changed[level, index])
-    for _ in range(GROUP_HEIGHT):  # all groups in one go: a group is a power of two, so none meets its neighbour
+        contents.append(changed[level, index])
+    # All groups in one go: as each is a power of two wide, none meets its neighbour.
+    return dict(zip(places, _roots_of_groups(b"".join(contents)), strict=True))
+
+
+def _roots_of_groups(contents: bytes) -> list[bytes]:
+    sha256 = hashlib.sha256  # as in merkle.parents: the lowest nodes of many groups are most of the work
+    pair = 2 * HASH_BYTES
+    hashes = [sha256(b"\x01" + contents[at : at + pair]).digest() for at in range(0, len(contents), pair)]
+    for _ in range(GROUP_HEIGHT - 1):
         hashes = parents(hashes)
-    return dict(zip(places, hashes, strict=True))
+    return hashes
 
 
 def _content(groups: Mapping[Group, bytes], group: Group) -> bytes:
@@ -139,17 +149,6 @@ def _content(groups: Mapping[Group, bytes], group: Group) -> bytes:
     if len(content) != GROUP_BYTES:
         raise ProofError(f"group {group} of the head tree has {len(content)} bytes instead of {GROUP_BYTES}")
     return content
-
-
-def _root_of_group(content: bytes) -> bytes:
-    hashes = _split(content)
-    for _ in range(GROUP_HEIGHT):
-        hashes = parents(hashes)
-    return hashes[0]
-
-
-def _split(content: bytes) -> list[bytes]:
-    return [content[at : at + HASH_BYTES] for at in range(0, GROUP_BYTES, HASH_BYTES)]
 
 
 def _require_position(position: int) -> None:

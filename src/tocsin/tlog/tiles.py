@@ -71,20 +71,30 @@ def tiles_of(coordinates: Iterable[Coordinate]) -> list[Tile]:
 
 def hashes_in(tiles: Mapping[Tile, bytes]) -> Hashes:
     """Return the function with which merkle's proofs ask for hashes, answered from tiles (full or not)."""
+    pyramids: dict[Tile, list[list[bytes]]] = {}  # what is computed of a tile, once for all proofs
 
     def hash_at(level: int, index: int) -> bytes:
         tile = tile_of(level, index)
         above = level % TILE_HEIGHT  # how many levels above the tile's own hashes
-        start = (index << above) % TILE_WIDTH * HASH_BYTES
-        part = tiles.get(tile, b"")[start : start + (HASH_BYTES << above)]
-        if len(part) != HASH_BYTES << above:
+        if tile not in pyramids:
+            pyramids[tile] = _pyramid(tiles.get(tile, b""))
+        place = index - (tile[1] << TILE_HEIGHT - above)
+        found = pyramids[tile][above]
+        if place >= len(found):
             raise ProofError(f"tile {tile_path(*tile)} is missing, or too short for the hash {index} of level {level}")
-        hashes = [part[at : at + HASH_BYTES] for at in range(0, len(part), HASH_BYTES)]
-        for _ in range(above):
-            hashes = parents(hashes)
-        return hashes[0]
+        return found[place]
 
     return hash_at
+
+
+def _pyramid(tile: bytes) -> list[list[bytes]]:
+    """The hashes of a tile, and those of the complete subtrees over them for each of the seven levels above."""
+    if len(tile) % HASH_BYTES or len(tile) > TILE_WIDTH * HASH_BYTES:
+        raise ProofError(f"a tile has at most {TILE_WIDTH} hashes of {HASH_BYTES} bytes, not {len(tile)} bytes")
+    levels = [[tile[at : at + HASH_BYTES] for at in range(0, len(tile), HASH_BYTES)]]
+    while len(levels) < TILE_HEIGHT:
+        levels.append(parents(levels[-1]))
+    return levels
 
 
 def tile_path(level: int, index: int, width: int = TILE_WIDTH) -> str:

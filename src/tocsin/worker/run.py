@@ -1,7 +1,7 @@
 """The worker's loop: lanes that claim and run jobs, a listener that wakes them, a heartbeat, and the keeper of the log.
 
 Each lane has its own slots, so that slow deliveries never hold up an escalation. A lane sleeps until its earliest
-job is due, until it is woken by NOTIFY, or for IDLE_SECONDS, whichever comes first.
+job is due, until it is woken by NOTIFY of one of its kinds, or for IDLE_SECONDS, whichever comes first.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tocsin.worker.log_keeper import LogKeeper
 
 log = structlog.get_logger()
 
-IDLE_SECONDS = 30.0
+IDLE_SECONDS = leases.LOOK_EVERY.total_seconds()
 HEARTBEAT_SECONDS = 5.0
 RECOVERY_SECONDS = 1.0
 
@@ -76,16 +76,17 @@ class Worker:
                 task.cancel()
         await leases.worker_gone(self._app, self._id)
 
-    def wake(self) -> None:
-        """Look for due jobs now instead of when the timer says: somebody moved the clock, or added a job."""
-        for event in self._wake.values():
-            event.set()
+    def wake(self, kind: str = "") -> None:
+        """Look for due jobs now instead of when the timer says: somebody moved the clock, or added one of this kind."""
+        for lane in LANES:
+            if not kind or kind in lane.kinds:
+                self._wake[lane.name].set()
 
     async def _listen(self) -> None:
         while True:
             try:
-                async for _ in wakeups(self._app):
-                    self.wake()
+                async for kind in wakeups(self._app):
+                    self.wake(kind)
             except TocsinError as error:
                 log.error("worker.listen_failed", reason=error.refusal.message)
                 await asyncio.sleep(RECOVERY_SECONDS)

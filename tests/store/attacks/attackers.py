@@ -124,7 +124,7 @@ def table_column(connection: Connection, table: str) -> str:
     return str(row["attname"])
 
 
-def row_of(connection: Connection, table: str) -> dict[str, Any]:
+def recorded(connection: Connection, table: str) -> dict[str, Any]:
     """Return a row of a table as it would be sealed."""
     query = sql.SQL("SELECT {} FROM {} LIMIT 1").format(columns_of(connection, table), sql.Identifier(table))
     row = connection.execute(query).fetchone()

@@ -25,17 +25,26 @@ from tests.store.attacks.attackers import (
     another,
     application,
     nothing_changes,
+    recorded,
     refusal,
     refused,
-    row_of,
     table_column,
 )
 from tests.store.conftest import LivedDatabase
-from tests.support.by_hand import DETAILS, NATURAL_STATUS, STEPS, ByHand, Connection, columns_of, connected
+from tests.support.by_hand import (
+    DETAILS,
+    NATURAL_STATUS,
+    STEPS,
+    ByHand,
+    Connection,
+    columns_of,
+    connected,
+    insert,
+    row_of,
+)
 from tests.support.lives import STAGES
 from tocsin import ids
 from tocsin.domain.timeline import seal
-from tocsin.store import record
 
 CHANGES = {
     "update": "UPDATE {table} SET id = id",
@@ -198,7 +207,7 @@ def test_settings_that_anybody_may_change_weaken_no_guard(lived: LivedDatabase) 
         assert hand.accepts(lived.lived["reported"], "RESOLVED") == OUT_OF_ORDER
         assert hand.accepts(lived.lived["acknowledged"], "ACKNOWLEDGED") in (OUT_OF_ORDER, UNIQUE)
         with refusal(connection, NOT_WHAT_THE_BYTES_SAY):
-            hand.insert("incidents", row_of(connection, "incidents") | {"id": ids.new_id()}, canonical=b"{}")
+            hand.insert("incidents", recorded(connection, "incidents") | {"id": ids.new_id()}, canonical=b"{}")
 
 
 def test_a_table_may_be_locked_against_nobody_s_reading(lived: LivedDatabase) -> None:
@@ -525,7 +534,7 @@ def test_an_entry_cannot_pretend_that_the_system_acted(lived: LivedDatabase) -> 
 def test_an_incident_without_its_first_entry_is_refused_at_the_commit(lived: LivedDatabase) -> None:
     with nothing_changes(lived), application(lived) as connection:
         hand = ByHand(connection, lived.lived.admin)
-        template = row_of(connection, "incidents") | {"id": ids.new_id(), "number": 4_000_000}
+        template = recorded(connection, "incidents") | {"id": ids.new_id(), "number": 4_000_000}
         with refusal(connection, OUT_OF_ORDER, saying="no timeline entry names it"):
             hand.insert("incidents", template)
         # Any other first entry than REPORTED, or one by somebody else than who opened it, is none.
@@ -572,7 +581,7 @@ def entries(hand: ByHand, incident_id: UUID, *kinds: str) -> list[dict[str, Any]
         }
         sealed = seal("incident_lifecycle", columns)
         checksum, status = sealed.checksum, columns["status_after"]
-        rows.append(record.parameters(sealed))
+        rows.append(row_of(sealed))
     return rows
 
 
@@ -622,7 +631,7 @@ def test_an_insert_that_does_nothing_moves_no_head(lived: LivedDatabase) -> None
         ).fetchone()
         assert existing is not None
         sealed = seal("incident_lifecycle", _columns(rows[0]) | {"id": existing["id"]})
-        insert_together(connection, [record.parameters(sealed)], "ON CONFLICT (id) DO NOTHING")
+        insert_together(connection, [row_of(sealed)], "ON CONFLICT (id) DO NOTHING")
 
 
 def _columns(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -652,7 +661,7 @@ def test_copy_and_merge_can_only_append_in_order(lived: LivedDatabase) -> None:
         assert copied(entries(hand, incident_id, "INVESTIGATION_STARTED")) == ""
         assert copied(entries(hand, incident_id, "CLOSED")) == OUT_OF_ORDER
         assert copied(entries(hand, incident_id, "NOTE_ADDED", "NOTE_ADDED")[::-1]) == OUT_OF_ORDER
-        over = record.parameters(seal("incident_lifecycle", row_of(connection, "incident_lifecycle")))
+        over = row_of(seal("incident_lifecycle", recorded(connection, "incident_lifecycle")))
         assert copied([over]) == UNIQUE
         merge = sql.SQL(
             "MERGE INTO incident_lifecycle t USING (SELECT 1) s ON false WHEN NOT MATCHED THEN INSERT ({}) VALUES ({})"
@@ -670,7 +679,7 @@ def test_copy_and_merge_can_only_append_in_order(lived: LivedDatabase) -> None:
 @pytest.mark.parametrize("party", ["application", "owner of a replica"])
 def test_every_column_says_what_the_canonical_bytes_say(lived: LivedDatabase, party: str, table: str) -> None:
     with nothing_changes(lived), PARTIES[party][0](lived) as connection:
-        row = row_of(connection, table) | {"id": ids.new_id()}
+        row = recorded(connection, table) | {"id": ids.new_id()}
         types = connection.execute(
             "SELECT attname, typname FROM pg_attribute a JOIN pg_type t ON t.oid = atttypid"
             " WHERE attrelid = %s::regclass AND attnum > 0 AND attgenerated = '' AND attname <> 'canonical'",
@@ -680,20 +689,20 @@ def test_every_column_says_what_the_canonical_bytes_say(lived: LivedDatabase, pa
         for column in types:
             name, type_name = column["attname"], column["typname"]
             said = seal(table, row).canonical
-            lie = record.parameters(seal(table, row | {name: another(row[name], type_name)})) | {"canonical": said}
+            lie = row_of(seal(table, row | {name: another(row[name], type_name)})) | {"canonical": said}
             assert insertion(connection, table, lie) == NOT_WHAT_THE_BYTES_SAY, name
-            silence = record.parameters(seal(table, row))
+            silence = row_of(seal(table, row))
             if row[name] is not None:
                 silence["canonical"] = seal(table, {key: value for key, value in row.items() if key != name}).canonical
                 assert insertion(connection, table, silence) == NOT_WHAT_THE_BYTES_SAY, name
-        assert insertion(connection, table, record.parameters(seal(table, row))) != NOT_WHAT_THE_BYTES_SAY
+        assert insertion(connection, table, row_of(seal(table, row))) != NOT_WHAT_THE_BYTES_SAY
 
 
 def insertion(connection: Connection, table: str, parameters: Mapping[str, Any]) -> str:
     """Try to insert a row; return the SQLSTATE of the refusal."""
     try:
         with connection.transaction():
-            connection.execute(record.QUERIES[f"insert_{table}"], parameters)
+            insert(connection, table, parameters)
             connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     except psycopg.Error as error:
         return error.sqlstate or "unknown"
@@ -703,7 +712,7 @@ def insertion(connection: Connection, table: str, parameters: Mapping[str, Any])
 @pytest.mark.parametrize("table", RECORD)
 def test_canonical_bytes_name_their_table_and_version_and_nothing_more(lived: LivedDatabase, table: str) -> None:
     with nothing_changes(lived), application(lived) as connection:
-        row = row_of(connection, table) | {"id": ids.new_id()}
+        row = recorded(connection, table) | {"id": ids.new_id()}
         sealed = seal(table, row)
         document = json.loads(sealed.canonical)
         for lie in (
@@ -715,21 +724,21 @@ def test_canonical_bytes_name_their_table_and_version_and_nothing_more(lived: Li
             {name: value for name, value in document.items() if name != "v"},
             {name: value for name, value in document.items() if name != "record"},
         ):
-            parameters = record.parameters(sealed) | {"canonical": json.dumps(lie).encode()}
+            parameters = row_of(sealed) | {"canonical": json.dumps(lie).encode()}
             assert insertion(connection, table, parameters) == NOT_WHAT_THE_BYTES_SAY, lie
         for nonsense in (b"", b"{", b"[]", b"null", b"7", b"\xff", sealed.canonical[:-1], b'"\\u0000"'):
-            parameters = record.parameters(sealed) | {"canonical": nonsense}
+            parameters = row_of(sealed) | {"canonical": nonsense}
             assert insertion(connection, table, parameters).startswith(("22", "TC003")), nonsense
         huge = document | {"record": "x" * 262_144}
-        parameters = record.parameters(sealed) | {"canonical": json.dumps(huge).encode()}
+        parameters = row_of(sealed) | {"canonical": json.dumps(huge).encode()}
         assert insertion(connection, table, parameters) == NOT_WHAT_THE_BYTES_SAY
 
 
 @pytest.mark.parametrize("table", DETAILS)
 def test_a_time_that_nobody_could_read_again_is_refused(lived: LivedDatabase, table: str) -> None:
     with nothing_changes(lived), application(lived) as connection:
-        row = row_of(connection, table) | {"id": ids.new_id()}
+        row = recorded(connection, table) | {"id": ids.new_id()}
         column = next(name for name, value in row.items() if isinstance(value, datetime))
         for time in ("infinity", "-infinity", "0044-03-15 00:00:00+00 BC", "12000-01-01T00:00:00Z"):
-            parameters = record.parameters(seal(table, row | {column: time}))
+            parameters = row_of(seal(table, row | {column: time}))
             assert insertion(connection, table, parameters) == CHECK, time

@@ -77,7 +77,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "CREATE OR REPLACE FUNCTION detail_is_there(entry incident_lifecycle) RETURNS boolean LANGUAGE sql STABLE"
         " AS 'SELECT true'",
     ),
-    "take away its search path": ("ALTER FUNCTION check_canonical() RESET ALL",),
+    "take away its search path": ("ALTER FUNCTION check_canonical_incidents() RESET ALL",),
     "give it another search path": ("ALTER FUNCTION take_step() SET search_path = elsewhere, tocsin",),
     "take away its rights": ("ALTER FUNCTION take_step() SECURITY INVOKER",),
     "rename a guard": ("ALTER FUNCTION refuse_change() RENAME TO allow_change",),

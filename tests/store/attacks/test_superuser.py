@@ -250,8 +250,8 @@ GUARDS: dict[str, tuple[tuple[str, ...], str]] = {
         "function tocsin.refuse_change() is not what the migrations made it",
     ),
     "a guard that does nothing, in the catalog": (
-        (CATALOGS, "UPDATE pg_proc SET prosrc = 'BEGIN RETURN NEW; END' WHERE proname = 'check_canonical'"),
-        "function tocsin.check_canonical() is not what the migrations made it",
+        (CATALOGS, "UPDATE pg_proc SET prosrc = 'BEGIN RETURN NEW; END' WHERE proname = 'check_canonical_incidents'"),
+        "function tocsin.check_canonical_incidents() is not what the migrations made it",
     ),
     "a hardening that does nothing": (
         (

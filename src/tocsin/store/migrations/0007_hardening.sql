@@ -1,9 +1,8 @@
 -- What the owner of the tables could still do by plain statements: tell of an incident what its timeline does not say, and
 -- change who was paged. What it could do by changing the schema itself is refused by hardening.sql, which takes a superuser.
 
--- Where an incident stands after an entry, from where it stood before.
-CREATE FUNCTION head_after(entry incident_lifecycle, head incident_heads) RETURNS incident_heads LANGUAGE plpgsql STABLE
-SET search_path = tocsin, pg_temp AS $$
+-- Where an incident stands after an entry, from where it stood before. Runs with the search_path that its callers set.
+CREATE FUNCTION head_after(entry incident_lifecycle, head incident_heads) RETURNS incident_heads LANGUAGE plpgsql STABLE AS $$
 DECLARE
     reason  text := escalation_reason_of(entry);
 BEGIN
@@ -31,8 +30,7 @@ BEGIN
     RETURN head;
 END $$;
 
-CREATE OR REPLACE FUNCTION move_head(entry incident_lifecycle, head incident_heads) RETURNS void LANGUAGE plpgsql
-SET search_path = tocsin, pg_temp AS $$
+CREATE OR REPLACE FUNCTION move_head(entry incident_lifecycle, head incident_heads) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     moved  incident_heads := head_after(entry, head);
 BEGIN
@@ -52,20 +50,21 @@ END $$;
 -- A head is derived, so whoever writes one must write what the timeline makes it: one entry further, and nothing else.
 CREATE FUNCTION check_head() RETURNS trigger LANGUAGE plpgsql SET search_path = tocsin, pg_temp AS $$
 DECLARE
-    entry     incident_lifecycle;
-    before    incident_heads;
-    expected  incident_heads;
+    entry    incident_lifecycle;
+    follows  boolean;
 BEGIN
-    SELECT * INTO entry FROM incident_lifecycle WHERE incident_id = NEW.incident_id AND sequence = NEW.sequence;
     IF TG_OP = 'INSERT' THEN
-        SELECT id, number, severity, created_at, 0
-        INTO before.incident_id, before.number, before.current_severity, before.created_at, before.sequence
-        FROM incidents WHERE id = NEW.incident_id;
+        follows := NEW.sequence = 1 AND num_nonnulls(NEW.acknowledged_at, NEW.acknowledged_by, NEW.root_cause_at, NEW.resolved_at,
+            NEW.closed_at, NEW.no_ack_1hr_at, NEW.no_ack_4hr_at, NEW.no_root_cause_24hr_at, NEW.sessions_blocked_at) = 0
+            AND EXISTS (SELECT FROM incidents i JOIN incident_lifecycle e ON e.incident_id = i.id AND e.sequence = 1
+                        WHERE i.id = NEW.incident_id AND i.number = NEW.number AND i.severity = NEW.current_severity
+                          AND i.created_at = NEW.created_at AND e.status_after = NEW.status AND e.checksum = NEW.checksum
+                          AND e.event_at = NEW.last_event_at);
     ELSE
-        before := OLD;
+        SELECT * INTO entry FROM incident_lifecycle WHERE incident_id = NEW.incident_id AND sequence = OLD.sequence + 1;
+        follows := entry.id IS NOT NULL AND NEW IS NOT DISTINCT FROM head_after(entry, OLD);
     END IF;
-    expected := head_after(entry, before);
-    IF entry.sequence IS DISTINCT FROM before.sequence + 1 OR NEW IS DISTINCT FROM expected THEN
+    IF NOT follows THEN
         RAISE EXCEPTION '% on incident_heads refused: a head says what its timeline says', TG_OP
             USING ERRCODE = 'TC001', HINT = 'Add the entry that says what is different now; the head follows it.';
     END IF;

@@ -1,9 +1,10 @@
 -- Jobs and timers: claimed by lease, woken by NOTIFY.
 
 -- name: enqueue
--- Adds a job, or brings an existing one of the same key forward. A dead one comes back to life.
+-- Adds jobs, or brings existing ones of the same keys forward, in the order of their keys. A dead one comes back to life.
 INSERT INTO jobs (id, kind, key, payload, due_at, created_at)
-VALUES (%(id)s, %(kind)s, %(key)s, %(payload)s, %(due_at)s, %(now)s)
+SELECT r.id, r.kind, r.key, r.payload, r.due_at, %(now)s
+FROM json_to_recordset(%(rows)s) AS r (id uuid, kind text, key text, payload jsonb, due_at timestamptz) ORDER BY r.key
 ON CONFLICT (key) DO UPDATE SET due_at = least(jobs.due_at, excluded.due_at), dead_at = NULL,
     attempts = CASE WHEN jobs.dead_at IS NULL THEN jobs.attempts ELSE 0 END
 
@@ -26,21 +27,26 @@ VALUES (%(id)s, %(kind)s, %(key)s, '{}', %(due_at)s, %(now)s)
 ON CONFLICT (key) DO UPDATE SET due_at = excluded.due_at, dead_at = NULL, attempts = 0 WHERE jobs.dead_at IS NOT NULL
 
 -- name: notify
--- Wakes the workers when this transaction commits.
-SELECT pg_notify('tocsin_jobs', '')
+-- Wakes those who work at these kinds of jobs when this transaction commits.
+SELECT pg_notify('tocsin_jobs', kind) FROM json_array_elements_text(%(kinds)s) AS kind
 
 -- name: claim
--- Takes due jobs for the length of a lease; a job whose worker dies becomes due again when the lease ends.
+-- Takes due jobs for the length of a lease; a job whose worker dies becomes due again when the lease ends. Each kind is
+-- looked for by itself: a hundred thousand timers that wait must not be read to find that no page is owed.
 UPDATE jobs SET lease_token = %(lease_token)s, due_at = %(lease_until)s, attempts = attempts + 1
 WHERE id IN (
-    SELECT id FROM jobs WHERE dead_at IS NULL AND due_at <= %(now)s AND kind = ANY (%(kinds)s)
-    ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    SELECT due.id FROM unnest(%(kinds)s::text[]) AS k (kind) CROSS JOIN LATERAL (
+        SELECT j.id, j.due_at FROM jobs j WHERE j.kind = k.kind AND j.dead_at IS NULL AND j.due_at <= %(now)s
+        ORDER BY j.due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    ) due ORDER BY due.due_at LIMIT %(limit)s
 )
 RETURNING id, kind, key, payload, attempts
 
 -- name: next_due
--- When the earliest job is due.
-SELECT due_at FROM jobs WHERE dead_at IS NULL AND kind = ANY (%(kinds)s) ORDER BY due_at LIMIT 1
+-- When the earliest job of these kinds is due.
+SELECT min(next.due_at) FROM unnest(%(kinds)s::text[]) AS k (kind) CROSS JOIN LATERAL (
+    SELECT j.due_at FROM jobs j WHERE j.kind = k.kind AND j.dead_at IS NULL ORDER BY j.due_at LIMIT 1
+) next
 
 -- name: finish
 -- Removes a job that is done, if its lease is still ours.

@@ -18,11 +18,13 @@ SELECT c.user_id, u.name, c.channel, c.address FROM contact_methods c JOIN users
 WHERE u.role = 'superadmin' ORDER BY u.created_at, u.id, c.created_at LIMIT %(limit)s
 
 -- name: insert
--- Owes a page to somebody.
+-- Owes pages to people.
 INSERT INTO notifications (id, incident_id, escalation_id, reason, user_id, channel, address, subject, body, payload,
     created_at, state)
-VALUES (%(id)s, %(incident_id)s, %(escalation_id)s, %(reason)s, %(user_id)s, %(channel)s, %(address)s, %(subject)s, %(body)s,
-    %(payload)s, %(created_at)s, 'PENDING')
+SELECT r.id, r.incident_id, r.escalation_id, r.reason, r.user_id, r.channel, r.address, r.subject, r.body, r.payload,
+    %(now)s, 'PENDING'
+FROM json_to_recordset(%(rows)s) AS r (id uuid, incident_id uuid, escalation_id uuid, reason text, user_id uuid, channel text,
+    address text, subject text, body text, payload jsonb)
 
 -- name: get
 -- One page that is owed.

@@ -57,31 +57,48 @@ ON CONFLICT (project_id, fingerprint) DO UPDATE SET fingerprint = excluded.finge
 
 -- name: latest_incidents
 -- Where the failures' latest incidents stand. Read after the lock, so that it sees what the last holder did.
-SELECT f.project_id, f.fingerprint, h.incident_id, h.status, h.current_severity, h.created_at
+-- LIMIT 1 as in take_in: without it the planner may prefer to read an index from end to end.
+SELECT r.project_id, r.fingerprint, h.*
 FROM json_to_recordset(%(rows)s) AS r (project_id bigint, fingerprint text)
-JOIN failures f ON f.project_id = r.project_id AND f.fingerprint = r.fingerprint
-JOIN incident_heads h ON h.incident_id = f.incident_id
+CROSS JOIN LATERAL (
+    SELECT h.incident_id, h.status, h.current_severity, h.created_at
+    FROM failures f JOIN incident_heads h ON h.incident_id = f.incident_id
+    WHERE f.project_id = r.project_id AND f.fingerprint = r.fingerprint LIMIT 1
+) h
 
--- name: set_latest_incident
--- Makes an incident the failure's latest.
-UPDATE failures SET incident_id = %(incident_id)s WHERE project_id = %(project_id)s AND fingerprint = %(fingerprint)s
+-- name: set_latest_incidents
+-- Makes incidents the latest of their failures, which are there and locked: an upsert looks for each in the index.
+INSERT INTO failures (project_id, fingerprint, first_seen_at, incident_id)
+SELECT r.project_id, r.fingerprint, %(now)s, r.incident_id
+FROM json_to_recordset(%(rows)s) AS r (project_id bigint, fingerprint text, incident_id uuid)
+ON CONFLICT (project_id, fingerprint) DO UPDATE SET incident_id = excluded.incident_id
 
 -- name: known_events
--- Which of these reports were accepted before, and what became of them.
-SELECT l.project_id, l.event_id, l.incident_id
+-- Which of these reports were accepted before, and what became of them. LIMIT 1 as in take_in.
+SELECT r.project_id, r.event_id, l.incident_id
 FROM json_to_recordset(%(rows)s) AS r (project_id bigint, event_id text)
-JOIN audit_logs l ON l.project_id = r.project_id AND l.event_id = r.event_id
+CROSS JOIN LATERAL (
+    SELECT a.incident_id FROM audit_logs a WHERE a.project_id = r.project_id AND a.event_id = r.event_id LIMIT 1
+) l
 
 -- name: insert
--- Records reports whose outcome is decided.
+-- Records reports whose outcome is decided, and counts them: a first one for each incident that it opened, and what joined.
+WITH decided AS MATERIALIZED (
+    SELECT r.* FROM json_to_recordset(%(rows)s) AS r (id uuid, project_id bigint, event_id text, occurred_at timestamptz,
+        severity text, error_type text, title text, fingerprint text, fingerprint_version smallint, fingerprint_basis text,
+        document text, signal text, outcome text, incident_id uuid)
+), opened AS (
+    INSERT INTO incident_occurrences (incident_id, occurrences, last_seen_at)
+    SELECT incident_id, 1, %(now)s FROM decided WHERE outcome = 'opened'
+), joined AS (
+    INSERT INTO occurrence_changes (incident_id, occurrences, last_seen_at)
+    SELECT incident_id, count(*), %(now)s FROM decided WHERE outcome = 'joined' AND signal IS NULL GROUP BY incident_id
+)
 INSERT INTO audit_logs (id, project_id, event_id, received_at, occurred_at, severity, error_type, title, fingerprint,
     fingerprint_version, fingerprint_basis, document, signal, outcome, incident_id)
-SELECT r.id, r.project_id, r.event_id, %(now)s, r.occurred_at, r.severity, r.error_type, r.title, r.fingerprint,
-    r.fingerprint_version, r.fingerprint_basis, convert_to(r.document, 'UTF8'), r.signal, r.outcome, r.incident_id
-FROM json_to_recordset(%(rows)s) AS r (id uuid, project_id bigint, event_id text, occurred_at timestamptz, severity text,
-    error_type text, title text, fingerprint text, fingerprint_version smallint, fingerprint_basis text, document text,
-    signal text, outcome text, incident_id uuid)
-ORDER BY r.project_id, r.event_id
+SELECT id, project_id, event_id, %(now)s, occurred_at, severity, error_type, title, fingerprint, fingerprint_version,
+    fingerprint_basis, convert_to(document, 'UTF8'), signal, outcome, incident_id
+FROM decided ORDER BY project_id, event_id
 
 -- name: get
 -- One report.
@@ -93,15 +110,10 @@ FROM audit_logs WHERE id = %(id)s
 -- Links a recorded report to the incident that a person opened for it.
 UPDATE audit_logs SET incident_id = %(incident_id)s WHERE id = %(id)s
 
--- name: count_first_occurrence
--- Begins to count an incident's occurrences.
+-- name: count_first_occurrences
+-- Begins to count the occurrences of an incident that a person opened.
 INSERT INTO incident_occurrences (incident_id, occurrences, last_seen_at)
 VALUES (%(incident_id)s, %(occurrences)s, %(last_seen_at)s)
-
--- name: count_occurrences
--- Counts reports towards incidents.
-INSERT INTO occurrence_changes (incident_id, occurrences, last_seen_at)
-SELECT r.incident_id, r.occurrences, %(now)s FROM json_to_recordset(%(rows)s) AS r (incident_id uuid, occurrences bigint)
 
 -- name: fold_occurrences
 -- Folds the differences into the counters; whoever reads adds both up, before and after. Tells which incidents gained many.
