@@ -84,6 +84,7 @@ def _guards_off(connection: psycopg.Connection[tuple[object, ...]]) -> Iterator[
     """Switch every trigger off and afterwards each one back to what it was; raise RuntimeError if one is not."""
     before = _triggers(connection)
     tables = sorted({table for table, _, _ in before})
+    connection.execute("SELECT tocsin_guard.suspend()")
     for table in tables:
         connection.execute(sql.SQL("ALTER TABLE {} DISABLE TRIGGER ALL").format(sql.Identifier(table)))
     try:
@@ -97,6 +98,7 @@ def _guards_off(connection: psycopg.Connection[tuple[object, ...]]) -> Iterator[
                 connection.execute(always.format(sql.Identifier(table), sql.Identifier(trigger)))
         if _triggers(connection) != before:
             raise RuntimeError("the triggers are not what they were before loading: do not measure this database")
+        connection.execute("SELECT tocsin_guard.resume()")
 
 
 def _triggers(connection: psycopg.Connection[tuple[object, ...]]) -> Triggers:

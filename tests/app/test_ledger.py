@@ -290,6 +290,7 @@ async def test_tampering_becomes_a_critical_incident_once(
     await every_outcome(app)
     async with app.work() as work:
         await maintain.fold_counters(work)
+    tables.connection.execute("SELECT tocsin_guard.suspend()")
     tables.connection.execute(GUARDS_OFF)
     tables.connection.execute(attack)
     found = await check_after(app, clock)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.cli.conftest import Cli
+from tocsin.app.guards import GuardReport
 from tocsin.app.health import Condition, Problem
 from tocsin.app.inspection import Inspection
 from tocsin.app.ledger import Tally
@@ -37,6 +38,7 @@ WELL = Inspection(
     ),
     dead_jobs=(),
     intake=IntakeCondition(NOW - timedelta(minutes=15), (Tally(1, {"native": 2}, opened=1, joined=1),)),
+    guards=GuardReport(hardened=True),
 )
 
 
@@ -75,6 +77,7 @@ def test_whatever_is_not_fine_says_what_to_do() -> None:
             NOW - timedelta(minutes=15, seconds=1),
             (Tally(1, {"native": 2}, rejected={"INVALID": 1}, lost={"queue_overflow/error": 3}),),
         ),
+        guards=GuardReport(False, ("trigger a_no_change on tocsin.incidents is missing",), 1),
     )
     facts = Facts(
         settings(smtp_password="p", smtp_username="u", smtp_security="none", public_url=None, database_url="x"),
@@ -85,6 +88,8 @@ def test_whatever_is_not_fine_says_what_to_do() -> None:
     found = findings(facts)
     assert {finding.name: finding.level for finding in found if finding.level is not Level.OK} == {
         "database_role": Level.WARNING,
+        "guards": Level.PROBLEM,
+        "hardening": Level.WARNING,
         "clock": Level.WARNING,
         "disk": Level.PROBLEM,
         "no_worker": Level.PROBLEM,

@@ -7,6 +7,7 @@ import pty
 import select
 import subprocess
 
+import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
@@ -94,7 +95,24 @@ def test_migrate_says_what_is_missing_and_applies_it_once(cli: Cli) -> None:
     assert cli.done("migrate", "--json").json == {"applied": []}
 
 
+def test_what_an_administrator_is_handed_hardens_the_schema(fresh_cli: Cli) -> None:
+    fresh_cli.sql(
+        "SELECT tocsin_guard.suspend(); DROP EVENT TRIGGER tocsin_difference; DROP EVENT TRIGGER tocsin_rewrite;"
+        " DROP EVENT TRIGGER tocsin_index; DROP SCHEMA tocsin_guard CASCADE"
+    )
+    assert "The schema is not hardened" in fresh_cli("doctor").out
+    assert "The schema is not hardened" in fresh_cli.done("verify", "--db").out
+    printed = fresh_cli.done("migrate", "--print-hardening").out
+    assert fresh_cli.done("migrate", "--print-hardening", "--json").json == {"hardening": printed}
+    for _ in range(2):
+        with psycopg.connect(fresh_cli.superuser, autocommit=True) as connection:
+            connection.execute(printed.encode())
+        assert "the schema is hardened" in fresh_cli("doctor").out
+    assert "not hardened" not in fresh_cli.done("verify", "--db").out
+
+
 def test_a_schema_that_is_behind_stops_everything_but_migrate(fresh_cli: Cli) -> None:
+    fresh_cli.sql("SELECT tocsin_guard.suspend()")
     fresh_cli.sql("DROP SCHEMA tocsin CASCADE")
     for arguments in (["incidents", "list"], ["report", "--severity", "HIGH", "--message", "x"], ["verify", "--db"]):
         refused = fresh_cli(*arguments)

@@ -143,6 +143,7 @@ def test_a_taken_port_is_told_in_one_line_before_anything_is_started(place: tupl
 @pytest.mark.slow
 def test_the_halves_make_a_whole_on_a_database_of_ones_own(fresh_cli: Cli) -> None:
     variables = {**fresh_cli.variables, "TOCSIN_PORT": "0"}
+    fresh_cli.sql("SELECT tocsin_guard.suspend()")
     fresh_cli.sql("DROP SCHEMA tocsin CASCADE")
     assert "`tocsin migrate`" in fresh_cli.process("worker").err
     fresh_cli.done("migrate")

@@ -270,6 +270,7 @@ def test_counters_are_whole_whichever_process_is_scraped_and_survive_a_death(fre
 
 def test_a_process_that_cannot_be_started_again_yet_is_tried_until_it_can(fresh_cli: Cli) -> None:
     with serving(fresh_cli) as web:
+        fresh_cli.sql("SELECT tocsin_guard.suspend()")
         fresh_cli.sql("ALTER SCHEMA tocsin RENAME TO away")
         for pid in web.processes():
             os.kill(pid, signal.SIGKILL)

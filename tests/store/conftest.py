@@ -45,6 +45,8 @@ def copied(server: Server, template: str) -> Iterator[str]:
     name = f"copy_{ids.new_id().hex}"
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy".encode())
+        # A copy has the rights within the database, not those on it.
+        connection.execute(f"GRANT CREATE ON DATABASE {name} TO tocsin_owner".encode())
         try:
             yield name
         finally:
@@ -76,6 +78,7 @@ def defenceless(past: LivedDatabase) -> Iterator[LivedDatabase]:
     """A copy from which a superuser has taken every guard: triggers, constraints, references."""
     with copied(past.server, past.name) as name:
         with connected(past.server, name) as superuser:
+            superuser.execute("SELECT tocsin_guard.suspend()")
             for table in (*DETAIL_TABLES, "incident_lifecycle", "incident_heads", "audit_logs"):
                 superuser.execute(sql.SQL("ALTER TABLE {} DISABLE TRIGGER ALL").format(sql.Identifier(table)))
             checks = superuser.execute(

@@ -11,8 +11,7 @@ import pytest
 import rfc8785
 from psycopg import sql
 
-from tests.store.conftest import LivedDatabase, copied
-from tests.store.test_attacks import (
+from tests.store.attacks.attackers import (
     CHECK,
     IMMUTABLE,
     NO_RIGHT,
@@ -20,12 +19,13 @@ from tests.store.test_attacks import (
     OUT_OF_ORDER,
     PARTIES,
     application,
-    insertion,
     nothing_changes,
     recorded,
     refusal,
     refused,
 )
+from tests.store.attacks.test_application import insertion
+from tests.store.conftest import LivedDatabase, copied
 from tests.store.test_verify import problems, verified
 from tests.support import lives
 from tests.support.by_hand import ByHand, Connection, connected, row_of, seal

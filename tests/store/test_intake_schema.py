@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 from psycopg import sql
 
+from tests.store.attacks.attackers import CHECK, IMMUTABLE, NO_RIGHT, PARTIES, UNIQUE, nothing_changes, refusal, refused
 from tests.store.conftest import LivedDatabase
-from tests.store.test_attacks import CHECK, IMMUTABLE, NO_RIGHT, PARTIES, UNIQUE, nothing_changes, refusal, refused
 from tests.support.by_hand import Connection, connected
 from tests.support.clock import START
 from tocsin import ids

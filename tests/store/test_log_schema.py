@@ -9,8 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.store.attacks.attackers import PARTIES, nothing_changes, owner, refused
 from tests.store.conftest import LivedDatabase, copied
-from tests.store.test_attacks import PARTIES, nothing_changes, owner, refused
 from tests.support.by_hand import ByHand, connected
 from tests.support.clock import FakeClock
 from tests.support.lives import application

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests.store.attacks.attackers import GUARDED, RECORD
 from tests.store.conftest import copied
-from tests.store.test_attacks import GUARDED, RECORD
 from tests.support.by_hand import Connection, connected
 from tests.support.databases import TEMPLATE
 from tests.support.servers import Server
@@ -51,7 +51,6 @@ KEPT_BY_SEALER = ("log_pending", "log_entries", "log_state", "log_tiles", "log_h
 KEPT_BY_SIGNER = ("log_checkpoints", "log_cosignatures", "log_timestamps")
 RIGHTS: dict[str, set[str]] = {
     **dict.fromkeys(GUARDED, APPEND),
-    "delivery_attempts": APPEND,
     "audit_logs": APPEND,
     "incident_heads": READ,
     "schema_migrations": READ,
@@ -133,6 +132,7 @@ def test_every_guard_fires_always(schema: Connection) -> None:
     expected |= {(table, "d_entry_exists", "A") for table in RECORD if table != "incident_lifecycle"}
     links = ("b_link_once", "c_links", "c_links_changed")
     expected |= {("audit_logs", name, "A") for name in ("a_no_change", "a_no_row_change", *links)}
+    expected |= {("incident_heads", name, "A") for name in ("a_no_change", "a_no_row_change", "c_follows")}
     expected |= {("incident_lifecycle", "d_log", "A")}
     expected |= {
         (table, name, "A")

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 from psycopg import sql
 
+from tests.store.attacks.attackers import RECORD, another
 from tests.store.conftest import LivedDatabase
-from tests.store.test_attacks import RECORD, another
 from tests.support.by_hand import Connection, connected, insert, row_of, seal
 from tests.support.clock import FakeClock
 from tests.support.lives import application

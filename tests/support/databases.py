@@ -22,6 +22,9 @@ def prepare_template(server: Server) -> None:
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {TEMPLATE}")
     asyncio.run(migrate(server.conninfo(TEMPLATE)))
+    with psycopg.connect(server.conninfo(TEMPLATE), autocommit=True) as connection:
+        hardened = connection.execute("SELECT to_regclass('tocsin_guard.baseline') IS NOT NULL").fetchone()
+        assert hardened == (True,), "the migrations make other guards than those listed: run `python -m tools.guards`"
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
         connection.execute("ALTER ROLE tocsin_app LOGIN")
 

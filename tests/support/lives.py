@@ -23,7 +23,7 @@ from tocsin.domain.incident import EscalationReason, RootCauseCategory, Severity
 from tocsin.domain.report import ErrorReport
 from tocsin.domain.workflow import Acknowledge, AddNote, ChangeSeverity, Close, Escalate, RecordRootCause, Resolve
 from tocsin.settings import Settings
-from tocsin.store import users
+from tocsin.store import notifications, users
 from tocsin.store.database import Database
 
 LESSONS = "Watch the queue's depth."
@@ -121,6 +121,7 @@ async def live(app: App, clock: FakeClock) -> Lived:
             await respond.acknowledge(work, admin, lived[stage], Acknowledge("On it"))
     await _later_stages(app, admin, lived, clock)
     await _access(app, admin)
+    await _delivery(app, lived, clock)
     return lived
 
 
@@ -187,4 +188,18 @@ async def _access(app: App, admin: Actor) -> None:
             status=200,
             outcome="OK",
             request_id=work.new_id(),
+        )
+
+
+async def _delivery(app: App, lived: Lived, clock: FakeClock) -> None:
+    async with app.work() as work:
+        page = (await notifications.of_incident(work.tx, lived["reported"]))[0]
+        await notifications.insert_attempt(
+            work.tx,
+            attempt_id=work.new_id(),
+            notification_id=page.id,
+            started_at=clock.now,
+            finished_at=clock.now,
+            outcome="RETRY",
+            answer="451 try again later",
         )

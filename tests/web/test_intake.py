@@ -150,6 +150,7 @@ async def test_a_key_opens_only_its_own_project(live: Live, admin: Actor) -> Non
 
 async def test_a_failure_of_the_database_is_no_acceptance(live: Live, server: Server, database_name: str) -> None:
     with psycopg.connect(server.conninfo(database_name), autocommit=True) as superuser:
+        superuser.execute("SELECT tocsin_guard.suspend()")
         superuser.execute("ALTER TABLE tocsin.audit_logs RENAME TO hidden")
         answer = await live.report(ERROR)
         superuser.execute("ALTER TABLE tocsin.hidden RENAME TO audit_logs")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from tocsin.app import health
+from tocsin.app.guards import GuardReport, examine_guards
 from tocsin.app.health import Condition
 from tocsin.app.read_ledger import IntakeCondition, intake_condition
 from tocsin.app.work import App
@@ -25,10 +26,11 @@ class Inspection:
     condition: Condition
     dead_jobs: tuple[DeadJob, ...]
     intake: IntakeCondition
+    guards: GuardReport
 
 
 async def inspect(app: App) -> Inspection:
-    """Look at the server, the duties, the counters, the machinery and the intake."""
+    """Look at the server, the duties, the counters, the machinery, the intake and the guards of the record."""
     async with app.work() as work:
         before = app.clock()
         server = await inspection.server(work.tx)
@@ -42,4 +44,5 @@ async def inspect(app: App) -> Inspection:
             condition=await health.condition(work),
             dead_jobs=tuple(await health.dead_jobs(work)),
             intake=await intake_condition(work),
+            guards=await examine_guards(work.tx),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tocsin.store import guards
 from tocsin.store import migrate as migrations
 
 
@@ -13,3 +14,8 @@ async def pending(conninfo: str) -> list[str]:
 async def bring_up_to_date(conninfo: str) -> list[str]:
     """Apply what is missing; return the names of what was applied."""
     return await migrations.migrate(conninfo)
+
+
+def hardening() -> str:
+    """Return the statements that harden the schema against its owner, for whoever is superuser."""
+    return f"BEGIN;\n{guards.hardening().decode()}COMMIT;\n"

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import msgspec
 
+from tocsin.app.guards import examine_guards
 from tocsin.app.verify_log import OutsideCheckpoint, verify_log
 from tocsin.app.verify_result import Counted, Progress, Verification
 from tocsin.app.work import Work
@@ -57,7 +58,7 @@ async def verify_database(
 ) -> Verification:
     """Check every guarded row of the database and its log, as of one instant, against checkpoints kept elsewhere."""
     await verification.snapshot(work.tx)
-    result = Verification()
+    result = Verification(guards=await examine_guards(work.tx))
     erasures = await verification.erasures(work.tx)
     counted = Counted(await verification.count_rows(work.tx), progress)
     for table in verification.DETAIL_TABLES:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from tocsin.app.guards import GuardReport
+
 MAX_FINDINGS = 1_000
 _PROGRESS_EVERY = 1_000
 
@@ -32,6 +34,7 @@ class Verification:
         checkpoints: how many signed checkpoints were held against the log.
         signed_size: how many leaves the latest of them commits to.
         outside: which checkpoints kept outside of the database it was held against, in words.
+        guards: what became of the triggers, functions and rights that guard the record.
     """
 
     rows: int = 0
@@ -44,6 +47,12 @@ class Verification:
     outside: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     findings_in_all: int = 0
+    guards: GuardReport = field(default_factory=lambda: GuardReport(hardened=False))
+
+    @property
+    def intact(self) -> bool:
+        """Is there nothing to complain of? Without its guards the record may still be what was recorded, by luck."""
+        return not self.findings_in_all and not self.guards.faults_in_all
 
     def add(self, table: str, row_id: UUID | str, problem: str) -> None:
         """Take note of a finding."""

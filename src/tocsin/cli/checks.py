@@ -21,6 +21,7 @@ LOW_DISK_BYTES = 2_000_000_000
 FULL_DISK_BYTES = 200_000_000
 MAX_LISTED_JOBS = 10
 MAX_LISTED_PROJECTS = 10
+MAX_LISTED_FAULTS = 10
 LEDGER_PATIENCE = timedelta(minutes=15)
 """How far the comparison of the ledger may be behind; it is made every minute, of minutes that are over."""
 
@@ -299,6 +300,32 @@ def check_database_role(facts: Facts) -> Iterator[Finding]:
         yield Finding("database_role", Level.OK, f"The sign-in {server.sign_in} cannot touch the triggers.")
 
 
+def check_guards(facts: Facts) -> Iterator[Finding]:
+    """Are the guards of the record those that the migrations made, and is the owner held back too?"""
+    if facts.inspection is None:
+        return
+    guards = facts.inspection.guards
+    if not guards.comparable:
+        yield Finding("guards", Level.OK, "A newer Tocsin has migrated the database: its doctor looks at the guards.")
+        return
+    for fault in guards.faults[:MAX_LISTED_FAULTS]:
+        yield Finding(
+            "guards",
+            Level.PROBLEM,
+            f"A guard of the record was changed: {fault}.",
+            "It takes a superuser to do that: find out who it was, and run `tocsin verify --db`.",
+        )
+    if not guards.hardened:
+        yield Finding(
+            "hardening",
+            Level.WARNING,
+            "The schema is not hardened: whoever becomes tocsin_owner could switch the guards off.",
+            "Let a superuser of the database run what `tocsin migrate --print-hardening` prints.",
+        )
+    elif not guards.faults:
+        yield Finding("guards", Level.OK, "The guards of the record are in place, and the schema is hardened.")
+
+
 def check_tallies(facts: Facts) -> Iterator[Finding]:
     """Do the counters of the statistics say what counting says?"""
     if facts.inspection is None:
@@ -349,6 +376,7 @@ CHECKS: tuple[Check, ...] = (
     check_database,
     check_schema,
     check_database_role,
+    check_guards,
     check_clock,
     check_disk,
     check_machinery,

@@ -53,6 +53,8 @@ PROGRAM_SECONDS = 30.0
 LOOK_SECONDS = 0.1
 SHOWN_FINDINGS = 6
 _MISDEEDS = [
+    "SELECT tocsin_guard.suspend()",
+    "ALTER TABLE incident_heads DISABLE TRIGGER ALL",
     "ALTER TABLE incident_root_causes DISABLE TRIGGER ALL",
     "ALTER TABLE incident_escalations DISABLE TRIGGER ALL",
     "ALTER TABLE incident_lifecycle DISABLE TRIGGER ALL",

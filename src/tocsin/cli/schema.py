@@ -18,20 +18,31 @@ def migrate(
     check: Annotated[
         bool, typer.Option("--check", help="Only say whether it is current: exit 1 if it is not.")
     ] = False,
+    print_hardening: Annotated[
+        bool,
+        typer.Option("--print-hardening", help="Only print the SQL that hardens the schema against its owner."),
+    ] = False,
     _json: JsonOption = False,
 ) -> None:
-    """Bring the schema up to date.
+    """Bring the schema up to date, and harden it.
 
     It lists what was applied; several at once wait for each other. It signs in with TOCSIN_MIGRATE_DATABASE_URL
     where that is set, else with TOCSIN_DATABASE_URL; without either it makes or migrates the embedded database.
+    Only a superuser can harden the schema against its owner: where the sign-in is none, hand your administrator
+    what --print-hardening prints.
 
     \b
     Example:
       tocsin migrate --check || tocsin migrate
+      tocsin migrate --print-hardening | psql -U postgres tocsin
 
     Next: `tocsin serve` and `tocsin worker`, or `tocsin up` for both.
     """
     call = call_of(context)
+    if print_hardening:
+        statements = schema.hardening()
+        call.answer({"hardening": statements}, lambda: typer.echo(statements, nl=False))
+        return
     settings = load_settings()
     if check:
         _check(call, settings)

@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from tocsin import bootstrap
+from tocsin.app.guards import GuardReport
 from tocsin.app.verify import verify_database
 from tocsin.app.verify_log import OutsideCheckpoint
 from tocsin.app.verify_result import Verification
 from tocsin.cli.evidence import verify_file
 from tocsin.cli.options import JsonOption, WrongUsageError, call_of
-from tocsin.cli.output import Call, styled
+from tocsin.cli.output import Call, one_line, styled
 from tocsin.cli.running import application, run
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.settings import Settings
@@ -28,6 +29,10 @@ _CHECKED = (
     "Of every detail (acknowledgment, root cause, resolution…): an entry names it by its checksum, and it is there.",
     "Of every incident: its status repeats what its timeline says, and its first report is the one it opened with.",
     "Of the log: every entry is in it once and in order, the tree made anew from its leaves, every checkpoint signed.",
+)
+_NOT_HARDENED = (
+    "The schema is not hardened: whoever becomes its owner may take the guards away and put them back. "
+    "`tocsin doctor` says how to harden it."
 )
 
 
@@ -49,9 +54,9 @@ def verify(
     """Check evidence from a file, or the whole record.
 
     A file needs neither database nor network. What it proves depends on whom the policy trusts; without one, nothing.
-    With --db every row that is not what was recorded is named; all is read as of one instant. The log is held
-    against the signer's memory where its directory is at hand, and against each --checkpoint.
-    Exit 1 if anything was found, or if not everything is proven that the policy asks for.
+    With --db every row that is not what was recorded is named, and every guard that was taken away; all is read as of
+    one instant. The log is held against the signer's memory where its directory is at hand, and against each
+    --checkpoint. Exit 1 if anything was found, or if not everything is proven that the policy asks for.
 
     \b
     Example:
@@ -71,7 +76,7 @@ def verify(
     copies = [_copy(path) for path in checkpoint or []]
     result = run(_verify(call, copies))
     document = {
-        "intact": result.findings_in_all == 0,
+        "intact": result.intact,
         "rows": result.rows,
         "incidents": result.incidents,
         "log": {
@@ -85,9 +90,10 @@ def verify(
         "notProven": list(_not_proven(result)),
         "findingsInAll": result.findings_in_all,
         "findings": result.findings,
+        "guards": result.guards,
     }
     call.answer(document, lambda: _tell(call, result))
-    if result.findings_in_all:
+    if not result.intact:
         raise typer.Exit(1)
 
 
@@ -139,7 +145,20 @@ def _tell(call: Call, result: Verification) -> None:
     else:
         call.say(styled("Intact: every row is what was recorded.", "bold green"), "Proven:")
         call.say(*(f"  {line}" for line in _proven(result)))
+    _tell_guards(call, result.guards)
     call.say("Not proven:", *(f"  {line}" for line in _not_proven(result)))
+
+
+def _tell_guards(call: Call, guards: GuardReport) -> None:
+    if guards.faults:
+        call.say(styled(f"{guards.faults_in_all:,} GUARDS are not what the migrations made:", "bold red"))
+        call.say(*(f"  {one_line(fault)}" for fault in guards.faults))
+    elif not guards.comparable:
+        call.say("The guards were not compared: a newer Tocsin has migrated this database.")
+    else:
+        call.say("The guards of the record (triggers, functions, constraints, rights) are what the migrations made.")
+    if not guards.hardened:
+        call.say(_NOT_HARDENED)
 
 
 def _proven(result: Verification) -> Iterator[str]:

@@ -1,8 +1,13 @@
-"""Migrations: numbered SQL files, forward only, each in its own transaction, all under one lock."""
+"""Migrations: numbered SQL files, forward only, each in its own transaction, all under one lock; then the hardening.
+
+The migrations run as tocsin_owner. The hardening, which holds that very role back afterwards, takes a superuser: where
+the sign-in is one it is installed by itself, and suspended within the transaction of each later migration.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,13 +19,24 @@ import psycopg
 from psycopg import AsyncConnection, sql
 
 from tocsin.errors import Code, refuse
+from tocsin.store import guards
 from tocsin.store.database import SCHEMA, Tx
+
+_log = logging.getLogger(__name__)
 
 _FILE = re.compile(r"^(\d{4})_(\w+)\.sql$")
 _LOCK_KEY = 0x70C51
 """The advisory lock under which migrations run; any constant of our own will do."""
 OLDEST_SERVER = 150_000
 CONNECT_TIMEOUT_SECONDS = 10
+MOST_NAMED = 5
+HARDENED = "TC007"
+TRAPPED = "TC008"
+"""The SQLSTATEs of hardening.sql: the schema is hardened; somebody else owns where that would be installed."""
+_LET_A_SUPERUSER = (
+    "Let a superuser run SELECT tocsin_guard.suspend() before, and what `tocsin migrate --print-hardening` prints "
+    "after it; or give TOCSIN_MIGRATE_DATABASE_URL a superuser."
+)
 
 _CREATE_HISTORY = b"""
 CREATE TABLE IF NOT EXISTS tocsin.schema_migrations
@@ -86,8 +102,12 @@ async def migrate(conninfo: str) -> list[str]:
             applied = await _applied(connection)
             _refuse_newer(applied)
             pending = _pending(applied)
+            superuser = await _is_superuser(connection)
+            suspending = superuser and bool(pending) and await _is_hardened_and_whole(connection)
             for migration in pending:
-                await _apply(connection, migration)
+                await _apply(connection, migration, suspending=suspending)
+            if superuser:
+                await _harden(connection)
         except psycopg.errors.InsufficientPrivilege as error:
             raise refuse(
                 Code.MISCONFIGURED,
@@ -95,6 +115,12 @@ async def migrate(conninfo: str) -> list[str]:
                 "Give TOCSIN_MIGRATE_DATABASE_URL a role with CREATEROLE that owns the database; "
                 "docs/how-to/own-postgresql.md has the statements for your administrator.",
             ) from None
+        except psycopg.DatabaseError as error:
+            if error.sqlstate not in (HARDENED, TRAPPED):
+                raise
+            said = f"The database may not be migrated: {error.diag.message_primary}"
+            hint = error.diag.message_hint if error.sqlstate == TRAPPED else None
+            raise refuse(Code.MISCONFIGURED, said, hint or _LET_A_SUPERUSER) from None
     return [migration.label for migration in pending]
 
 
@@ -160,15 +186,21 @@ async def _prepare_owner(connection: AsyncConnection[Any]) -> None:
     roles = resources.files("tocsin.store").joinpath("migrations", "roles.sql").read_bytes()
     await connection.execute(roles)
     await connection.execute("SET ROLE tocsin_owner")
+    if await _has_history(connection):
+        return
     await connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(SCHEMA)))
     await connection.execute(_CREATE_HISTORY)
     await connection.execute(b"GRANT USAGE ON SCHEMA tocsin TO tocsin_app")
     await connection.execute(b"GRANT SELECT ON tocsin.schema_migrations TO tocsin_app")
 
 
+async def _has_history(connection: AsyncConnection[Any]) -> bool:
+    cursor = await connection.execute("SELECT to_regclass('tocsin.schema_migrations') IS NOT NULL")
+    return (await cursor.fetchone() or (False,))[0] is True
+
+
 async def _applied(connection: AsyncConnection[Any]) -> dict[int, str]:
-    exists = await connection.execute("SELECT to_regclass('tocsin.schema_migrations') IS NOT NULL")
-    if (await exists.fetchone() or (False,))[0] is not True:
+    if not await _has_history(connection):
         return {}
     cursor = await connection.execute("SELECT version, sha256 FROM tocsin.schema_migrations")
     return dict(await cursor.fetchall())
@@ -195,11 +227,64 @@ def _pending(applied: dict[int, str]) -> list[Migration]:
     return [migration for version, migration in sorted(known.items()) if version not in applied]
 
 
-async def _apply(connection: AsyncConnection[Any], migration: Migration) -> None:
+async def _apply(connection: AsyncConnection[Any], migration: Migration, *, suspending: bool) -> None:
     async with connection.transaction():
+        if suspending:
+            await _as_superuser(connection, b"SELECT tocsin_guard.suspend()")
         await connection.execute("SET LOCAL search_path = tocsin")
         await connection.execute(migration.text.encode())
         await connection.execute(
             "INSERT INTO tocsin.schema_migrations (version, name, sha256) VALUES (%s, %s, %s)",
             [migration.version, migration.name, migration.sha256],
         )
+        if suspending:
+            await _as_superuser(connection, b"SELECT tocsin_guard.resume()")
+
+
+async def _as_superuser(connection: AsyncConnection[Any], statements: bytes) -> None:
+    """Run statements as the superuser who signed in, and be the owner again; within a transaction."""
+    await connection.execute("SET LOCAL ROLE NONE")
+    await connection.execute(statements)
+    await connection.execute("SET LOCAL ROLE tocsin_owner")
+
+
+async def _is_superuser(connection: AsyncConnection[Any]) -> bool:
+    cursor = await connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = session_user")
+    return (await cursor.fetchone() or (False,))[0] is True
+
+
+async def _is_hardened_and_whole(connection: AsyncConnection[Any]) -> bool:
+    """Say whether there is a hardening to suspend; raise MISCONFIGURED when what it holds was changed meanwhile.
+
+    To set it again would make somebody's change look like ours.
+    """
+    async with connection.transaction():
+        found = await guards.read(Tx(connection))
+    if not found.armed:
+        return False
+    if not found.unchanged_since_hardened:
+        raise refuse(
+            Code.MISCONFIGURED,
+            "The schema is not what it was when it was hardened; it is not migrated before that is understood.",
+            "See what differs: SELECT * FROM tocsin_guard.differences(); mend it, or accept it with "
+            "SELECT tocsin_guard.resume(), as a superuser.",
+        )
+    return True
+
+
+async def _harden(connection: AsyncConnection[Any]) -> None:
+    """Harden the schema against its owner, unless that is done or the schema is not as its migrations make it."""
+    async with connection.transaction():
+        found = await guards.read(Tx(connection))
+        wrong = guards.faults(found)
+        if found.hardened and found.baseline_is_current and not wrong:
+            return
+        if strange := [name for name in wrong if not guards.is_of_hardening(name)]:
+            _log.error(
+                "The schema is not hardened, for %s things are not as its migrations make them: %s%s",
+                len(strange),
+                "; ".join(strange[:MOST_NAMED]),
+                " …" if len(strange) > MOST_NAMED else "",
+            )
+            return
+        await _as_superuser(connection, guards.hardening())

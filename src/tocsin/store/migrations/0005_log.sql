@@ -51,7 +51,7 @@ INSERT INTO log_state VALUES (true, 0, 0);
 CREATE TABLE log_tiles (
     level   smallint NOT NULL CHECK (level BETWEEN 0 AND 7),
     index   bigint NOT NULL CHECK (index >= 0),
-    hashes  bytea NOT NULL CHECK (octet_length(hashes) BETWEEN 32 AND 8192 AND octet_length(hashes) % 32 = 0),
+    hashes  bytea NOT NULL CHECK (octet_length(hashes) BETWEEN 32 AND 8192) CHECK (octet_length(hashes) % 32 = 0),
     PRIMARY KEY (level, index)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 ALTER TABLE log_tiles ALTER COLUMN hashes SET STORAGE EXTERNAL;  -- hashes cannot be compressed

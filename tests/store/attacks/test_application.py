@@ -1,19 +1,35 @@
-"""Whoever attacks the record, as the application or as the schema's owner, is refused, and nothing has changed."""
+"""The application's role, on the day when our code is wrong or somebody else has its password: it can add, in order."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import datetime, timedelta
-from typing import Any, LiteralString
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from tests.store.attacks.attackers import (
+    CHECK,
+    GUARDED,
+    IMMUTABLE,
+    NO_RIGHT,
+    NOT_WHAT_THE_BYTES_SAY,
+    OUT_OF_ORDER,
+    PARTIES,
+    RECORD,
+    UNIQUE,
+    another,
+    application,
+    nothing_changes,
+    recorded,
+    refusal,
+    refused,
+    table_column,
+)
 from tests.store.conftest import LivedDatabase
 from tests.support.by_hand import (
     DETAILS,
@@ -30,76 +46,6 @@ from tests.support.by_hand import (
 from tests.support.lives import STAGES
 from tocsin import ids
 from tocsin.domain.disclosure import BESIDE
-from tocsin.store.verification import DETAIL_TABLES
-
-RECORD = (*DETAIL_TABLES, "incident_lifecycle")
-GUARDED = (*RECORD, "audit_access_log")
-DERIVED = ("incident_heads", "incident_tallies", "audit_logs")
-NO_RIGHT, IMMUTABLE, OUT_OF_ORDER, NOT_WHAT_THE_BYTES_SAY = "42501", "TC001", "TC002", "TC003"
-UNIQUE, CHECK = "23505", "23514"
-
-
-def digest(connection: Connection) -> str:
-    """Return a hash over everything that no attack may change."""
-    tables = sql.SQL(" UNION ALL ").join(
-        sql.SQL("SELECT {name} || t::text FROM {table} t").format(name=table, table=sql.Identifier(table))
-        for table in (*GUARDED, *DERIVED)
-    )
-    row = connection.execute(
-        sql.SQL("SELECT string_agg(line, E'\\n' ORDER BY line) AS all FROM ({}) AS every(line)").format(tables)
-    ).fetchone()
-    assert row is not None
-    return hashlib.sha256(row["all"].encode()).hexdigest()
-
-
-@contextmanager
-def nothing_changes(lived: LivedDatabase) -> Iterator[None]:
-    """Compare everything before and after, as somebody who sees it all."""
-    with connected(lived.server, lived.name) as superuser:
-        before = digest(superuser)
-        yield
-        assert digest(superuser) == before
-
-
-@contextmanager
-def application(lived: LivedDatabase) -> Iterator[Connection]:
-    """Sign in as the application."""
-    with connected(lived.server, lived.name, user="tocsin_app") as connection:
-        yield connection
-
-
-@contextmanager
-def overgranted_application(lived: LivedDatabase) -> Iterator[Connection]:
-    """Be the application on the day when an administrator granted it everything: the triggers stand alone."""
-    with connected(lived.server, lived.name) as connection, connection.transaction(force_rollback=True):
-        connection.execute("GRANT ALL ON ALL TABLES IN SCHEMA tocsin TO tocsin_app")
-        connection.execute("SET LOCAL ROLE tocsin_app")
-        yield connection
-
-
-@contextmanager
-def owner(lived: LivedDatabase) -> Iterator[Connection]:
-    """Be the schema's owner, to whom PostgreSQL grants everything on it."""
-    with connected(lived.server, lived.name) as connection:
-        connection.execute("SET ROLE tocsin_owner")
-        yield connection
-
-
-@contextmanager
-def owner_of_a_replica(lived: LivedDatabase) -> Iterator[Connection]:
-    """Be the owner in a session where ordinary triggers sleep."""
-    with connected(lived.server, lived.name) as connection:
-        connection.execute("SET session_replication_role = replica")
-        connection.execute("SET ROLE tocsin_owner")
-        yield connection
-
-
-PARTIES = {
-    "application": (application, NO_RIGHT),
-    "overgranted application": (overgranted_application, IMMUTABLE),
-    "owner": (owner, IMMUTABLE),
-    "owner of a replica": (owner_of_a_replica, IMMUTABLE),
-}
 
 CHANGES = {
     "update": "UPDATE {table} SET id = id",
@@ -114,21 +60,6 @@ CHANGES = {
     "upsert": "INSERT INTO {table} ({columns}) SELECT {columns} FROM {table}"
     " ON CONFLICT (id) DO UPDATE SET {column} = excluded.{column}",
 }
-
-
-@contextmanager
-def refusal(connection: Connection, *states: str, saying: str | None = None) -> Iterator[None]:
-    """Run the block in a transaction that must be refused, at its commit at the latest, with one of these SQLSTATEs."""
-    with pytest.raises(psycopg.Error, match=saying) as caught, connection.transaction():
-        yield
-    assert caught.value.sqlstate in states, caught.value
-
-
-def refused(connection: Connection, statement: sql.Composed | sql.SQL | LiteralString, *states: str) -> None:
-    """Run a statement that must be refused."""
-    with refusal(connection, *states):
-        connection.execute(statement)
-        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 @pytest.mark.parametrize("table", GUARDED)
@@ -146,17 +77,6 @@ def test_no_statement_changes_what_was_recorded(lived: LivedDatabase, party: str
             refused(connection, sql.SQL(template).format(**names), state)
         # Before its triggers are asked, PostgreSQL itself refuses to empty a table to which others refer.
         refused(connection, sql.SQL("TRUNCATE {}").format(names["table"]), state, "0A000")
-
-
-def table_column(connection: Connection, table: str) -> str:
-    """Return the last column that can be written."""
-    row = connection.execute(
-        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND attgenerated = ''"
-        " ORDER BY attnum DESC LIMIT 1",
-        [table],
-    ).fetchone()
-    assert row is not None
-    return str(row["attname"])
 
 
 @pytest.mark.parametrize("table", [*GUARDED, "incident_heads"])
@@ -208,6 +128,121 @@ def test_the_application_may_do_no_more_than_it_was_granted(lived: LivedDatabase
         refused(connection, attack, NO_RIGHT)
 
 
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "UPDATE log_pending SET leaf_hash = sha256('x')",
+        "DELETE FROM log_pending",
+        "INSERT INTO log_pending (kind, leaf, leaf_hash, waiting_since) VALUES ('log_key', 'x', sha256('x'), now())",
+        "INSERT INTO log_entries (index, leaf_hash, kind, leaf) VALUES (0, sha256('x'), 'log_key', 'x')",
+        "UPDATE log_entries SET leaf_hash = sha256('x')",
+        "UPDATE log_state SET size = 0",
+        "UPDATE log_tiles SET hashes = ''",
+        "UPDATE log_head_nodes SET hashes = ''",
+        "DELETE FROM log_checkpoints",
+        "TRUNCATE log_entries",
+        "SELECT grow_tiles(0, 1)",
+        "SELECT setval('log_pending_id_seq', 1)",
+        "SELECT tocsin_guard.suspend()",
+        "SELECT tocsin_guard.resume()",
+        "SELECT * FROM tocsin_guard.differences()",
+        "DELETE FROM tocsin_guard.baseline",
+        "ALTER EVENT TRIGGER tocsin_difference DISABLE",
+        "CREATE EVENT TRIGGER mine ON ddl_command_start EXECUTE FUNCTION tocsin_guard.refuse_index()",
+        "CREATE TEMP TABLE ghost () INHERITS (incidents)",
+        "CREATE OR REPLACE VIEW tocsin.open_incidents AS SELECT 1 AS one",
+        "CREATE POLICY hide ON incidents USING (false)",
+        "CREATE UNIQUE INDEX forbid ON incidents (severity)",
+        "ALTER SEQUENCE incident_number RESTART",
+        "COPY incidents FROM PROGRAM 'true'",
+        "SELECT pg_read_file('postgresql.conf')",
+        "SELECT lo_export(lo_creat(-1), '/tmp/record')",
+        "ALTER SYSTEM SET session_replication_role = replica",
+        "SET session_replication_role = local",
+        "SET allow_system_table_mods = on",
+        "UPDATE pg_catalog.pg_trigger SET tgenabled = 'D'",
+        "DELETE FROM pg_largeobject_metadata",
+    ],
+)
+def test_the_application_reaches_neither_log_nor_guards_nor_server(lived: LivedDatabase, attack: str) -> None:
+    with nothing_changes(lived), application(lived) as connection, pytest.raises(psycopg.Error) as caught:
+        connection.execute(attack.encode())
+    assert caught.value.sqlstate == NO_RIGHT, caught.value
+
+
+def test_rights_that_the_application_does_not_have_it_cannot_give(lived: LivedDatabase) -> None:
+    """PostgreSQL warns and does nothing, instead of refusing, where somebody has other rights on the table."""
+    with application(lived) as connection:
+        connection.execute("GRANT UPDATE ON incidents TO tocsin_app")
+        connection.execute("REVOKE ALL ON incidents FROM tocsin_owner")
+    with connected(lived.server, lived.name) as superuser:
+        assert superuser.execute("SELECT * FROM tocsin_guard.differences()").fetchall() == []
+
+
+def test_settings_that_anybody_may_change_weaken_no_guard(lived: LivedDatabase) -> None:
+    with nothing_changes(lived), application(lived) as connection:
+        for name, value in {
+            "transform_null_equals": "on",
+            "standard_conforming_strings": "off",
+            "array_nulls": "off",
+            "row_security": "off",
+            "check_function_bodies": "off",
+            "DateStyle": "ISO, DMY",
+            "IntervalStyle": "postgres_verbose",
+            "TimeZone": "Pacific/Kiritimati",
+            "bytea_output": "escape",
+            "extra_float_digits": "-15",
+            "quote_all_identifiers": "on",
+            "xmloption": "document",
+            "default_transaction_isolation": "serializable",
+            "constraint_exclusion": "on",
+            "enable_seqscan": "off",
+            "enable_indexscan": "off",
+            "plan_cache_mode": "force_generic_plan",
+            "search_path": "pg_temp, public",
+        }.items():
+            connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+        hand = ByHand(connection, lived.lived.admin)
+        connection.execute("SET search_path = tocsin")
+        assert hand.accepts(lived.lived["reported"], "ACKNOWLEDGED") == ""
+        assert hand.accepts(lived.lived["reported"], "RESOLVED") == OUT_OF_ORDER
+        assert hand.accepts(lived.lived["acknowledged"], "ACKNOWLEDGED") in (OUT_OF_ORDER, UNIQUE)
+        with refusal(connection, NOT_WHAT_THE_BYTES_SAY):
+            hand.insert("incidents", recorded(connection, "incidents") | {"id": ids.new_id()}, canonical=b"{}")
+
+
+def test_a_table_may_be_locked_against_nobody_s_reading(lived: LivedDatabase) -> None:
+    """Who may insert may take the lock of an insert, and no stronger one."""
+    with application(lived) as connection:
+        for mode in ("SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"):
+            refused(connection, sql.SQL("LOCK TABLE incident_lifecycle IN {} MODE").format(sql.SQL(mode)), NO_RIGHT)
+
+
+def test_a_row_is_not_written_twice_by_copying_it(lived: LivedDatabase) -> None:
+    with nothing_changes(lived), application(lived) as connection:
+        for table in RECORD:
+            columns = columns_of(connection, table)
+            copy = sql.SQL("INSERT INTO {table} ({columns}) SELECT {columns} FROM {table}")
+            refused(connection, copy.format(table=sql.Identifier(table), columns=columns), UNIQUE)
+            writing = sql.SQL("WITH again AS (" + copy.as_string() + " RETURNING id) SELECT count(*) FROM again")
+            refused(connection, writing.format(table=sql.Identifier(table), columns=columns), UNIQUE)
+            swallowing = sql.SQL(copy.as_string() + " ON CONFLICT DO NOTHING")
+            connection.execute(swallowing.format(table=sql.Identifier(table), columns=columns))
+
+
+def test_large_objects_and_temporary_tables_are_no_way_in(lived: LivedDatabase) -> None:
+    with nothing_changes(lived), application(lived) as connection, connection.transaction(force_rollback=True):
+        connection.execute("SELECT lo_from_bytea(0, 'x')")
+        connection.execute("CREATE TEMP TABLE incidents (LIKE tocsin.incidents)")
+        connection.execute("CREATE FUNCTION pg_temp.lie() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+        refused(
+            connection,
+            "CREATE TRIGGER lie BEFORE INSERT ON tocsin.incidents FOR EACH ROW EXECUTE FUNCTION pg_temp.lie()",
+            NO_RIGHT,
+        )
+        refused(connection, "UPDATE tocsin.incidents SET title = 'x'", NO_RIGHT)
+
+
 def test_a_table_of_the_same_name_in_front_of_ours_deceives_no_guard(lived: LivedDatabase) -> None:
     with nothing_changes(lived), application(lived) as connection:
         hand = ByHand(connection, lived.lived.admin)
@@ -220,41 +255,6 @@ def test_a_table_of_the_same_name_in_front_of_ours_deceives_no_guard(lived: Live
             connection.execute("UPDATE pg_temp.incident_heads SET status = 'INVESTIGATING', root_cause_at = created_at")
             assert hand.accepts(lived.lived["reported"], "RESOLVED", status_before="REPORTED") == OUT_OF_ORDER
             assert hand.accepts(lived.lived["reported"], "RESOLVED", status_before="INVESTIGATING") == OUT_OF_ORDER
-
-
-@pytest.mark.parametrize("table", GUARDED)
-def test_an_owner_cannot_delete_through_a_parent_with_a_cascade(lived: LivedDatabase, table: str) -> None:
-    for action in ("ON DELETE CASCADE", "ON DELETE SET NULL", "ON UPDATE CASCADE"):
-        with nothing_changes(lived), owner(lived) as connection, connection.transaction(force_rollback=True):
-            connection.execute("CREATE TABLE trap (id uuid PRIMARY KEY)")
-            connection.execute(sql.SQL("INSERT INTO trap SELECT id FROM {}").format(sql.Identifier(table)))
-            reference = "ALTER TABLE {} ADD FOREIGN KEY (id) REFERENCES trap (id) " + action
-            connection.execute(sql.SQL(reference).format(sql.Identifier(table)))
-            # ADD FOREIGN KEY leaves trigger events behind that would forbid nothing here.
-            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-            attack = "UPDATE trap SET id = gen_random_uuid()" if "UPDATE" in action else "DELETE FROM trap"
-            refused(connection, attack, IMMUTABLE)
-            refused(connection, "TRUNCATE trap CASCADE", IMMUTABLE)
-
-
-@pytest.mark.parametrize("table", GUARDED)
-def test_an_owner_cannot_change_rows_through_a_parent_table_or_a_view(lived: LivedDatabase, table: str) -> None:
-    with nothing_changes(lived), owner(lived) as connection, connection.transaction(force_rollback=True):
-        name = sql.Identifier(table)
-        connection.execute(sql.SQL("CREATE TABLE ghost (LIKE {} INCLUDING GENERATED)").format(name))
-        connection.execute(sql.SQL("ALTER TABLE {} INHERIT ghost").format(name))
-        for attack in (
-            "UPDATE ghost SET id = gen_random_uuid()",
-            "DELETE FROM ghost",
-            "TRUNCATE ghost CASCADE",
-            "MERGE INTO ghost t USING ghost s ON t.id = s.id WHEN MATCHED THEN DELETE",
-        ):
-            refused(connection, attack, IMMUTABLE)
-        connection.execute(
-            sql.SQL("CREATE VIEW window AS SELECT * FROM {}").format(name).as_string().replace("window", "pane")
-        )
-        refused(connection, "UPDATE pane SET id = gen_random_uuid()", IMMUTABLE)
-        refused(connection, "DELETE FROM pane", IMMUTABLE)
 
 
 # --- reports ---------------------------------------------------------------------------------------------------
@@ -674,52 +674,7 @@ def test_copy_and_merge_can_only_append_in_order(lived: LivedDatabase) -> None:
             connection.execute(merge.format(sql.SQL(", ").join(names), sql.SQL(", ").join(places)), row)
 
 
-def test_the_owner_of_a_replica_takes_no_step_out_of_order_either(lived: LivedDatabase) -> None:
-    with nothing_changes(lived), owner_of_a_replica(lived) as connection:
-        hand = ByHand(connection, lived.lived.admin)
-        assert hand.accepts(lived.lived["reported"], "RESOLVED") == OUT_OF_ORDER
-        assert hand.accepts(lived.lived["reported"], "CLOSED") == OUT_OF_ORDER
-        with refusal(connection, OUT_OF_ORDER, saying="no timeline entry names it"):
-            hand.detail_row("incident_acknowledgments", lived.lived["reported"])
-
-
 # --- columns and canonical bytes -------------------------------------------------------------------------------
-
-
-def recorded(connection: Connection, table: str) -> dict[str, Any]:
-    """Return a row of a table as it would be sealed."""
-    query = sql.SQL("SELECT {} FROM {} LIMIT 1").format(columns_of(connection, table), sql.Identifier(table))
-    row = connection.execute(query).fetchone()
-    assert row is not None
-    return {name: value for name, value in row.items() if name not in BESIDE}
-
-
-OF_TYPE: dict[str, object] = {
-    "uuid": UUID(int=1),
-    "text": "something else",
-    "timestamptz": datetime.fromisoformat("2001-02-03T04:05:06.789012+00:00"),
-    "instant": datetime.fromisoformat("2001-02-03T04:05:06.789012+00:00"),
-    "int4": 424242,
-    "int8": 424242,
-    "bytea": b"\x01",
-    "jsonb": [{"title": "something else"}],
-    "_text": ["something else"],
-}
-
-
-def another(value: object, type_name: str) -> object:
-    """Return another value of the same type, as near as possible."""
-    match value:
-        case bool():
-            return not value
-        case datetime():
-            return value + timedelta(microseconds=1)
-        case dict():
-            return value | {"more": 1}
-        case _ if type_name == "bool":
-            return True
-        case _:
-            return OF_TYPE[type_name]
 
 
 @pytest.mark.parametrize("table", RECORD)
