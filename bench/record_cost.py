@@ -59,10 +59,9 @@ class Writer:
             sequence, checksum = head["sequence"], head["checksum"]
             begun, written = monotonic_seconds(), 0
             while monotonic_seconds() - begun < seconds:
-                sealed = seal("incident_lifecycle", self._note(sequence + 1, checksum))
-                connection.execute(
-                    record.QUERIES["insert_incident_lifecycle"], {"rows": f"[{sealed.canonical.decode()}]"}
-                )
+                sealed = seal("incident_lifecycle", self._note(sequence + 1, checksum), ids.new_nonce)
+                rows = f"[{record.document(sealed).decode()}]"
+                connection.execute(record.QUERIES["insert_incident_lifecycle"], {"rows": rows})
                 sequence, checksum, written = sequence + 1, sealed.checksum, written + 1
             return written / (monotonic_seconds() - begun)
 
@@ -78,7 +77,8 @@ class Writer:
             "actor_user_id": self.actor_id,
             "actor_role": "superadmin",
             "detail_checksum": None,
-            "metadata": {"notes": "the payment gateway answers again, with twice the usual delay"},
+            "metadata": {},
+            "personal": {"text": "the payment gateway answers again, with twice the usual delay"},
             "event_at": datetime.now(UTC),
             "nonce": ids.new_nonce(),
         }

@@ -19,7 +19,7 @@ from tocsin.domain.escalation import DEFAULT_RULES, Duty
 from tocsin.domain.incident import INCIDENT_TYPES, EscalationReason, RootCauseCategory, Severity, Status
 from tocsin.domain.notification import OPENED, IncidentFacts, PageText, compose
 from tocsin.domain.report import ErrorReport, Frame, RaisedException, document
-from tocsin.domain.timeline import EntryKind
+from tocsin.domain.timeline import EntryKind, split_particulars
 
 _CATEGORIES = tuple(category.value for category in RootCauseCategory)
 _FAILURES = (
@@ -242,9 +242,7 @@ class _History:
         )
         if event.reason in _FIRED:
             self.at[_FIRED[event.reason]] = at
-        metadata = {"reason": event.reason.value, "to": to.name, "notes": notes} | (
-            {"duty": duty.value} if duty else {}
-        )
+        metadata = {"reason": event.reason.value, "notes": notes} | ({"duty": duty.value} if duty else {})
         self._entry(event, None, self.responder if by_hand else None, detail, metadata)
         self._page(event.reason.value, event.at_us, escalation_id, to)
         if self.dice.random() < 0.1:
@@ -294,6 +292,7 @@ class _History:
         before, self.status = self.status, after or self.status
         self.sequence += 1
         assert self.status is not None
+        facts, personal = split_particulars(event.kind, metadata)
         self.checksum = self.rows.seal(
             "incident_lifecycle",
             {
@@ -307,7 +306,8 @@ class _History:
                 "actor_user_id": actor.id if actor else None,
                 "actor_role": actor.role if actor else SYSTEM_ROLE,
                 "detail_checksum": detail,
-                "metadata": dict(metadata),
+                "metadata": facts,
+                "personal": personal,
                 "event_at": instant_text(self.last_us),
                 "nonce": f"\\x{self.dice.getrandbits(128):032x}",
             },

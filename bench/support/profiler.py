@@ -29,7 +29,11 @@ def watching(kept_in: Path, name: str, pid: int, directory: Path) -> Iterator[No
     stacks = kept_in.resolve() / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.folded"
     py_spy = made_environment(directory / "py-spy", ["py-spy"]) / "py-spy"
     process = subprocess.Popen(
-        [py_spy, "record", "--gil", "--pid", str(pid), "--rate", str(SAMPLES_A_SECOND), "--format=raw", "-o", stacks],
+        # The web server may be a process that keeps others, which do the work.
+        [
+            *(py_spy, "record", "--gil", "--subprocesses", "--pid", str(pid)),
+            *("--rate", str(SAMPLES_A_SECOND), "--format=raw", "-o", stacks),
+        ],
         stdout=subprocess.DEVNULL,
     )
     try:

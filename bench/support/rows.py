@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from tocsin.domain.disclosure import COMMITMENTS, DISCLOSABLE, SALT_BYTES, commitments, disclose
 from tocsin.domain.timeline import CANONICAL_VERSION
 
 Columns = Mapping[str, object]
@@ -36,17 +37,35 @@ class Rows:
 
     def seal(self, table: str, columns: Columns) -> str:
         """Take a row of a guarded table, with its canonical bytes; return its checksum as text."""
-        canonical = canonical_bytes(table, columns)
-        self.add(table, {**columns, "canonical": bytes_text(canonical)})
+        disclosures = [
+            disclose(name, columns[name], _salt(columns["id"], name))
+            for name in DISCLOSABLE.get(table, ())
+            if columns[name] is not None
+        ]
+        canonical = canonical_bytes(table, columns, disclosures)
+        beside: dict[str, object] = {"canonical": bytes_text(canonical)}
+        if table in DISCLOSABLE:
+            beside["disclosures"] = f"{{{','.join(disclosures)}}}"
+        self.add(table, {**columns, **beside})
         return bytes_text(leaf(canonical))
 
 
-def canonical_bytes(table: str, columns: Columns) -> bytes:
-    """Return what `tocsin.domain.timeline.seal` makes of the row, at a tenth of its cost.
+def canonical_bytes(table: str, columns: Columns, disclosures: Sequence[str]) -> bytes:
+    """Return what `tocsin.domain.timeline.canonical_bytes` makes of the row, at a tenth of its cost.
 
     The same bytes as RFC 8785 as long as keys are ASCII, and there are neither floats nor lone surrogates.
     """
-    return _encode({**columns, "record": table, "v": CANONICAL_VERSION})
+    document: dict[str, object] = {**columns, "record": table, "v": CANONICAL_VERSION}
+    if table in DISCLOSABLE:
+        for name in DISCLOSABLE[table]:
+            del document[name]
+        document[COMMITMENTS] = commitments(disclosures)
+    return _encode(document)
+
+
+def _salt(row_id: object, name: str) -> bytes:
+    """Return a salt that is the same whenever it is asked for: these histories are made up, and nobody's secret."""
+    return hashlib.sha256(f"{row_id} {name}".encode()).digest()[:SALT_BYTES]
 
 
 def leaf(document: bytes) -> bytes:

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 from tocsin import embedded, ids
+from tocsin.address_guard import AddressGuard
 from tocsin.app.accounts import FirstStart, first_start
+from tocsin.app.vouch import CopyVoucher, StampVoucher, Voucher, WitnessVoucher
 from tocsin.app.work import App
 from tocsin.channels import Channel
-from tocsin.channels.address_guard import AddressGuard
 from tocsin.channels.smtp import Security, SmtpChannel, SmtpSettings
 from tocsin.channels.webhook import WebhookChannel
 from tocsin.clock import Clock, system_clock
 from tocsin.errors import Code, refuse
+from tocsin.outside import Copy
+from tocsin.outside.directory import DirectoryCopy
+from tocsin.outside.git import GitCopy
+from tocsin.outside.http import Http
+from tocsin.outside.s3 import Bucket, Credentials, S3Copy
+from tocsin.outside.witness import Witness
 from tocsin.settings import Settings
 from tocsin.signing.signer import Signer
 from tocsin.store.database import Database
 from tocsin.store.migrate import migrate, pending_migrations
 from tocsin.store.provision import DATABASE, provision
+from tocsin.tlog.note import VerifierKey
 
 Progress = Callable[[str], None]
 SHORTEST_KEY_BYTES = 32
+DEFAULT_BRANCH = "tocsin-log"
+_PLAIN = re.compile(r"[A-Za-z0-9._/-]+")
 _NEW_PRIVATE_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
@@ -132,6 +146,65 @@ def signer_of(settings: Settings, *, alone: bool = False) -> Signer | None:
     signer = Signer(directory)
     signer.make(settings.log_origin)
     return signer
+
+
+@asynccontextmanager
+async def vouchers_of(settings: Settings, clock: Clock = system_clock) -> AsyncIterator[list[Voucher]]:
+    """Give those outside who are to vouch for the log, as the settings name them."""
+    guard = AddressGuard(settings.webhook_allowed_networks)
+    async with Http(guard, timeout_seconds=settings.delivery_timeout) as http:
+        vouchers: list[Voucher] = [WitnessVoucher(http, _witness(text)) for text in settings.log_witnesses]
+        if settings.log_timestamp_url:
+            every = timedelta(seconds=settings.log_timestamp_every)
+            vouchers.append(StampVoucher(http, settings.log_timestamp_url, every))
+        every = timedelta(seconds=settings.log_copy_every)
+        for text in settings.log_copies:
+            vouchers.append(
+                CopyVoucher(f"copy {_without_password(text)}"[:300], _copy(text, settings, http, clock), every)
+            )
+        yield vouchers
+
+
+def _witness(text: str) -> Witness:
+    vkey, _, url = text.partition(" ")
+    return Witness(VerifierKey.parse(vkey), url.strip())
+
+
+def _copy(text: str, settings: Settings, http: Http, clock: Clock) -> Copy:
+    kind, _, _ = text.partition("://")
+    if kind == "file":
+        return DirectoryCopy(Path(text.removeprefix("file://")))
+    if kind == "s3":
+        return _bucket(text, settings, http, clock)
+    remote, _, branch = text.removeprefix("git+").partition("#")
+    # The clone is a cache: it is made anew from the remote when it is gone.
+    clone = settings.data_dir / "log-copies" / hashlib.sha256(remote.encode()).hexdigest()[:16]
+    return GitCopy(remote.removeprefix("file://"), branch or DEFAULT_BRANCH, clone)
+
+
+def _bucket(text: str, settings: Settings, http: Http, clock: Clock) -> S3Copy:
+    parts = urlsplit(text)
+    said = dict(parse_qsl(parts.query))
+    region = said.pop("region", "us-east-1")
+    endpoint = said.pop("endpoint", f"https://s3.{region}.amazonaws.com")
+    lock = said.pop("lock_days", None)
+    prefix = parts.path.strip("/")
+    plain = _PLAIN.fullmatch(f"{parts.netloc}/{prefix}") and (lock is None or (lock.isdecimal() and len(lock) <= 5))
+    if said or not parts.netloc or not plain or not settings.log_s3_access_key or not settings.log_s3_secret_key:
+        raise refuse(
+            Code.MISCONFIGURED,
+            f"TOCSIN_LOG_COPIES: {text[:100]} cannot be used.",
+            "It reads s3://BUCKET/PREFIX?endpoint=URL&region=NAME&lock_days=NUMBER, of letters, digits and . _ -, "
+            "with TOCSIN_LOG_S3_ACCESS_KEY and TOCSIN_LOG_S3_SECRET_KEY.",
+        )
+    credentials = Credentials(settings.log_s3_access_key, settings.log_s3_secret_key.get_secret_value())
+    bucket = Bucket(endpoint, region, parts.netloc, f"{prefix}/" if prefix else "", int(lock) if lock else None)
+    return S3Copy(http, bucket, credentials, clock)
+
+
+def _without_password(text: str) -> str:
+    """Return an address as it may be shown."""
+    return re.sub(r"//[^/@]*@", "//", text)
 
 
 def signer_at_hand(settings: Settings) -> Signer | None:

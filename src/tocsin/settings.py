@@ -16,9 +16,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from tocsin.domain.incident import Severity
 from tocsin.errors import Code, refuse
-from tocsin.tlog.note import check_name
+from tocsin.tlog.note import COSIGNATURE, VerifierKey, check_name
 
 DEFAULT_PORT = 8420
+COPY_KINDS = ("file:///", "git+file:///", "git+https://", "git+http://", "git+ssh://", "s3://")
 MOST_PROCESSES_UNASKED = 4
 """Each takes memory and connections to the database; who has more cores for them says so."""
 
@@ -77,6 +78,24 @@ class Settings(BaseSettings):
         None, description="The log's name in its checkpoints, like `example.org/tocsin`; fixed with the first key."
     )
 
+    log_witnesses: tuple[str, ...] = Field(
+        (), description="Who cosigns the log, as JSON: '[\"VKEY URL\", …]' (c2sp.org/tlog-witness)."
+    )
+    log_timestamp_url: str | None = Field(None, description="The time-stamp authority (RFC 3161) for the log.")
+    log_timestamp_every: int = Field(600, ge=1, le=86400, description="Seconds between two time stamps, at least.")
+    log_copies: tuple[str, ...] = Field(
+        (), description='Where copies of the log go, as JSON: \'["file:///…", "git+https://…", "s3://…"]\'.'
+    )
+    log_copy_every: int = Field(60, ge=1, le=86400, description="Seconds between two updates of a copy, at least.")
+    log_stale_after: int = Field(
+        3600,
+        ge=60,
+        le=2_592_000,
+        description="Seconds that nobody outside may vouch for the log before it is an incident.",
+    )
+    log_s3_access_key: str | None = Field(None, description="The access key for copies in S3.")
+    log_s3_secret_key: SecretStr | None = Field(None, description="Goes with the access key.")
+
     smtp_host: str | None = Field(None, description="The mail server for pages; unset: no mail can be sent.")
     smtp_port: int = Field(587, ge=1, le=65535, description="587 for starttls, 465 for tls.")
     smtp_username: str | None = Field(None, description="Unset: the mail server is not signed in to.")
@@ -114,6 +133,23 @@ class Settings(BaseSettings):
     def _origin_is_a_name(cls, value: str | None) -> str | None:
         if value is not None:
             check_name(value)
+        return value
+
+    @field_validator("log_witnesses")
+    @classmethod
+    def _witnesses_have_a_key_and_a_place(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            vkey, _, url = text.partition(" ")
+            if VerifierKey.parse(vkey).algorithm != COSIGNATURE or not url.startswith(("https://", "http://")):
+                raise ValueError(f"{text[:60]!r} is not the vkey of a witness, a space, and its URL")
+        return value
+
+    @field_validator("log_copies")
+    @classmethod
+    def _copies_have_a_known_kind(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            if not text.startswith(COPY_KINDS):
+                raise ValueError(f"{text[:60]!r} does not begin with one of {', '.join(COPY_KINDS)}")
         return value
 
     @classmethod

@@ -71,10 +71,11 @@ async def test_a_signal_is_an_entry_and_moves_nothing(
     taken = await accept_one(app, word(signal, event_id="e1"))
     assert (taken.outcome, taken.incident_id) == (Outcome.JOINED, incident_id)
     assert tables.rows("SELECT status, current_severity, acknowledged_at, resolved_at FROM incident_heads") == before
-    ((metadata, actor_role),) = tables.rows(
-        "SELECT metadata, actor_role FROM incident_lifecycle WHERE event_type = 'SIGNAL_RECEIVED'"
+    ((metadata, personal, actor_role),) = tables.rows(
+        "SELECT metadata, personal, actor_role FROM incident_lifecycle WHERE event_type = 'SIGNAL_RECEIVED'"
     )
-    assert metadata == {"signal": signal.value, "text": "ConnectionError: says so", "eventId": "e1"}
+    assert metadata == {"signal": signal.value}
+    assert personal == {"text": "ConnectionError: says so", "eventId": "e1"}
     assert actor_role == "system"
     assert tables.rows("SELECT signal, outcome FROM audit_logs WHERE event_id = 'e1'") == [(signal.value, "joined")]
     assert tables.value("SELECT occurrences FROM current_incident_status") == 1, "a signal is no occurrence"
@@ -159,7 +160,7 @@ async def test_a_timeline_takes_so_many_signals_and_the_others_are_only_recorded
 async def test_a_long_word_is_cut_and_the_record_stays_whole(app: App, tables: Tables) -> None:
     await reported(app)
     await accept_one(app, replace(word(Signal.RESOLVE), message="é" * 5_000))
-    text = tables.value("SELECT metadata ->> 'text' FROM incident_lifecycle WHERE event_type = 'SIGNAL_RECEIVED'")
+    text = tables.value("SELECT personal ->> 'text' FROM incident_lifecycle WHERE event_type = 'SIGNAL_RECEIVED'")
     assert len(text) <= MAX_SIGNAL_TEXT_CHARACTERS
     async with app.work(streaming=True) as work:
         assert (await verify_database(work)).findings == []
@@ -188,10 +189,12 @@ async def test_an_alert_that_nobody_repeats_is_taken_for_resolved(
     assert await run(app, inbox) == 0
     clock.now += timedelta(microseconds=1)
     assert await run(app, inbox) == 1
-    ((metadata,),) = tables.rows("SELECT metadata FROM incident_lifecycle WHERE event_type = 'SIGNAL_RECEIVED'")
+    ((metadata, personal),) = tables.rows(
+        "SELECT metadata, personal FROM incident_lifecycle WHERE event_type = 'SIGNAL_RECEIVED'"
+    )
     assert metadata["signal"] == "resolve"
-    assert metadata["eventId"] == "firing-expired"
-    assert "Nobody repeated the alert" in metadata["text"]
+    assert personal["eventId"] == "firing-expired"
+    assert "Nobody repeated the alert" in personal["text"]
     assert tables.value("SELECT status FROM incident_heads") == "REPORTED"
     assert (expiries(tables), inbox.taken()) == ([], [])
 

@@ -232,9 +232,11 @@ async def test_a_failure_that_becomes_a_storm_is_told_once_with_its_rate(
     assert await paged(app, inbox) == [OPENED]
     await gain(app, 10 * few_are_many)
     assert await paged(app, inbox) == [("olga", "STORM")]
-    ((metadata,),) = tables.rows("SELECT metadata FROM incident_lifecycle WHERE event_type = 'NOTE_ADDED'")
+    ((metadata, personal),) = tables.rows(
+        "SELECT metadata, personal FROM incident_lifecycle WHERE event_type = 'NOTE_ADDED'"
+    )
     assert metadata["storm"] is True
-    assert "about 40 times a second" in metadata["text"]
+    assert "about 40 times a second" in personal["text"]
     clock.now += AGAIN_AFTER - timedelta(seconds=1)
     await run(app, inbox)
     inbox.taken()

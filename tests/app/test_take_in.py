@@ -380,9 +380,9 @@ async def test_one_report_that_cannot_be_stored_fails_alone(
 
     bad = Arrival.of(error_report("bad", severity))
     bad = {
-        "title": replace(bad, title="a\x00b"),
-        "event id": replace(bad, event_id="x" * 65),
-        "whole": replace(bad, whole=broken),
+        "title": msgspec.structs.replace(bad, title="a\x00b"),
+        "event id": msgspec.structs.replace(bad, event_id="x" * 65),
+        "whole": msgspec.structs.replace(bad, whole=broken),
     }[poison]
     requests = [take(intake, project, error_report("good", severity)) for _ in range(5)]
     requests.insert(2, intake.take_in(project, [bad], "test"))
@@ -543,7 +543,7 @@ async def test_a_latest_report_that_cannot_be_written_holds_up_no_other(
     intake = Intake(app)
     for _ in range(4):
         await take(intake, project, error_report("bad", Severity.LOW))
-    bad = replace(Arrival.of(error_report("bad", Severity.LOW)), whole=broken)
+    bad = msgspec.structs.replace(Arrival.of(error_report("bad", Severity.LOW)), whole=broken)
     await intake.take_in(project, [bad], "test")
     await storm(intake, project, clock, 1, 5)
     monotonic.now += QUIET_SECONDS
@@ -648,7 +648,7 @@ async def test_a_new_failure_is_read_whole_once_and_spared_the_quick_way(
             reads.append(error_type)
             return report
 
-        return replace(Arrival.of(report), whole=whole)
+        return msgspec.structs.replace(Arrival.of(report), whole=whole)
 
     monkeypatch.setattr(reports, "take_in", counted)
     intake = Intake(app)

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 import tocsin
 from tests.channels.peers import FixedResolver, raw_peer
+from tocsin.address_guard import AddressGuard, parse_networks
 from tocsin.channels import Delivered, Message, Rejected, Retry
-from tocsin.channels.address_guard import AddressGuard, parse_networks
 from tocsin.channels.webhook import MAX_REQUEST_BYTES, WebhookChannel, retry_after_seconds, signature
 
 pytestmark = pytest.mark.anyio

@@ -21,6 +21,7 @@ from tocsin.settings import Settings, load_settings
 from tocsin.store.inspection import DutyHolder, ServerRow, TallyDifference
 from tocsin.store.jobs import DeadJob, Health
 from tocsin.store.log import LogCondition
+from tocsin.store.outside import Standing
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 HOLDERS = tuple(DutyHolder(duty, "ana@example.org", True, ["email"]) for duty in ("ON_CALL", "SUPERVISOR", "DIRECTOR"))
@@ -29,7 +30,12 @@ WELL = Inspection(
     clock_ahead=timedelta(seconds=0.1),
     duty_holders=HOLDERS,
     tally_differences=(),
-    condition=Condition(Health(NOW, 1, None, 0, None, 0, 0), LogCondition(42, 42, NOW, 0, None, NOW, None, None), ()),
+    condition=Condition(
+        Health(NOW, 1, None, 0, None, 0, 0),
+        LogCondition(42, 42, NOW, 0, None, NOW, None, None),
+        (Standing("witness w.example", "witness", 42, NOW, None, 0, None),),
+        (),
+    ),
     dead_jobs=(),
     intake=IntakeCondition(NOW - timedelta(minutes=15), (Tally(1, {"native": 2}, opened=1, joined=1),)),
     guards=GuardReport(hardened=True),

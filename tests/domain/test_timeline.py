@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
@@ -13,8 +15,17 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tocsin.domain import timeline
 from tocsin.domain.incident import Severity
-from tocsin.domain.timeline import leaf_hash, seal, time_text
+from tocsin.domain.timeline import (
+    PERSONAL,
+    EntryKind,
+    Sealed,
+    leaf_hash,
+    split_particulars,
+    time_text,
+    whole_particulars,
+)
 
 AT = datetime(2026, 3, 1, 3, 4, 5, 6, tzinfo=UTC)
 ROW: dict[str, object] = {
@@ -30,16 +41,44 @@ ROW: dict[str, object] = {
 }
 
 
+def seal(table: str, columns: Mapping[str, object]) -> Sealed:
+    """Seal with salts that are known."""
+    salts = itertools.count()
+    return timeline.seal(table, columns, lambda: next(salts).to_bytes(16))
+
+
 def test_a_row_s_canonical_bytes_are_these_for_ever() -> None:
-    sealed = seal("incidents", ROW)
+    sealed = seal("incident_escalation_acknowledgments", ROW)
     assert sealed.canonical.decode() == (
         '{"created_by_system":true,"event_at":"2026-03-01T03:04:05.000006Z",'
         '"id":"01890a5d-ac96-774b-bcce-b302099a8057","metadata":{"a":{"é":false},"z":[1,"two",null]},'
-        '"nonce":"\\\\x00010203","number":42,"record":"incidents","recurrence_of":null,"severity":"HIGH",'
-        '"title":"Käse \u2028 \\"quoted\\" \\u0007","v":1}'
+        '"nonce":"\\\\x00010203","number":42,"record":"incident_escalation_acknowledgments",'
+        '"recurrence_of":null,"severity":"HIGH","title":"Käse \u2028 \\"quoted\\" \\u0007","v":1}'
     )
     assert sealed.checksum == hashlib.sha256(b"\x00" + sealed.canonical).digest()
-    assert sealed.checksum.hex() == "f9773cbe9ac5d05621616d14a7c0a57a7f77823e00bb84fa056852a165bd8ec2"
+    assert sealed.checksum.hex() == "03aef01c7ec0a976a47d55db55c0fd987aa5ce6d6a3e294aab04a0b002158c17"
+
+
+def test_of_a_text_the_canonical_bytes_hold_the_commitment_alone() -> None:
+    sealed = seal("incidents", {"id": 1, "title": "Käse", "description": "x"})
+    assert sealed.canonical.decode() == (
+        '{"_sd":["Unq9w9duaHCNdceeBWmHmIR6JPWRS4OHbOL0yirWgmA","hcEA0APOODHliJFeNPaP90b2SygwQJX_FnJ1JerWVzE"],'
+        '"id":1,"record":"incidents","v":1}'
+    )
+    assert sealed.disclosures == (
+        "WyJBQUFBQUFBQUFBQUFBQUFBQUFBQUFBIiwidGl0bGUiLCJLw6RzZSJd",
+        "WyJBQUFBQUFBQUFBQUFBQUFBQUFBQUFRIiwiZGVzY3JpcHRpb24iLCJ4Il0",
+    )
+    assert sealed.disclosed == {"title": "Käse", "description": "x"}
+
+
+@pytest.mark.parametrize("kind", EntryKind)
+def test_what_an_entry_says_is_parted_and_put_together_again(kind: EntryKind) -> None:
+    said = dict.fromkeys(PERSONAL.get(kind, ()), "of a person") | {"fact": "of a machine"}
+    facts, personal = split_particulars(kind, said)
+    assert facts == {"fact": "of a machine"}
+    assert facts | whole_particulars(kind, personal) == said
+    assert whole_particulars(kind, None) == dict.fromkeys(PERSONAL.get(kind, ()))
 
 
 @pytest.mark.parametrize(
@@ -107,8 +146,8 @@ plain = st.recursive(
 
 @given(plain)
 def test_canonical_bytes_are_what_the_reference_writes_and_read_back_equal(value: Any) -> None:
-    sealed = seal("incident_lifecycle", {"metadata": value})
-    document = {"metadata": value, "record": "incident_lifecycle", "v": 1}
+    sealed = seal("incident_lifecycle", {"metadata": value, "personal": None})
+    document = {"metadata": value, "record": "incident_lifecycle", "v": 1, "_sd": []}
     assert json.loads(sealed.canonical) == document
     assert sealed.canonical == rfc8785.dumps(document)
     reordered = json.loads(json.dumps(document, sort_keys=True))

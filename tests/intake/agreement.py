@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from tocsin.domain.arrival import Arrival
 from tocsin.domain.report import ErrorReport
 from tocsin.intake import Rejected
 
-JUDGED = [field.name for field in fields(Arrival) if field.name != "whole"]
+JUDGED = [name for name in Arrival.__struct_fields__ if name != "whole"]
 
 
 def whole(item: Arrival | Rejected) -> ErrorReport | Rejected:

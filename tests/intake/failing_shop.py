@@ -36,7 +36,12 @@ def drop_the_boring(event: Any, hint: Any) -> Any:
 
 def main(dsn: str) -> None:
     sentry_sdk.init(
-        dsn=dsn, release="shop@1.2.3", environment="production", server_name="till-1", before_send=drop_the_boring
+        dsn=dsn,
+        release="shop@1.2.3",
+        environment="production",
+        server_name="till-1",
+        before_send=drop_the_boring,
+        shutdown_timeout=60,  # by default it gives up after two seconds, and a busy machine takes longer
     )
     sentry_sdk.capture_message("plain words", level="warning")
     sentry_sdk.capture_message("boring")

@@ -86,6 +86,7 @@ RIGHTS: dict[str, set[str]] = {
     **dict.fromkeys(KEPT_BY_SEALER, READ),
     **dict.fromkeys(KEPT_BY_SIGNER, APPEND),
     "log_signers": ANYTHING,
+    "log_outside": ANYTHING,
 }
 COLUMN_RIGHTS = {
     ("audit_logs", "incident_id", "UPDATE"),
@@ -138,6 +139,7 @@ def test_every_guard_fires_always(schema: Connection) -> None:
         for table in (*KEPT_BY_SEALER, *KEPT_BY_SIGNER)
         for name in ("a_no_change", "a_no_row_change")
     }
+    expected |= {(table, "e_erase", "A") for table in ("incident_lifecycle", "log_pending")}
     expected |= {("log_pending", "c_sealed", "A"), ("log_entries", "c_gapless", "A"), ("log_tiles", "b_suffix", "A")}
     expected |= {("log_state", "b_grows", "A"), ("log_checkpoints", "b_true", "A")}
     assert found == expected

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from tests.store.attacks.attackers import RECORD, another
 from tests.store.conftest import LivedDatabase
-from tests.support.by_hand import Connection, connected, insert, row_of
+from tests.support.by_hand import Connection, connected, insert, row_of, seal
 from tests.support.clock import FakeClock
 from tests.support.lives import application
 from tests.support.servers import Server
@@ -20,7 +20,7 @@ from tocsin import ids
 from tocsin.app.verify import verify_database
 from tocsin.app.verify_result import Finding, Verification
 from tocsin.app.work import App
-from tocsin.domain.timeline import seal
+from tocsin.domain.disclosure import BESIDE
 from tocsin.store import verification
 from tocsin.store.database import Tx
 
@@ -108,7 +108,8 @@ def change(connection: Connection, table: str, row_id: UUID, column: str, value:
     name = sql.Identifier(table)
     key = sql.Identifier("incident_id" if table == "incident_heads" else "id")
     statement = sql.SQL("UPDATE {} SET {} = %s WHERE {} = %s").format(name, sql.Identifier(column), key)
-    parameter = json.dumps(value) if isinstance(value, dict | list) else value
+    is_array = column in ("disclosures", "erased")
+    parameter = json.dumps(value) if isinstance(value, dict | list) and not is_array else value
     assert connection.execute(statement, [parameter, row_id]).rowcount == 1
 
 
@@ -152,12 +153,14 @@ async def test_a_row_rewritten_with_its_bytes_breaks_what_names_it(
     query = sql.SQL("SELECT * FROM {table} {condition} ORDER BY id LIMIT 1")
     row = superuser.execute(query.format(table=sql.Identifier(table), condition=sql.SQL(condition))).fetchone()
     assert row is not None
-    columns = {name: value for name, value in row.items() if name not in ("canonical", "checksum")}
+    columns = {name: value for name, value in row.items() if name not in BESIDE}
     text = next(name for name, kind in column_types(superuser, table).items() if kind in ("text", "instant"))
     lie = another(columns[text], column_types(superuser, table)[text])
     sealed = seal(table, columns | {text: lie})
     change(superuser, table, row["id"], text, lie)
     change(superuser, table, row["id"], "canonical", sealed.canonical)
+    if sealed.disclosures:
+        change(superuser, table, row["id"], "disclosures", list(sealed.disclosures))
     result = await verified(checked)
     assert result.findings
     if table == "incident_lifecycle":
@@ -229,9 +232,11 @@ async def test_a_deleted_entry_leaves_a_gap_that_is_named(
         superuser.execute("ALTER TABLE taken DROP COLUMN IF EXISTS checksum")
         superuser.execute(
             "INSERT INTO incident_lifecycle (id, incident_id, sequence, previous_checksum, event_type, status_before,"
-            " status_after, actor_user_id, actor_role, detail_checksum, metadata, event_at, nonce, canonical)"
+            " status_after, actor_user_id, actor_role, detail_checksum, metadata, event_at, nonce, canonical, personal,"
+            " disclosures)"
             " SELECT id, incident_id, sequence, previous_checksum, event_type, status_before, status_after,"
-            " actor_user_id, actor_role, detail_checksum, metadata, event_at, nonce, canonical FROM taken"
+            " actor_user_id, actor_role, detail_checksum, metadata, event_at, nonce, canonical, personal, disclosures"
+            " FROM taken"
         )
         superuser.execute("DROP TABLE taken")
     assert (await verified(checked)).findings == []
@@ -269,7 +274,7 @@ async def test_a_step_out_of_order_is_named_even_with_a_whole_chain(
     """Every hash is recomputed, the head too; what is left is that nobody may close what nobody acknowledged."""
     incident_id = own_copy.lived["reported"]
     last = (await timeline(superuser, incident_id))[-1]
-    columns = {name: value for name, value in last.items() if name not in ("canonical", "checksum")}
+    columns = {name: value for name, value in last.items() if name not in BESIDE}
     skipped = {"sequence": 2, "previous_checksum": last["checksum"], "event_type": "CLOSED", "detail_checksum": None}
     skipped |= {"id": ids.new_id(), "status_before": "REPORTED", "status_after": "CLOSED"}
     sealed = seal("incident_lifecycle", columns | skipped)

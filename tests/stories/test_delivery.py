@@ -141,7 +141,7 @@ async def test_a_webhook_into_the_inside_is_refused_and_that_becomes_an_incident
         listed = await read_incidents.list_incidents(work, admin, IncidentFilter())
     titles = [row.title for row in listed.incidents]
     assert len(titles) == 2
-    assert "PageNotDelivered" in titles[0]
+    assert "PageNotDelivered" in (titles[0] or "")
     assert "127.0.0.1" in json.dumps([page.last_answer for page in (await _show(app, admin)).notifications])
 
 
@@ -159,7 +159,7 @@ async def test_without_a_mail_server_the_page_waits_and_is_given_up_loudly(
     assert "TOCSIN_SMTP_HOST" in page.last_answer
     async with app.work() as work:
         listed = await read_incidents.list_incidents(work, admin, IncidentFilter())
-    assert any("PageNotDelivered" in row.title for row in listed.incidents)
+    assert any("PageNotDelivered" in (row.title or "") for row in listed.incidents)
 
 
 async def test_when_one_person_cannot_be_reached_the_others_are_told_and_the_secret_path_stays_secret(

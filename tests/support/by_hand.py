@@ -17,7 +17,8 @@ from psycopg.types.json import Jsonb
 from tests.support.clock import START
 from tests.support.servers import Server
 from tocsin import ids
-from tocsin.domain.timeline import Sealed, seal
+from tocsin.domain import timeline
+from tocsin.domain.timeline import Sealed
 
 Connection = psycopg.Connection[dict[str, Any]]
 
@@ -42,12 +43,18 @@ def connected(server: Server, database: str, *, user: str | None = None) -> Iter
         yield connection
 
 
+def seal(table: str, columns: Mapping[str, object]) -> Sealed:
+    """Seal a row, with salts as good as those of the product."""
+    return timeline.seal(table, columns, ids.new_nonce)
+
+
 def row_of(sealed: Sealed) -> dict[str, Any]:
-    """Return the columns of a sealed row, its canonical bytes among them, as parameters."""
+    """Return the columns of a sealed row, with its canonical bytes and disclosures, as parameters."""
     columns = {
         name: Jsonb(value) if isinstance(value, dict | list) else value for name, value in sealed.columns.items()
     }
-    return columns | {"canonical": sealed.canonical}
+    disclosures = {"disclosures": list(sealed.disclosures)} if sealed.disclosures else {}
+    return columns | disclosures | {"canonical": sealed.canonical}
 
 
 def insert(connection: Connection, table: str, row: Mapping[str, Any]) -> None:
@@ -106,6 +113,7 @@ class ByHand:
             "actor_role": "system" if by_system else self.role,
             "detail_checksum": detail,
             "metadata": dict(metadata or {}),
+            "personal": None,
             "event_at": _after(head),
             "nonce": ids.new_nonce(),
         }
@@ -149,7 +157,8 @@ class ByHand:
             "actor_user_id": self.actor,
             "actor_role": self.role,
             "detail_checksum": detail,
-            "metadata": {"trigger": "OPENED_BY_HAND", "errorChecksum": None},
+            "metadata": {"trigger": "OPENED_BY_HAND"},
+            "personal": None,
             "event_at": START,
             "nonce": ids.new_nonce(),
         }

@@ -31,7 +31,9 @@ def outer(order):
     except KeyError as error:
         raise RuntimeError("order %d failed" % order) from error
 
-sentry_sdk.init(dsn=sys.argv[1], release="shop@1.2.3", environment="production", server_name="web-1")
+sentry_sdk.init(
+    dsn=sys.argv[1], release="shop@1.2.3", environment="production", server_name="web-1", shutdown_timeout=30
+)
 logging.getLogger("shop.pay").error("card of customer %s was refused by %s", 4711, "the bank")
 try:
     outer(42)

@@ -117,10 +117,10 @@ async def list_users(work: Work, actor: Actor) -> list[User]:
 async def set_role(work: Work, actor: Actor, email: str, role: Role) -> None:
     """Change a user's role; the last superadmin keeps theirs."""
     require(actor, Permission.ADMINISTER)
-    user = await _changeable(work, email, stays_superadmin=role is Role.SUPERADMIN)
+    user = await changeable(work, email, stays_superadmin=role is Role.SUPERADMIN)
     await users.set_role(work.tx, user.id, role)
     await credentials.revoke_sessions_of(work.tx, user.id, work.now)
-    await _require_somebody_told(work)
+    await require_somebody_told(work)
 
 
 async def set_password(work: Work, actor: Actor, email: str, password: str) -> None:
@@ -134,14 +134,14 @@ async def set_password(work: Work, actor: Actor, email: str, password: str) -> N
 async def set_active(work: Work, actor: Actor, email: str, *, active: bool) -> None:
     """Let a user in or shut one out; the last superadmin stays."""
     require(actor, Permission.ADMINISTER)
-    user = await _changeable(work, email, stays_superadmin=active)
+    user = await changeable(work, email, stays_superadmin=active)
     await users.set_active(work.tx, user.id, active=active)
     if not active:
         await credentials.revoke_sessions_of(work.tx, user.id, work.now)
-        await _require_somebody_told(work)
+        await require_somebody_told(work)
 
 
-async def _require_somebody_told(work: Work) -> None:
+async def require_somebody_told(work: Work) -> None:
     """Raise CONFLICT when, after a change, a page to some duty would reach nobody, not even a superadmin."""
     for duty in Duty:
         if not await paging.recipients(work, duty):
@@ -152,7 +152,8 @@ async def _require_somebody_told(work: Work) -> None:
             )
 
 
-async def _changeable(work: Work, email: str, *, stays_superadmin: bool) -> User:
+async def changeable(work: Work, email: str, *, stays_superadmin: bool) -> User:
+    """Lock the users and return one; raise NOT_FOUND, or CONFLICT where the last superadmin would be gone."""
     await users.lock(work.tx)
     user = await find_user(work, email)
     others = [admin for admin in await users.active_superadmins(work.tx) if admin.id != user.id]
@@ -238,7 +239,7 @@ async def remove_contact(work: Work, actor: Actor, email: str, channel: str, add
         )
     if not await users.remove_contact(work.tx, user_id=user.id, channel=channel, address=address):
         raise refuse(Code.NOT_FOUND, f"{email} is not reached by {channel} at {address}.")
-    await _require_somebody_told(work)
+    await require_somebody_told(work)
 
 
 async def list_contacts(work: Work, actor: Actor, email: str) -> list[ContactMethod]:

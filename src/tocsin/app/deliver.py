@@ -82,11 +82,11 @@ async def settle(work: Work, sent: Sent, attempts: int) -> Again | None:
     message = f"A page to {page.channel} {address} was given up after {attempts} attempts: {outcome.answer}"
     # The report locks a failure, telling others locks a head: failures come first, as everywhere.
     await report_internal(work, "PageNotDelivered", message, about=str(page.user_id))
-    await _tell_others(work, page)
+    await tell_others(work, page)
     return None
 
 
-async def _tell_others(work: Work, page: Notification) -> None:
+async def tell_others(work: Work, page: Notification) -> None:
     """Owe the page that was given up to everybody with a duty and every superadmin who is reached in another way.
 
     What is given up of these is not handed on once more: two dead addresses must not page each other for ever.

@@ -152,7 +152,7 @@ def _escalation(
         "escalation_notes": notes,
         "escalated_at": work.now,
     }
-    said = {"reason": reason.value, "to": target.name if target else None, "notes": notes} | (metadata or {})
+    said = {"reason": reason.value, "notes": notes} | (metadata or {})
     return Detail("incident_escalations", columns, said)
 
 

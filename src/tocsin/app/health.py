@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 from tocsin.app.read_ledger import last_difference
 from tocsin.app.work import Work
-from tocsin.store import jobs, log
+from tocsin.store import jobs, log, outside
 from tocsin.store.jobs import DeadJob, Health
 from tocsin.store.ledger import DifferenceIncident
 from tocsin.store.log import LogCondition
 from tocsin.store.migrate import lacking
+from tocsin.store.outside import Standing
 
 WORKER_SILENCE = timedelta(seconds=30)
 PAGE_PATIENCE = timedelta(minutes=2)
@@ -20,6 +21,9 @@ JOB_PATIENCE = timedelta(minutes=1)
 FAILED_WINDOW = timedelta(hours=24)
 LOG_PATIENCE = timedelta(minutes=1)
 """How long an entry may wait for the log, and the log for a signature; both take half a second."""
+FORGOTTEN_AFTER = timedelta(days=1)
+"""Who vouched for the log once and stands in nobody's settings any more is not asked about after so long."""
+FAILURES_BORNE = 3
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -39,6 +43,7 @@ class Condition:
 
     health: Health
     log: LogCondition
+    vouchers: tuple[Standing, ...]
     problems: tuple[Problem, ...]
 
     @property
@@ -48,17 +53,20 @@ class Condition:
 
 
 async def condition(work: Work) -> Condition:
-    """Look at the schema, workers, jobs, pages, the log and the ledger of intake."""
+    """Look at the schema, workers, jobs, pages, the log, who vouches for it, and the ledger of intake."""
     kept = await log.condition(work.tx)
+    vouchers = tuple(await outside.standings(work.tx, work.now - FORGOTTEN_AFTER))
     health = await jobs.health(work.tx, alive_since=work.now - WORKER_SILENCE, failed_since=work.now - FAILED_WINDOW)
     return Condition(
         health,
         kept,
+        vouchers,
         (
             *_of_schema(await lacking(work.tx)),
             *_of_jobs(health, work.now),
             *_of_pages(health, work.now),
             *_of_log(kept, work.now),
+            *_of_vouchers(vouchers),
             *_of_ledger(await last_difference(work)),
         ),
     )
@@ -107,6 +115,17 @@ def _of_log(kept: LogCondition, now: datetime) -> Iterator[Problem]:
         signed = f"only the first {kept.signed_size:,} are signed" if kept.signed_size else "none is signed"
         message = f"Nobody signs the log: of {kept.size:,} leaves {signed}."
         yield Problem("log_unsigned", message, "Set TOCSIN_SIGNER_DIR where one `tocsin worker` runs, and start it.")
+
+
+def _of_vouchers(vouchers: tuple[Standing, ...]) -> Iterator[Problem]:
+    for one in vouchers:
+        if one.failing_since is not None and one.failures >= FAILURES_BORNE:
+            message = f"The {one.name} has not vouched for the log since {one.failing_since:%Y-%m-%d %H:%M:%S} UTC: "
+            yield Problem(
+                f"log_{one.kind}",
+                f"{message}{one.failure}",
+                "It is tried again every few minutes; docs/how-to/witnesses-and-copies.md tells what each may say.",
+            )
 
 
 def _times(kept: LogCondition) -> list[datetime]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import msgspec
 
 from tocsin.clock import monotonic_seconds
 from tocsin.errors import Code, TocsinError
@@ -29,8 +30,7 @@ Commit = Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]
 """Commits items in one transaction and returns a result for each; may be called again when it raised."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Request(Generic[Item, Result]):
+class _Request(msgspec.Struct, Generic[Item, Result], frozen=True, eq=False):
     items: Sequence[Item]
     answer: asyncio.Future[Sequence[Result]]
     hold_until_seconds: float

@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from tocsin.app.work import Work
+from tocsin.domain.disclosure import ERASED
 from tocsin.domain.escalation import SESSION_BLOCK_DELAY, Duty, EscalationPolicy, timers
 from tocsin.domain.incident import Severity, Status
 from tocsin.domain.notification import OPENED, IncidentFacts, PageText, compose
@@ -38,7 +39,7 @@ class Subject:
     def of(cls, head: Head, severity: Severity | None = None) -> Subject:
         """Return an incident as pages name it, with the severity that it has, or is about to have."""
         severity = severity or Severity(head.current_severity)
-        return cls(head.incident_id, head.number, severity, head.title, head.created_at, head.recurrence_of)
+        return cls(head.incident_id, head.number, severity, head.title or ERASED, head.created_at, head.recurrence_of)
 
 
 async def recipients(work: Work, duty: Duty) -> list[Contact]:
@@ -56,7 +57,7 @@ async def page(
     escalation_id: UUID | None = None,
 ) -> None:
     """Owe a page about an incident to each of these contacts."""
-    text = await _text(work, subject, reason, notes)
+    text = await page_text(work, subject, reason, notes)
     await _owe(work, [_owed(work, subject, contact, reason, text, escalation_id) for contact in contacts])
 
 
@@ -65,12 +66,13 @@ async def page_openings(work: Work, subjects: Sequence[Subject]) -> None:
     contacts = await recipients(work, Duty.ON_CALL) if subjects else []
     owed = []
     for subject in subjects:
-        text = await _text(work, subject, OPENED)
+        text = await page_text(work, subject, OPENED)
         owed += [_owed(work, subject, contact, OPENED, text, None) for contact in contacts]
     await _owe(work, owed)
 
 
-async def _text(work: Work, subject: Subject, reason: str, notes: str = "") -> PageText:
+async def page_text(work: Work, subject: Subject, reason: str, notes: str = "") -> PageText:
+    """Write the page about an incident for a reason, as it stands now."""
     facts = IncidentFacts(
         incident_id=str(subject.incident_id),
         number=subject.number,

@@ -37,8 +37,7 @@ INTERNAL = "internal"
 """The protocol of what Tocsin reports itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True, gc=False):
     """What became of one report."""
 
     event_id: str
@@ -46,12 +45,11 @@ class Accepted:
     incident_id: UUID | None
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(msgspec.Struct, frozen=True, dict=True):
     """One report to take in: its project, and whether it is kept whole or only its row.
 
     `is_first` says that this process has not seen its failure before, so that it may well open an incident.
-    Reading a report whole is dear, so each item does it once; that is why the class has no slots.
+    Reading a report whole is dear, so each item does it once, and keeps it in its dict.
     """
 
     project: Project
@@ -184,7 +182,7 @@ def new_report(
         project_id=project.id,
         event_id=arrival.event_id,
         occurred_at=arrival.occurred_at,
-        severity=arrival.severity.value,
+        severity=arrival.severity,
         error_type=arrival.error_type,
         title=arrival.title,
         fingerprint=arrival.mark.value,

@@ -34,6 +34,8 @@ MAX_CAREFUL_BATCH = 100
 MAX_LATEST_AT_ONCE = 50
 LATEST_TICK_SECONDS = 0.5
 
+_THINNED = (Outcome.JOINED, Outcome.RECORDED)
+
 Count = tuple[LedgerKey, int]
 
 
@@ -53,8 +55,9 @@ class Intake:
 
         Raises UNAVAILABLE when the database cannot be reached for HOLD_SECONDS.
         """
-        items = [self._item(project, arrival, protocol) for arrival in arrivals]
-        hold_until = monotonic_seconds() + HOLD_SECONDS
+        now = monotonic_seconds()
+        items = [self._item(project, arrival, protocol, now) for arrival in arrivals]
+        hold_until = now + HOLD_SECONDS
         plain = [item for item in items if _is_plain(item)]
         taken = await self._quick.put(project.id, plain, hold_until_seconds=hold_until)
         if len(plain) == len(items) and all(taken):
@@ -85,10 +88,10 @@ class Intake:
             # Their rows are recorded and counted; what is missing is the content of the latest of each.
             log.warning("intake.latest_reports_left", reports=self._samples.waiting, reason=error.refusal.message)
 
-    def _item(self, project: Project, arrival: Arrival, protocol: str) -> Item:
+    def _item(self, project: Project, arrival: Arrival, protocol: str, now_seconds: float) -> Item:
         failure = (project.id, arrival.mark.value)
         is_first = not self._samples.has_seen(failure)
-        kept = self._samples.is_kept(failure, monotonic_seconds())
+        kept = self._samples.is_kept(failure, now_seconds)
         return Item(project, arrival, ids.new_id(), protocol, kept, is_first)
 
     async def _take_in_quickly(self, items: Sequence[Item]) -> Sequence[Accepted | None]:
@@ -98,7 +101,9 @@ class Intake:
         accepted: list[Accepted | None] = [None] * len(items)
         for one in taken:
             if one.outcome is not None:
-                accepted[one.n] = Accepted(items[one.n].arrival.event_id, Outcome(one.outcome), one.incident_id)
+                outcome = Outcome(one.outcome)
+                for place in one.places:
+                    accepted[place] = Accepted(items[place].arrival.event_id, outcome, one.incident_id)
         self._remember_thinned(items, accepted)
         return accepted
 
@@ -118,9 +123,13 @@ class Intake:
 
     def _remember_thinned(self, items: Sequence[Item], accepted: Sequence[Accepted | None]) -> None:
         now = monotonic_seconds()
-        for item, one in zip(items, accepted, strict=True):
-            if not item.kept and one is not None and one.outcome in (Outcome.JOINED, Outcome.RECORDED):
-                self._samples.thinned(item.failure, item.report_id, item.arrival, now)
+        latest = {
+            item.failure: item
+            for item, one in zip(items, accepted, strict=True)
+            if not item.kept and one is not None and one.outcome in _THINNED
+        }
+        for failure, item in latest.items():
+            self._samples.thinned(failure, item.report_id, item.arrival, now)
         if self._samples.waiting and (self._latest is None or self._latest.done()):
             self._latest = asyncio.create_task(self._write_latest_reports())
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from tocsin import ids
 from tocsin.app.work import Work
 from tocsin.domain.access import SYSTEM_ROLE, Actor
-from tocsin.domain.timeline import EntryKind
+from tocsin.domain.timeline import EntryKind, split_particulars
 from tocsin.domain.workflow import Action, IncidentState, Step, decide, evolve
 from tocsin.errors import Code, Refusal, TocsinError, refuse
 from tocsin.store import incidents, record
@@ -21,7 +21,10 @@ IncidentRef = UUID | int
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """What a step records besides its entry: a row of `table` (None: no row), and the entry's metadata."""
+    """What a step records besides its entry: a row of `table` (None: no row), and what the entry says itself.
+
+    What of the latter may concern a person goes to the entry's column `personal`, by `timeline.PERSONAL`.
+    """
 
     table: str | None = None
     columns: Mapping[str, object] = field(default_factory=dict)
@@ -93,6 +96,7 @@ def entry_columns(
     metadata: Mapping[str, object],
 ) -> dict[str, object]:
     """Return the entry that comes after the last one (None: the first)."""
+    facts, personal = split_particulars(step.kind, metadata)
     return {
         "id": work.new_id(),
         "incident_id": incident_id,
@@ -104,7 +108,8 @@ def entry_columns(
         "actor_user_id": actor.user_id if actor else None,
         "actor_role": actor.role.value if actor else SYSTEM_ROLE,
         "detail_checksum": detail_checksum,
-        "metadata": dict(metadata),
+        "metadata": facts,
+        "personal": personal,
         "event_at": work.now,
         "nonce": ids.new_nonce(),
     }

@@ -19,14 +19,16 @@ from tocsin.app.guards import examine_guards
 from tocsin.app.verify_log import OutsideCheckpoint, verify_log
 from tocsin.app.verify_result import Counted, Progress, Verification
 from tocsin.app.work import Work
-from tocsin.domain.timeline import CANONICAL_VERSION, leaf_hash, seal
+from tocsin.domain import disclosure
+from tocsin.domain.disclosure import BESIDE, COMMITMENTS, DISCLOSABLE, DisclosureError
+from tocsin.domain.timeline import CANONICAL_VERSION, canonical_bytes, leaf_hash, plain_texts
 from tocsin.domain.workflow import TRANSITIONS
 from tocsin.store import verification
 from tocsin.store.database import Tx
-from tocsin.store.verification import Texts
+from tocsin.store.verification import Erasures, Texts
 
 LIFECYCLE = "incident_lifecycle"
-_JSON_COLUMNS = frozenset({"metadata", "follow_up_actions"})
+_JSON_COLUMNS = frozenset({"metadata", "personal", "follow_up_actions"})
 
 # As texts: what a tampered row says need not be a kind or a status at all.
 _LEADS = {(str(kind), before, str(after)) for kind, pairs in TRANSITIONS.items() for before, after in pairs}
@@ -57,15 +59,16 @@ async def verify_database(
     """Check every guarded row of the database and its log, as of one instant, against checkpoints kept elsewhere."""
     await verification.snapshot(work.tx)
     result = Verification(guards=await examine_guards(work.tx))
+    erasures = await verification.erasures(work.tx)
     counted = Counted(await verification.count_rows(work.tx), progress)
     for table in verification.DETAIL_TABLES:
         async for texts in verification.texts(work.tx, table):
-            await _check_rows(work.tx, result, table, texts)
+            await _check_rows(work.tx, result, table, texts, erasures)
             result.rows += len(texts.rows)
             counted.add(len(texts.rows))
     last = _Last()
     async for texts in verification.texts(work.tx, LIFECYCLE):
-        await _check_rows(work.tx, result, LIFECYCLE, texts)
+        await _check_rows(work.tx, result, LIFECYCLE, texts, erasures)
         _check_links(result, last, texts)
         result.rows += len(texts.rows)
         result.entries += len(texts.rows)
@@ -80,13 +83,13 @@ async def verify_database(
     return result
 
 
-async def _check_rows(tx: Tx, result: Verification, table: str, texts: Texts) -> None:
+async def _check_rows(tx: Tx, result: Verification, table: str, texts: Texts, erasures: Erasures) -> None:
     """Hold rows against their canonical bytes: quickly, and those that seem to differ once more as seal() does it."""
     odd = [row[texts.id_at] for row in texts.rows if not _is_recorded(table, texts.names, row)]
     if odd:
         found = await verification.rows(tx, table, odd)
         for row in found:
-            _check_row(result, table, row)
+            _check_row(result, table, row, erasures)
 
 
 def _is_recorded(table: str, names: Sequence[str], row: Sequence[Any]) -> bool:
@@ -94,6 +97,8 @@ def _is_recorded(table: str, names: Sequence[str], row: Sequence[Any]) -> bool:
     canonical, checksum = row[0], row[1]
     document = dict(zip(names, row, strict=True))
     del document["canonical"], document["checksum"]
+    if table in DISCLOSABLE and not _part_with_texts(document, DISCLOSABLE[table]):
+        return False
     for column in _JSON_COLUMNS & document.keys():
         text = document[column]
         if text is not None:
@@ -108,29 +113,70 @@ def _is_recorded(table: str, names: Sequence[str], row: Sequence[Any]) -> bool:
     return same
 
 
-def _check_row(result: Verification, table: str, row: Mapping[str, Any]) -> None:
-    columns = {name: value for name, value in row.items() if name not in ("canonical", "checksum")}
-    canonical, checksum = bytes(row["canonical"]), bytes(row["checksum"])
+def _part_with_texts(document: dict[str, Any], names: Sequence[str]) -> bool:
+    """Put the commitments of a row in the place of its texts; return False if it is not certain that they agree."""
+    disclosures, erased = document.pop("disclosures"), document.pop("erased")
+    texts = {name: document.pop(name) for name in names}
+    if erased:
+        return False
     try:
-        sealed = seal(table, columns)
+        told = {one.name: one.value for one in map(disclosure.read, disclosures)}
+        for name in _JSON_COLUMNS & texts.keys():
+            texts[name] = _decode(texts[name]) if texts[name] is not None else None
+    except (DisclosureError, ValueError):
+        return False
+    document[COMMITMENTS] = disclosure.commitments(disclosures)
+    return len(told) == len(disclosures) and told == {name: text for name, text in texts.items() if text is not None}
+
+
+def _check_row(result: Verification, table: str, row: Mapping[str, Any], erasures: Erasures) -> None:
+    columns = {name: value for name, value in row.items() if name not in BESIDE}
+    canonical, checksum = bytes(row["canonical"]), bytes(row["checksum"])
+    recorded = _document(canonical)
+    committed = _commitments(table, recorded)
+    try:
+        rebuilt = canonical_bytes(table, columns, committed)
+        texts = dict.fromkeys(DISCLOSABLE.get(table, ())) | plain_texts(table, columns)
     except (ValueError, TypeError) as error:
         result.add(table, row["id"], f"it holds what is never recorded: {error}")
         return
-    if sealed.canonical != canonical:
-        changed = ", ".join(_differences(sealed.canonical, canonical)) or "its canonical bytes"
-        result.add(table, row["id"], f"changed since it was recorded: {changed}")
+    changed = _differences(json.loads(rebuilt), recorded) if rebuilt != canonical else []
+    if committed is not None:
+        changed += disclosure.changed(texts, row["disclosures"], row["erased"], committed)
+    if changed or rebuilt != canonical:
+        result.add(table, row["id"], f"changed since it was recorded: {', '.join(changed) or 'its canonical bytes'}")
     if leaf_hash(canonical) != checksum:
         result.add(table, row["id"], "its checksum is not that of its canonical bytes")
+    _check_erasures(result, table, row, erasures)
 
 
-def _differences(now: bytes, recorded: bytes) -> list[str]:
+def _document(canonical: bytes) -> dict[str, Any]:
     try:
-        then = json.loads(recorded)
+        document = json.loads(canonical)
     except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _commitments(table: str, recorded: dict[str, Any]) -> list[str] | None:
+    """Return what a row commits to; None where texts stand in the canonical bytes, as before there were commitments."""
+    said = recorded.get(COMMITMENTS)
+    if table not in DISCLOSABLE or not isinstance(said, list):
+        return None
+    return [str(one) for one in said]
+
+
+def _differences(now: dict[str, Any], recorded: dict[str, Any]) -> list[str]:
+    if not recorded:
         return []
-    if not isinstance(then, dict):
-        return []
-    return sorted(name for name, value in json.loads(now).items() if name not in then or then[name] != value)
+    return sorted(name for name, value in now.items() if name not in recorded or recorded[name] != value)
+
+
+def _check_erasures(result: Verification, table: str, row: Mapping[str, Any], erasures: Erasures) -> None:
+    incident_id = row["id"] if table == "incidents" else row["incident_id"]
+    named = erasures.get((incident_id, table, bytes(row["checksum"]).hex()), frozenset())
+    if silently := sorted(set(row.get("erased", ())) - named):
+        result.add(table, row["id"], f"erased, and no entry of its incident says so: {', '.join(silently)}")
 
 
 def _check_links(result: Verification, last: _Last, texts: Texts) -> None:

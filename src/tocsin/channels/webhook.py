@@ -18,13 +18,12 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 import tocsin
+from tocsin.address_guard import AddressGuard, AddressRefusedError, guarded_session
 from tocsin.channels import Delivered, Message, Outcome, Rejected, Retry
-from tocsin.channels.address_guard import AddressGuard, AddressRefusedError, GuardedResolver
 
 MAX_REQUEST_BYTES = 256 * 1024
 MAX_RESPONSE_BYTES = 4 * 1024
 MAX_RETRY_AFTER_SECONDS = 3600.0
-MAX_CONNECTIONS = 100
 
 _TRY_AGAIN = frozenset({408, 425, 429})
 _DELAY_SECONDS = re.compile(r"[0-9]+", re.ASCII)
@@ -80,7 +79,7 @@ class WebhookChannel:
         try:
             url = self._guard.checked_url(address)
         except AddressRefusedError as refused:
-            return Rejected(str(refused))
+            return Rejected(f"webhook not sent: {refused}")
         body = msgspec.json.encode(message.payload, order="deterministic")
         if len(body) > MAX_REQUEST_BYTES:
             return Rejected(f"webhook not sent: {len(body)} bytes of JSON, at most {MAX_REQUEST_BYTES} are")
@@ -93,7 +92,7 @@ class WebhookChannel:
             async with asyncio.timeout(self._timeout_seconds) as limit:
                 response = await self._opened().post(url, data=body, headers=headers, allow_redirects=False)
         except (AddressRefusedError, aiohttp.InvalidURL) as refused:
-            return Rejected(str(refused))
+            return Rejected(f"webhook not sent: {refused}")
         except TimeoutError:
             return Retry(f"no answer from {peer} within {self._timeout_seconds:g} seconds")
         except (aiohttp.ClientError, OSError) as error:
@@ -107,24 +106,7 @@ class WebhookChannel:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._resolver = self._resolver or aiohttp.ThreadedResolver()
-            connector = aiohttp.TCPConnector(
-                resolver=GuardedResolver(self._guard, self._resolver),
-                use_dns_cache=False,
-                socket_factory=self._guard.guarded_socket,
-                limit=MAX_CONNECTIONS,
-                # A connection kept from the last page may be dead by now, which shows only after the POST.
-                force_close=True,
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                # `asyncio.timeout` in `_exchange` is the one clock of an attempt.
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                # A proxy of the environment would connect for us, past the guard.
-                trust_env=False,
-                auto_decompress=False,
-            )
+            self._session = guarded_session(self._guard, self._resolver)
         return self._session
 
 

@@ -116,6 +116,25 @@ def check_log(facts: Facts) -> Iterator[Finding]:
         yield Finding("log", Level.OK, "The log is empty.")
 
 
+def check_vouchers(facts: Facts) -> Iterator[Finding]:
+    """Does anybody outside of this machine vouch for the log?"""
+    if facts.inspection is None:
+        return
+    condition = facts.inspection.condition
+    for one in condition.vouchers:
+        if one.succeeded_at is not None and one.failing_since is None:
+            since = f"{one.succeeded_at:%Y-%m-%d %H:%M} UTC"
+            said = f"The {one.name} vouches for {one.size:,} of {condition.log.size:,} leaves, since {since}."
+            yield Finding(f"log_{one.kind}", Level.OK, said)
+    if not condition.vouchers:
+        yield Finding(
+            "log_vouchers",
+            Level.WARNING,
+            "Nobody outside vouches for the log: who holds this machine and its key could write another history.",
+            "Name a witness, a time-stamp authority or a copy: docs/how-to/witnesses-and-copies.md.",
+        )
+
+
 def check_intake(facts: Facts) -> Iterator[Finding]:
     """Is every report accounted for: when was the ledger of intake compared, and what was lost or refused?"""
     if facts.inspection is None:
@@ -362,6 +381,7 @@ CHECKS: tuple[Check, ...] = (
     check_disk,
     check_machinery,
     check_log,
+    check_vouchers,
     check_intake,
     check_dead_jobs,
     check_tallies,

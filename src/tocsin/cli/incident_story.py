@@ -11,6 +11,7 @@ from rich.text import Text
 
 from tocsin.app.read_incidents import IncidentDetail
 from tocsin.cli.output import Line, age, instant, one_line, several_lines, styled
+from tocsin.domain.disclosure import ERASED
 from tocsin.domain.incident import RootCauseCategory, Status
 
 MAX_FRAMES_SHOWN = 8
@@ -61,14 +62,14 @@ def _header(detail: IncidentDetail, now: datetime) -> Iterator[Line]:
     yield Text.assemble(
         (f"INC-{incident.number}", "bold"), "  ", styled(incident.current_severity), "  ", styled(incident.status)
     )
-    yield Text(one_line(incident.title), style="bold")
+    yield Text(one_line(incident.title or ERASED), style="bold")
     ended = incident.closed_at or incident.resolved_at
     lasted = f"lasted {age(ended - incident.created_at)}" if ended else f"open for {age(now - incident.created_at)}"
     yield f"since {instant(incident.created_at)}, {lasted}; {_seen(detail)}"
     yield f"{_who_has_it(detail)}; opened {'by the system' if incident.created_by_system else 'by a person'}"
     if incident.severity != incident.current_severity:
         yield f"opened as {incident.severity}, now {incident.current_severity}"
-    description = incident.description.strip()
+    description = (incident.description if incident.description is not None else ERASED).strip()
     if description and description != incident.title:
         yield ""
         yield from _indented(description, MAX_DESCRIPTION_LINES)
@@ -107,10 +108,10 @@ def _learned_last_time(previous: IncidentDetail) -> Iterator[Line]:
         yield "  nothing was recorded yet"
         return
     if cause is not None:
-        yield from _indented(f"cause ({cause.root_cause_category}): {cause.root_cause_summary}")
-        yield from _indented(f"what mended it: {cause.remediation_steps}")
+        yield from _indented(f"cause ({cause.root_cause_category}): {cause.root_cause_summary or ERASED}")
+        yield from _indented(f"what mended it: {cause.remediation_steps or ERASED}")
     if resolution is not None:
-        yield from _indented(f"how it ended: {resolution.resolution_summary}")
+        yield from _indented(f"how it ended: {resolution.resolution_summary or ERASED}")
         if resolution.lessons_learned:
             yield from _indented(f"lesson: {resolution.lessons_learned}")
         yield from _follow_ups(resolution.follow_up_actions)
@@ -132,7 +133,7 @@ def _what_failed(detail: IncidentDetail) -> Iterator[Line]:
     for position, exception in enumerate(reversed(exceptions)):
         yield from _exception(exception, "caused by " if position else "")
     if not exceptions:
-        yield f"  {one_line(detail.error.title)}"
+        yield f"  {one_line(detail.error.title or ERASED)}"
     where = [f"{name} {document[name]}" for name in ("service", "environment", "release") if document.get(name)]
     if where:
         yield f"  in {one_line(', '.join(where))}"
@@ -158,15 +159,15 @@ def _exception(exception: Mapping[str, Any], lead: str) -> Iterator[Line]:
 def _acknowledgment(detail: IncidentDetail) -> Iterator[Line]:
     if (ack := detail.ack) is not None:
         yield from _title(f"Acknowledged by {one_line(ack.ack_by_name)}, {instant(ack.ack_at)}")
-        yield from _indented(ack.ack_notes)
+        yield from _indented(ack.ack_notes or ERASED)
 
 
 def _root_cause(detail: IncidentDetail) -> Iterator[Line]:
     if (cause := detail.root_cause) is not None:
         by = one_line(cause.identified_by_name)
         yield from _title(f"Root cause ({cause.root_cause_category}) by {by}, {instant(cause.identified_at)}")
-        yield from _indented(cause.root_cause_summary)
-        yield from _indented(f"what mends it: {cause.remediation_steps}")
+        yield from _indented(cause.root_cause_summary or ERASED)
+        yield from _indented(f"what mends it: {cause.remediation_steps or ERASED}")
         if cause.verified_at:
             yield f"  verified {instant(cause.verified_at)}"
 
@@ -175,7 +176,7 @@ def _resolution(detail: IncidentDetail) -> Iterator[Line]:
     if (resolution := detail.resolution) is None:
         return
     yield from _title(f"Resolved by {one_line(resolution.resolved_by_name)}, {instant(resolution.resolved_at)}")
-    yield from _indented(resolution.resolution_summary)
+    yield from _indented(resolution.resolution_summary or ERASED)
     for name, text in (
         ("notes", resolution.resolution_notes),
         ("impact", resolution.impact_assessment),

@@ -33,6 +33,7 @@ from tocsin.cli.output import Call, age, instant
 from tocsin.cli.running import act, text_of
 from tocsin.domain import workflow
 from tocsin.domain.access import Actor
+from tocsin.domain.disclosure import ERASED
 from tocsin.domain.incident import EscalationReason, RootCauseCategory, Severity, Status
 from tocsin.errors import Code, TocsinError
 from tocsin.web.documents import detail_answer, incident_document, list_answer, reports_answer
@@ -128,7 +129,7 @@ def _tell_page(call: Call, page: IncidentPage, now: datetime) -> None:
             age((row.closed_at or now) - row.created_at),
             f"{row.occurrences:,}",
             row.acknowledged_by_name or "-",
-            row.title,
+            row.title or ERASED,
         )
         for row in page.incidents
     ]
@@ -242,7 +243,7 @@ def open_(
         )
         return _Stepped(await read_incidents.show_incident(work, actor, made), None)
 
-    _tell_step(call, act(call, "incidents open", title[:200], operate), None)
+    _tell_step(call, act(call, "incidents open", severity.value, operate), None)
 
 
 @commands.command()
@@ -499,7 +500,7 @@ def _tell_step(call: Call, stepped: _Stepped, recorded_as: str | None) -> None:
     call.answer(
         document,
         lambda: call.say(
-            f"INC-{incident.number} is {incident.status}, {incident.current_severity}: {incident.title}",
+            f"INC-{incident.number} is {incident.status}, {incident.current_severity}: {incident.title or ERASED}",
             f"Next  {next_step(stepped.detail)}",
         ),
     )

@@ -18,6 +18,8 @@ import tocsin
 from tocsin.app.acting import ActorUnnamedError
 from tocsin.cli import (
     doctor,
+    erase,
+    evidence,
     forward,
     heartbeats,
     incidents,
@@ -118,6 +120,7 @@ for command in (
     doctor.doctor,
     report.report,
     intake.intake,
+    evidence.export,
     verify.verify,
     forward.forward,
     version,
@@ -132,6 +135,7 @@ for group, name in (
     (projects.commands, "projects"),
     (heartbeats.commands, "heartbeats"),
     (log.commands, "log"),
+    (erase.commands, "erase"),
 ):
     commands.add_typer(group, name=name)
 

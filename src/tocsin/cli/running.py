@@ -44,16 +44,17 @@ async def _act(call: Call, action: str, target: str, operation: Operation[T]) ->
             async with app.work() as work:
                 actor = await acting(work, call.actor_email)
                 answer = await operation(work, actor)
-                await _record(work, actor, action, target, 0, DONE)
+                await record(work, actor, action, target, 0, DONE)
         except TocsinError as error:
             async with app.work() as work:
                 status = 2 if isinstance(error, ActorUnnamedError) else 1
-                await _record(work, actor, action, target, status, error.refusal.code.value)
+                await record(work, actor, action, target, status, error.refusal.code.value)
             raise
         return answer
 
 
-async def _record(work: Work, actor: Actor | None, action: str, target: str, status: int, outcome: str) -> None:
+async def record(work: Work, actor: Actor | None, action: str, target: str, status: int, outcome: str) -> None:
+    """Record what the command did, and with which exit code and outcome."""
     await record_access(
         work,
         user_id=actor.user_id if actor else None,

@@ -7,7 +7,7 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from typing import Annotated, Any
 
@@ -16,15 +16,16 @@ import typer
 from tocsin import bootstrap
 from tocsin.app.accounts import FirstStart, first_start
 from tocsin.app.projects import dsn
+from tocsin.app.vouch import Voucher
 from tocsin.app.work import App
 from tocsin.bootstrap import Sources
 from tocsin.channels import Channel
-from tocsin.cli import logs
+from tocsin.cli import event_loop, logs
 from tocsin.cli.options import call_of
 from tocsin.cli.output import Call, styled
 from tocsin.cli.running import database
 from tocsin.clock import monotonic_seconds
-from tocsin.errors import Code, refuse
+from tocsin.errors import Code, TocsinError, refuse
 from tocsin.settings import Settings, load_settings
 from tocsin.signing.signer import Signer
 
@@ -114,11 +115,8 @@ def worker(
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
-    import uvloop  # noqa: PLC0415
-
     logs.for_services()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main)
+    event_loop.run(main)
 
 
 def _settings(**given: object) -> Settings:
@@ -135,11 +133,12 @@ async def _up(call: Call, settings: Settings) -> None:
         web, pager = [await stack.enter_async_context(bootstrap.wired(sources, settings)) for _ in range(2)]
         channels = await stack.enter_async_context(bootstrap.outbound_channels(settings))
         _warn_if_nobody_is_mailed(call, channels)
-        signer = bootstrap.signer_of(settings, alone=True)
+        signer = _signer(call, settings, alone=True)
+        vouchers = await stack.enter_async_context(bootstrap.vouchers_of(settings))
         stop = asyncio.Event()
         parts = {
             "web server": _web(web, sources, stop, lambda url: _tell_ready(call, settings, url, first)),
-            "worker": _pager(pager, channels, _own_name(), signer, stop),
+            "worker": _pager(pager, channels, _own_name(), signer, vouchers, stop),
         }
         await run_parts(call, stop, parts)
 
@@ -163,10 +162,11 @@ async def _work(call: Call, settings: Settings, name: str) -> None:
         app = await stack.enter_async_context(bootstrap.wired(sources, settings))
         channels = await stack.enter_async_context(bootstrap.outbound_channels(settings))
         _warn_if_nobody_is_mailed(call, channels)
-        signer = bootstrap.signer_of(settings)
+        signer = _signer(call, settings, alone=False)
+        vouchers = await stack.enter_async_context(bootstrap.vouchers_of(settings))
         stop = asyncio.Event()
         call.say(f"Worker {name} is running. Stop it with Ctrl-C.")
-        await run_parts(call, stop, {"worker": _pager(app, channels, name, signer, stop)})
+        await run_parts(call, stop, {"worker": _pager(app, channels, name, signer, vouchers, stop)})
 
 
 def _web(app: App, sources: Sources, stop: asyncio.Event, on_ready: Callable[[str], None]) -> Coroutine[Any, Any, None]:
@@ -181,11 +181,27 @@ def _web(app: App, sources: Sources, stop: asyncio.Event, on_ready: Callable[[st
 
 
 def _pager(
-    app: App, channels: Mapping[str, Channel], name: str, signer: Signer | None, stop: asyncio.Event
+    app: App,
+    channels: Mapping[str, Channel],
+    name: str,
+    signer: Signer | None,
+    vouchers: Sequence[Voucher],
+    stop: asyncio.Event,
 ) -> Coroutine[Any, Any, None]:
     from tocsin.worker.run import Worker  # noqa: PLC0415  # nor a worker
 
-    return Worker(app, channels, name, signer=signer).run(stop)
+    return Worker(app, channels, name, signer=signer, vouchers=vouchers).run(stop)
+
+
+def _signer(call: Call, settings: Settings, *, alone: bool) -> Signer | None:
+    """Return the log's signer, if it is here. One that was asked for must work; without it the rest goes on."""
+    try:
+        return bootstrap.signer_of(settings, alone=alone)
+    except TocsinError as error:
+        if settings.signer_dir is not None:
+            raise
+        call.note(styled(f"WARNING: nobody signs the log. {error.refusal.message} {error.refusal.hint}", _HIGHLIGHT))
+        return None
 
 
 def _own_name() -> str:

@@ -1,4 +1,4 @@
-"""`tocsin verify --db`: is the record what was recorded?"""
+"""`tocsin verify`: is the record what was recorded? `--db` asks the database; evidence.py checks files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tocsin.app.guards import GuardReport
 from tocsin.app.verify import verify_database
 from tocsin.app.verify_log import OutsideCheckpoint
 from tocsin.app.verify_result import Verification
+from tocsin.cli.evidence import verify_file
 from tocsin.cli.options import JsonOption, WrongUsageError, call_of
 from tocsin.cli.output import Call, one_line, styled
 from tocsin.cli.running import application, run
@@ -37,6 +38,12 @@ _NOT_HARDENED = (
 
 def verify(
     context: typer.Context,
+    file: Annotated[
+        str | None, typer.Argument(metavar="FILE", help="A bundle of evidence; - reads standard input.")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", metavar="POLICY", help="The file that says whom you trust.")
+    ] = None,
     db: Annotated[bool, typer.Option("--db", help="Verify the whole database.")] = False,
     checkpoint: Annotated[
         list[Path] | None,
@@ -44,22 +51,28 @@ def verify(
     ] = None,
     _json: JsonOption = False,
 ) -> None:
-    """Recompute the whole record and say whether it holds.
+    """Check evidence from a file, or the whole record.
 
-    Every row that is not what was recorded is named, and every guard that was taken away. Work goes on meanwhile:
-    all is read as of one instant. The log is held against the signer's memory where its directory is at hand, and
-    against each --checkpoint. Exit 1 if anything was found.
+    A file needs neither database nor network. What it proves depends on whom the policy trusts; without one, nothing.
+    With --db every row that is not what was recorded is named, and every guard that was taken away; all is read as of
+    one instant. The log is held against the signer's memory where its directory is at hand, and against each
+    --checkpoint. Exit 1 if anything was found, or if not everything is proven that the policy asks for.
 
     \b
     Example:
+      tocsin verify inc-42.json --policy policy
       tocsin verify --db
       tocsin verify --db --checkpoint /mnt/usb/checkpoint.txt
 
     Next: with findings, keep a copy of the database before anything else, and ask who had access.
     """
-    if not db:
-        raise WrongUsageError("Say what to verify: the database, with --db.")
     call = call_of(context)
+    if (file is None) == (not db) or (policy is not None and file is None) or (checkpoint and not db):
+        raise WrongUsageError("Say what to verify: a FILE of evidence (with --policy), or the database with --db.")
+    if file is not None:
+        if not verify_file(call, file, policy):
+            raise typer.Exit(1)
+        return
     copies = [_copy(path) for path in checkpoint or []]
     result = run(_verify(call, copies))
     document = {

@@ -25,11 +25,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import uvloop
-
 from tocsin import bootstrap
 from tocsin.bootstrap import Sources
-from tocsin.cli import logs
+from tocsin.cli import event_loop, logs
 from tocsin.errors import TocsinError
 from tocsin.settings import Settings
 from tocsin.web.metrics import Metrics, count_together, remove_counts
@@ -52,8 +50,7 @@ def main(descriptor: int) -> int:
     logs.for_services()
     try:
         orders = _orders()
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(descriptor, orders))
+        event_loop.run(_serve(descriptor, orders))
     except EOFError:
         return CUT_OFF  # the parent was gone before it could say anything
     except TocsinError as error:

@@ -20,7 +20,7 @@ class Severity(StrEnum):
 
     def at_least(self, other: Severity) -> bool:
         """Tell whether this severity is as bad as the other, or worse."""
-        return self.rank >= other.rank
+        return _RANKS[self] >= _RANKS[other]
 
 
 _RANKS = {severity: rank for rank, severity in enumerate(Severity)}

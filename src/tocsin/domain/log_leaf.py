@@ -7,6 +7,7 @@ order and nothing in them needs to be escaped.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -68,6 +69,22 @@ class KeyChange:
         if isinstance(new, str) and isinstance(reason, str) and isinstance(old, str | None):
             return cls(new, old, reason)
         raise ValueError("a log_key leaf names a new key, an old one or null, and a reason")
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What was erased that belongs to no incident: who asked (user id and role), when (as text), and the account."""
+
+    actor_user_id: str
+    actor_role: str
+    at: str
+    account: Mapping[str, object]
+
+    def encode(self) -> bytes:
+        """Return the bytes of the leaf."""
+        said = {"actor_user_id": self.actor_user_id, "actor_role": self.actor_role, "at": self.at}
+        document = {**self.account, **said, "record": LeafKind.ERASURE, "v": LEAF_VERSION}
+        return rfc8785.dumps(document)  # type: ignore[arg-type]  # an account holds texts, lists and null
 
 
 def _read(leaf: bytes, kind: LeafKind) -> dict[str, object]:

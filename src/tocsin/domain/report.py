@@ -144,10 +144,15 @@ class ErrorReport:
     @property
     def title(self) -> str:
         """Return one line of 1–200 characters that names the failure: `ValueError: no such order`."""
-        name = " ".join(self.error_type.split())
-        lines = self.message.strip().splitlines()
-        parts = [part for part in (name, lines[0].rstrip() if lines else "") if part]
-        return cut(": ".join(parts) or UNLABELED, MAX_TITLE_CHARACTERS)
+        return title_of(self.error_type, self.message)
+
+
+def title_of(error_type: str, message: str) -> str:
+    """Return the title of a report of this type and message."""
+    name = " ".join(error_type.split())
+    lines = message.strip().splitlines()
+    parts = [part for part in (name, lines[0].rstrip() if lines else "") if part]
+    return cut(": ".join(parts) or UNLABELED, MAX_TITLE_CHARACTERS)
 
 
 def cut(text: str, limit: int) -> str:

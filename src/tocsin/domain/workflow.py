@@ -197,6 +197,11 @@ class ReceiveSignal:
 
 
 @dataclass(frozen=True, slots=True)
+class ErasePersonalData:
+    """Take texts out of the record, whatever the status, and say so. It changes nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
 class BlockSessions:
     """Block the sessions of everybody who cannot acknowledge, until somebody does."""
 
@@ -213,6 +218,7 @@ Action = (
     | Escalate
     | AcknowledgeEscalation
     | ReceiveSignal
+    | ErasePersonalData
     | BlockSessions
 )
 
@@ -362,6 +368,10 @@ def _receive_signal(state: IncidentState, _: ReceiveSignal) -> Decision:
     return (_step(state, EntryKind.SIGNAL_RECEIVED, state.status),)
 
 
+def _erase_personal_data(state: IncidentState, _: ErasePersonalData) -> Decision:
+    return (_step(state, EntryKind.PERSONAL_DATA_ERASED, state.status),)
+
+
 def _block_sessions(state: IncidentState, _: BlockSessions) -> Decision:
     if state.status is not Status.REPORTED or state.severity is not Severity.CRITICAL or state.sessions_blocked:
         return Refusal(Code.CONFLICT, f"{state.label} does not block sessions.")
@@ -407,6 +417,7 @@ _RULES: dict[type, Callable[..., Decision]] = {
     Escalate: _escalate,
     AcknowledgeEscalation: _acknowledge_escalation,
     ReceiveSignal: _receive_signal,
+    ErasePersonalData: _erase_personal_data,
     BlockSessions: _block_sessions,
 }
 
@@ -423,6 +434,7 @@ TRANSITIONS: dict[EntryKind, frozenset[tuple[Status | None, Status]]] = {
     EntryKind.SEVERITY_CHANGED: _STAYS,
     EntryKind.NOTE_ADDED: _STAYS,
     EntryKind.SIGNAL_RECEIVED: _STAYS,
+    EntryKind.PERSONAL_DATA_ERASED: _STAYS,
     EntryKind.SESSIONS_BLOCKED: frozenset({(Status.REPORTED, Status.REPORTED)}),
 }
 """From where to where an entry of each kind may lead: what a verifier can check of a recorded timeline."""

@@ -166,7 +166,7 @@ def _outcomes(items: Sequence[T], read: Callable[[T], Arrival]) -> Iterable[Arri
 # ---- the quick reader
 
 
-class _Frame(msgspec.Struct, frozen=True, rename="camel"):
+class _Frame(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     function: FrameName | None = None
     module: FrameName | None = None
     filename: FrameName | None = None
@@ -175,7 +175,7 @@ class _Frame(msgspec.Struct, frozen=True, rename="camel"):
     in_app: bool | None = None
 
 
-class _Exception(msgspec.Struct, frozen=True):
+class _Exception(msgspec.Struct, frozen=True, gc=False):
     type: ExceptionType | None = None
     message: ExceptionMessage | None = None
     module: str | None = None
@@ -187,14 +187,14 @@ class _Exception(msgspec.Struct, frozen=True):
         return self.stack or ()
 
 
-class _Object(msgspec.Struct, frozen=True):
+class _Object(msgspec.Struct, frozen=True, gc=False):
     """Any object; what is in it does not decide."""
 
 
 _Tag = str | bool | Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)] | float | None
 
 
-class _Report(msgspec.Struct, frozen=True, rename="camel"):
+class _Report(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """What decides of a report; and what decides nothing but may be wrong, which refuses the report."""
 
     event_id: str | None = None

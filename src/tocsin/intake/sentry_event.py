@@ -74,7 +74,7 @@ def event_id_of(value: object) -> str:
 # ---- the quick reader
 
 
-class _Frame(msgspec.Struct, frozen=True, rename={"source_line": "context_line"}):
+class _Frame(msgspec.Struct, frozen=True, gc=False, rename={"source_line": "context_line"}):
     function: FrameName | None = None
     module: FrameName | None = None
     filename: FrameName | None = None
@@ -82,11 +82,11 @@ class _Frame(msgspec.Struct, frozen=True, rename={"source_line": "context_line"}
     in_app: bool | None = None
 
 
-class _Stack(msgspec.Struct, frozen=True):
+class _Stack(msgspec.Struct, frozen=True, gc=False):
     frames: tuple[_Frame, ...] | None = None
 
 
-class _Exception(msgspec.Struct, frozen=True, rename={"message": "value"}):
+class _Exception(msgspec.Struct, frozen=True, gc=False, rename={"message": "value"}):
     type: ExceptionType | None = None
     message: ExceptionMessage | None = None
     stacktrace: _Stack | None = None
@@ -96,22 +96,22 @@ class _Exception(msgspec.Struct, frozen=True, rename={"message": "value"}):
         return (self.stacktrace and self.stacktrace.frames) or ()
 
 
-class _Thread(msgspec.Struct, frozen=True):
+class _Thread(msgspec.Struct, frozen=True, gc=False):
     crashed: bool | None = None
     current: bool | None = None
     stacktrace: _Stack | None = None
 
 
-class _Exceptions(msgspec.Struct, frozen=True):
+class _Exceptions(msgspec.Struct, frozen=True, gc=False):
     # Required: without it the object is itself an exception, which only old clients send.
     values: tuple[_Exception, ...]
 
 
-class _Threads(msgspec.Struct, frozen=True):
+class _Threads(msgspec.Struct, frozen=True, gc=False):
     values: tuple[_Thread, ...]
 
 
-class _Event(msgspec.Struct, frozen=True):
+class _Event(msgspec.Struct, frozen=True, gc=False):
     """What decides of an event. What is cheap stays as it is, for both readers to make the same of it."""
 
     event_id: object = None

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from tocsin.domain.follow_up import parse_follow_ups
 from tocsin.domain.incident import EscalationReason, Severity, Status
+from tocsin.domain.timeline import EntryKind, whole_particulars
 from tocsin.domain.workflow import Acknowledgment, IncidentState
 from tocsin.store.database import Tx
 from tocsin.store.queries import Queries
@@ -41,7 +42,7 @@ class Head:
     sessions_blocked_at: datetime | None
     lessons_learned: str | None
     follow_up_actions: list[Any] | None
-    title: str
+    title: str | None
     recurrence_of: UUID | None
     project_id: int | None
     in_storm: bool
@@ -80,8 +81,8 @@ class IncidentRow:
     severity: str
     current_severity: str
     status: str
-    title: str
-    description: str
+    title: str | None
+    description: str | None
     created_at: datetime
     created_by_system: bool
     created_from_error_id: UUID | None
@@ -123,7 +124,7 @@ class AcknowledgmentRow:
     ack_by_user_id: UUID
     ack_by_name: str
     ack_at: datetime
-    ack_notes: str
+    ack_notes: str | None
     severity_at_ack: str
     checksum: bytes
 
@@ -133,12 +134,12 @@ class RootCauseRow:
     """Why it happened."""
 
     id: UUID
-    root_cause_summary: str
+    root_cause_summary: str | None
     root_cause_category: str
     identified_by_user_id: UUID
     identified_by_name: str
     identified_at: datetime
-    remediation_steps: str
+    remediation_steps: str | None
     verified_at: datetime | None
     checksum: bytes
 
@@ -151,7 +152,7 @@ class ResolutionRow:
     resolved_by_user_id: UUID
     resolved_by_name: str
     resolved_at: datetime
-    resolution_summary: str
+    resolution_summary: str | None
     resolution_notes: str | None
     impact_assessment: str | None
     lessons_learned: str | None
@@ -161,7 +162,7 @@ class ResolutionRow:
 
 @dataclass(frozen=True, slots=True)
 class EntryRow:
-    """One entry of the timeline."""
+    """One entry of the timeline; of its metadata, what was erased is None."""
 
     id: UUID
     sequence: int
@@ -177,6 +178,42 @@ class EntryRow:
 
 
 @dataclass(frozen=True, slots=True)
+class _StoredEntry:
+    id: UUID
+    sequence: int
+    event_type: str
+    status_before: str | None
+    status_after: str
+    actor_user_id: UUID | None
+    actor_name: str | None
+    actor_role: str
+    metadata: dict[str, Any]
+    personal: dict[str, Any] | None
+    escalated_to_name: str | None
+    event_at: datetime
+    checksum: bytes
+
+    def shown(self) -> EntryRow:
+        """Return the entry as it is read: facts, and what may concern a person, together."""
+        particulars = self.metadata | whole_particulars(EntryKind(self.event_type), self.personal)
+        if self.event_type == EntryKind.ESCALATED:
+            particulars["to"] = self.escalated_to_name
+        return EntryRow(
+            self.id,
+            self.sequence,
+            self.event_type,
+            self.status_before,
+            self.status_after,
+            self.actor_user_id,
+            self.actor_name,
+            self.actor_role,
+            particulars,
+            self.event_at,
+            self.checksum,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class EscalationRow:
     """One escalation, with its acknowledgment."""
 
@@ -185,7 +222,7 @@ class EscalationRow:
     escalated_to_user_id: UUID | None
     escalated_to_name: str | None
     escalated_by_user_id: UUID | None
-    escalation_notes: str
+    escalation_notes: str | None
     escalated_at: datetime
     acknowledged_at: datetime | None
     acknowledged_by_user_id: UUID | None
@@ -293,7 +330,9 @@ async def resolution(tx: Tx, incident_id: UUID) -> ResolutionRow | None:
 
 async def timeline(tx: Tx, incident_id: UUID) -> list[EntryRow]:
     """Return the latest entries of an incident, oldest first (at most MAX_TIMELINE_ENTRIES)."""
-    return await tx.rows(QUERIES["timeline"], EntryRow, {"incident_id": incident_id, "limit": MAX_TIMELINE_ENTRIES})
+    which = {"incident_id": incident_id, "limit": MAX_TIMELINE_ENTRIES}
+    found = await tx.rows(QUERIES["timeline"], _StoredEntry, which)
+    return [entry.shown() for entry in found]
 
 
 async def escalations(tx: Tx, incident_id: UUID) -> list[EscalationRow]:

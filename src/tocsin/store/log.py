@@ -153,6 +153,11 @@ async def hashes(tx: Tx, coordinates: Iterable[Coordinate]) -> Hashes:
     return hashes_in(await _kept(tx, "tiles", tiles_of(coordinates)))
 
 
+async def tiles(tx: Tx, places: Iterable[Place]) -> dict[Place, bytes]:
+    """Return tiles by their places."""
+    return await _kept(tx, "tiles", places)
+
+
 async def head_nodes(tx: Tx, places: Iterable[Place]) -> dict[Place, bytes]:
     """Return groups of nodes of the head tree; those that are still empty are left out."""
     return await _kept(tx, "head_nodes", places)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
+from tocsin import ids
 from tocsin.domain.timeline import Sealed, seal
 from tocsin.store.database import Tx
 from tocsin.store.queries import Queries
@@ -30,8 +33,13 @@ async def write(tx: Tx, table: str, columns: Mapping[str, object]) -> Sealed:
 
 async def write_many(tx: Tx, table: str, rows: Sequence[Mapping[str, object]]) -> list[Sealed]:
     """Seal rows and insert them, in their order, with one statement."""
-    sealed = [seal(table, columns) for columns in rows]
-    # Joined, not encoded once more: each must arrive as it was sealed.
-    documents = b",".join([one.canonical for one in sealed])
-    await tx.run(QUERIES[f"insert_{table}"], {"rows": f"[{documents.decode()}]"})
+    sealed = [seal(table, columns, ids.new_nonce) for columns in rows]
+    await tx.run(QUERIES[f"insert_{table}"], {"rows": f"[{b','.join(map(document, sealed)).decode()}]"})
     return sealed
+
+
+def document(sealed: Sealed) -> bytes:
+    """Return a row for its insert: its canonical document, and beside it the texts to which that commits."""
+    texts = msgspec.json.encode({**sealed.disclosed, "disclosures": sealed.disclosures})
+    # Joined, not encoded once more: each document must arrive as it was sealed.
+    return b'{"canonical":' + sealed.canonical + b',"texts":' + texts + b"}"

@@ -21,7 +21,7 @@ EventKey = tuple[int, str]
 """A project and an event id."""
 
 
-class NewReport(msgspec.Struct, omit_defaults=True):
+class NewReport(msgspec.Struct, omit_defaults=True, gc=False):
     """A report on its way into `audit_logs`.
 
     `document` is its JSON, None when only its row is kept; `n` is its place in the batch. `opens` says whether it may
@@ -49,11 +49,11 @@ class NewReport(msgspec.Struct, omit_defaults=True):
 
 
 class TakenIn(msgspec.Struct, array_like=True):
-    """What became of the report at place `n`; without an outcome it needs the careful way."""
+    """What became of the reports at some places of a batch; without an outcome they need the careful way."""
 
-    n: int
     outcome: str | None
     incident_id: UUID | None
+    places: list[int]
 
 
 _TAKEN_IN = msgspec.json.Decoder(list[TakenIn])
@@ -88,7 +88,7 @@ class _KnownEvent:
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """A report as it was recorded; `document` is its JSON, None when only the row was kept."""
+    """A report as it was recorded; `document` is its JSON, None when only the row was kept. What was erased is None."""
 
     id: UUID
     project_id: int
@@ -96,8 +96,8 @@ class ReportRow:
     received_at: datetime
     occurred_at: datetime
     severity: str
-    error_type: str
-    title: str
+    error_type: str | None
+    title: str | None
     fingerprint: str
     document: bytes | None
     outcome: str
@@ -134,15 +134,17 @@ def _pairs(pairs: Iterable[tuple[int, str]], name: str) -> str:
 
 
 async def take_in(tx: Tx, batch: Sequence[NewReport], now: datetime) -> list[TakenIn]:
-    """Record and count the reports whose case is plain; say of each what became of it. One statement, no lock."""
+    """Record and count the reports whose case is plain; say what became of them. One statement, no lock."""
     taken = _TAKEN_IN.decode(await tx.value(QUERIES["take_in"], {"rows": _json(batch), "now": now}))
-    copies = [one for one in taken if one.outcome == DUPLICATE]
-    if copies:
-        places = {report.n: (report.project_id, report.event_id) for report in batch}
-        known = await known_events(tx, [places[one.n] for one in copies])
-        for one in copies:
-            one.incident_id = known.get(places[one.n])
-    return taken
+    copies = {place for one in taken if one.outcome == DUPLICATE for place in one.places}
+    if not copies:
+        return taken
+    events = {report.n: (report.project_id, report.event_id) for report in batch if report.n in copies}
+    known = await known_events(tx, events.values())
+    return [
+        *(one for one in taken if one.outcome != DUPLICATE),
+        *(TakenIn(DUPLICATE, known.get(event), [place]) for place, event in events.items()),
+    ]
 
 
 async def lock_failures(tx: Tx, keys: Iterable[FailureKey], now: datetime) -> dict[FailureKey, LatestIncident]:

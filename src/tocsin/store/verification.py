@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -26,6 +26,9 @@ DETAIL_TABLES = (
     "incident_closures",
 )
 _CHUNK = 2_000
+
+Erasures = Mapping[tuple[UUID, str, str], Set[str]]
+"""The columns that entries say were erased, by incident, table and the row's checksum (hex)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,19 @@ async def rows(tx: Tx, table: str, ids: Sequence[str]) -> list[dict[str, Any]]:
         return await cursor.fetchall()
 
 
+async def erasures(tx: Tx) -> Erasures:
+    """Return which texts of which rows the timelines say were erased; they are few."""
+    named: dict[tuple[UUID, str, str], set[str]] = {}
+    async with tx.connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(QUERIES["erasures"])
+        for row in await cursor.fetchall():
+            for item in row["erased"] if isinstance(row["erased"], list) else []:
+                if isinstance(item, dict) and isinstance(item.get("columns"), list):
+                    key = (row["incident_id"], str(item.get("table")), str(item.get("checksum")))
+                    named.setdefault(key, set()).update(map(str, item["columns"]))
+    return named
+
+
 async def count_heads(tx: Tx) -> int:
     """Return how many heads there are."""
     counted: int = await tx.value(QUERIES["count_heads"])
@@ -127,6 +143,8 @@ async def broken_pairs(tx: Tx) -> list[tuple[str, Broken]]:
         ("entries_without_detail", "incident_lifecycle", "the detail that it names is gone or changed"),
         ("incidents_without_head", "incidents", "its head is gone"),
         ("changed_reports", "audit_logs", "it is not the report that opened the incident, or it is gone"),
+        ("reports_erased_silently", "audit_logs", "it was erased, and nothing recorded says so"),
+        ("accesses_erased_silently", "audit_access_log", "it was erased, and nothing recorded says so"),
     ):
         found += [(problem, Broken(row.id, kind)) for row in await tx.rows(QUERIES[name], _Id)]
     return found

@@ -41,6 +41,7 @@ Instant = Annotated[datetime, Meta(tz=True)]
 StatusName = Annotated[
     str, Meta(description="A status, or `open`: every one but CLOSED.", extra_json_schema={"enum": ["open", *Status]})
 ]
+Erasable = Annotated[str | None, Meta(description="Null where it was erased.")]
 Checksum = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="SHA-256, as hexadecimal digits.")]
 
 
@@ -184,8 +185,8 @@ class IncidentDocument(Document):
     severity: Severity
     current_severity: Severity
     status: Status
-    title: str
-    description: str
+    title: Erasable
+    description: Erasable
     created_at: datetime
     created_by_system: bool
     created_from_error_id: UUID | None
@@ -204,19 +205,19 @@ class AcknowledgmentDocument(Document):
     ack_by_user_id: UUID
     ack_by_name: str
     ack_at: datetime
-    ack_notes: str
+    ack_notes: Erasable
     severity_at_ack: Severity
     checksum: Checksum
 
 
 class RootCauseDocument(Document):
     id: UUID
-    root_cause_summary: str
+    root_cause_summary: Erasable
     root_cause_category: RootCauseCategory
     identified_by_user_id: UUID
     identified_by_name: str
     identified_at: datetime
-    remediation_steps: str
+    remediation_steps: Erasable
     verified_at: datetime | None
     checksum: Checksum
 
@@ -226,7 +227,7 @@ class ResolutionDocument(Document):
     resolved_by_user_id: UUID
     resolved_by_name: str
     resolved_at: datetime
-    resolution_summary: str
+    resolution_summary: Erasable
     resolution_notes: str | None
     impact_assessment: str | None
     lessons_learned: str | None
@@ -254,7 +255,7 @@ class EscalationDocument(Document):
     escalated_to_user_id: UUID | None
     escalated_to_name: str | None
     escalated_by_user_id: UUID | None
-    escalation_notes: str
+    escalation_notes: Erasable
     escalated_at: datetime
     acknowledged_at: datetime | None
     acknowledged_by_user_id: UUID | None

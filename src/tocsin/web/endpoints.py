@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tocsin.domain.access import Permission
 from tocsin.errors import Code
-from tocsin.web import auth_api, heartbeats_api, incidents_api, ledger_api, operations_api, projects_api
+from tocsin.web import auth_api, erasures_api, heartbeats_api, incidents_api, ledger_api, operations_api, projects_api
 from tocsin.web.documents import (
     AcknowledgeBody,
     AddKeyBody,
@@ -112,6 +112,16 @@ def _incidents(prefix: str, tag: str, read: Permission, respond: Permission) -> 
             query=ReportsQuery,
             response=ReportsAnswer,
             codes=(Code.NOT_FOUND,),
+            tag=tag,
+        ),
+        Endpoint(
+            "GET",
+            f"{one}/evidence",
+            "Get the evidence of an incident",
+            read,
+            Directly(incidents_api.evidence),
+            "A file that `tocsin verify` checks without this server: docs/reference/evidence-bundle.md.",
+            codes=(Code.NOT_FOUND, Code.UNAVAILABLE),
             tag=tag,
         ),
         *_workflow(one, tag, respond),
@@ -402,6 +412,21 @@ _LEDGER = (
     ),
 )
 
+_ERASURES = (
+    Endpoint(
+        "POST",
+        "/api/admin/erasures",
+        "Erase a person's data",
+        Permission.ADMINISTER,
+        InTransaction(erasures_api.erase_data),
+        "A user, texts of an incident, or reports. It is gone for good; that it was, who asked and why stays recorded.",
+        request=erasures_api.ErasureBody,
+        response=erasures_api.ErasureAnswer,
+        codes=(Code.NOT_FOUND, Code.CONFLICT),
+        tag="Administration",
+    ),
+)
+
 _OPERATIONS = (
     Endpoint(
         "GET",
@@ -462,6 +487,7 @@ _OPERATIONS = (
 ENDPOINTS: tuple[Endpoint, ...] = (
     *_incidents("/api/incidents", "Incidents", Permission.READ, Permission.RESPOND),
     *_incidents("/api/admin/incidents", "Administration", Permission.ADMINISTER, Permission.ADMINISTER),
+    *_ERASURES,
     *_AUTH,
     *_PROJECTS,
     *_LEDGER,

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from starlette.responses import Response
 
 from tocsin.app import escalate, open_incident, read_incidents, respond
+from tocsin.app.export_evidence import export_evidence
 from tocsin.app.read_incidents import STATS_WINDOW
 from tocsin.app.timeline import IncidentRef
 from tocsin.app.work import Work
 from tocsin.domain import workflow
 from tocsin.domain.follow_up import FollowUpAction, parse_follow_ups
 from tocsin.domain.incident import EscalationReason, Status
+from tocsin.evidence.bundle import MEDIA_TYPE
 from tocsin.web import documents
 from tocsin.web.documents import (
     AcknowledgeBody,
@@ -94,6 +97,15 @@ async def list_reports(work: Work, call: Call) -> ReportsAnswer:
     """Show the reports of an incident that were kept whole, newest first."""
     found = await read_incidents.list_reports(work, call.actor, _ref(call), call.asked(ReportsQuery).limit)
     return documents.reports_answer(found)
+
+
+async def evidence(call: Call) -> Response:
+    """Give the evidence of an incident, as a file."""
+    async with call.services.app.work() as work:
+        data = await export_evidence(work, call.actor, _ref(call))
+    name = "".join(letter for letter in call.path("id") if letter.isalnum() or letter == "-")
+    headers = {"Content-Disposition": f'attachment; filename="evidence-{name}.json"', "Cache-Control": "no-store"}
+    return Response(data, headers=headers, media_type=MEDIA_TYPE)
 
 
 async def open_by_hand(work: Work, call: Call) -> IncidentAnswer:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,8 @@ _NUMBERS = {
     "log_signed_size": "Leaves of the log that a checkpoint is signed for.",
     "log_waiting": "Entries that have no place in the log yet, counted up to 100,000.",
     "log_waiting_seconds": "How long the first of them has waited.",
+    "log_vouched_size": "Leaves of the log that somebody outside vouches for.",
+    "log_vouchers_failing": "Witnesses, authorities and copies that do not answer, or not as they should.",
     "log_signer_refuses": "1 when the signer refuses: the log does not continue what was signed.",
 }
 
@@ -118,13 +120,13 @@ class Metrics:
         counted[0].inc()
         counted[1].observe(seconds)
 
-    def reports(self, outcomes: Iterable[str]) -> None:
+    def reports(self, outcomes: Sequence[str]) -> None:
         """Count reports by what became of them."""
-        for outcome in outcomes:
+        for outcome in set(outcomes):
             counted = self._outcomes.get(outcome)
             if counted is None:
                 counted = self._outcomes[outcome] = self._reports.labels(outcome)
-            counted.inc()
+            counted.inc(outcomes.count(outcome))
 
     def lost(self, reason: str, quantity: int) -> None:
         """Count events that a client dropped."""

@@ -84,6 +84,8 @@ def _log_numbers(condition: Condition, now: datetime) -> dict[str, int]:
         "log_waiting": kept.waiting,
         "log_waiting_seconds": max(int(age.total_seconds()), 0),
         "log_signer_refuses": int(kept.refusal is not None),
+        "log_vouched_size": max((one.size for one in condition.vouchers), default=0),
+        "log_vouchers_failing": sum(one.failing_since is not None for one in condition.vouchers),
     }
 
 

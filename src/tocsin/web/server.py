@@ -17,6 +17,7 @@ from tocsin.app.take_in import Intake
 from tocsin.app.work import App
 from tocsin.web.audit_trail import AuditTrail
 from tocsin.web.authentication import Authentication, cookie_for
+from tocsin.web.connection import Connection
 from tocsin.web.docs_page import docs_page
 from tocsin.web.endpoint import Services
 from tocsin.web.endpoints import ENDPOINTS
@@ -85,7 +86,7 @@ async def serve_on(
     _allow_descriptors()
     config = uvicorn.Config(
         create_app(app, intake, metrics),
-        http="httptools",
+        http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,

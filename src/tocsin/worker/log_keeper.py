@@ -41,14 +41,14 @@ class LogKeeper:
         """Keep the log until `stop` is set. What fails is tried again: pages must go out, whatever the log does."""
         while not stop.is_set():
             try:
-                pause = await self._step()
+                seconds = await self._step()
             except TocsinError as error:
                 log.error("worker.log_waits", reason=error.refusal.message)
-                pause = RECOVERY_SECONDS
+                seconds = RECOVERY_SECONDS
             except Exception:
                 log.exception("worker.log_failed")
-                pause = RECOVERY_SECONDS
-            await _pause(stop, pause)
+                seconds = RECOVERY_SECONDS
+            await pause(stop, seconds)
 
     async def _step(self) -> float:
         """Seal and sign once; return how long to wait (seconds)."""
@@ -89,7 +89,8 @@ class LogKeeper:
         self._refusal, self._seen_at_seconds = refusal, now
 
 
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
+async def pause(stop: asyncio.Event, seconds: float) -> None:
+    """Wait so long, or until `stop` is set."""
     try:
         async with asyncio.timeout(seconds):
             await stop.wait()

@@ -7,7 +7,7 @@ job is due, until it is woken by NOTIFY of one of its kinds, or for IDLE_SECONDS
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from tocsin.app.heartbeats import HEARTBEAT
 from tocsin.app.leases import Lease
 from tocsin.app.paging import DELIVER, ESCALATE
 from tocsin.app.signals import EXPIRE_ALERT
+from tocsin.app.vouch import Voucher
 from tocsin.app.wakeups import wakeups
 from tocsin.app.work import App
 from tocsin.channels import Channel
@@ -26,6 +27,7 @@ from tocsin.errors import TocsinError
 from tocsin.signing.signer import Signer
 from tocsin.worker.handlers import CHORES, Handlers
 from tocsin.worker.log_keeper import LogKeeper
+from tocsin.worker.vouching import look_after_all
 
 log = structlog.get_logger()
 
@@ -54,8 +56,17 @@ LANES = (
 class Worker:
     """One worker of one process. `run` returns after `stop` is set and what was under way has ended."""
 
-    def __init__(self, app: App, channels: Mapping[str, Channel], name: str, *, signer: Signer | None = None) -> None:
+    def __init__(
+        self,
+        app: App,
+        channels: Mapping[str, Channel],
+        name: str,
+        *,
+        signer: Signer | None = None,
+        vouchers: Sequence[Voucher] = (),
+    ) -> None:
         self._app = app
+        self._vouchers = vouchers
         self._log_keeper = LogKeeper(app, signer, name)
         self._handlers = Handlers(app, channels)
         self._name = name
@@ -69,6 +80,7 @@ class Worker:
             background = [group.create_task(self._listen()), group.create_task(self._beat())]
             lanes = [group.create_task(self._work(lane, stop)) for lane in LANES]
             lanes.append(group.create_task(self._log_keeper.run(stop)))
+            lanes.append(group.create_task(look_after_all(self._app, self._vouchers, stop)))
             await stop.wait()
             self.wake()
             await asyncio.gather(*lanes)

@@ -15,6 +15,7 @@ from psycopg import sql
 
 from tests.store.conftest import LivedDatabase
 from tests.support.by_hand import Connection, columns_of, connected
+from tocsin.domain.disclosure import BESIDE
 from tocsin.store.verification import DETAIL_TABLES
 
 RECORD = (*DETAIL_TABLES, "incident_lifecycle")
@@ -129,7 +130,7 @@ def recorded(connection: Connection, table: str) -> dict[str, Any]:
     query = sql.SQL("SELECT {} FROM {} LIMIT 1").format(columns_of(connection, table), sql.Identifier(table))
     row = connection.execute(query).fetchone()
     assert row is not None
-    return {name: value for name, value in row.items() if name != "canonical"}
+    return {name: value for name, value in row.items() if name not in BESIDE}
 
 
 OF_TYPE: dict[str, object] = {
@@ -141,6 +142,7 @@ OF_TYPE: dict[str, object] = {
     "int8": 424242,
     "bytea": b"\x01",
     "jsonb": [{"title": "something else"}],
+    "_text": ["something else"],
 }
 
 

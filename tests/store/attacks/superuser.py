@@ -15,9 +15,9 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from tests.store.attacks.attackers import RECORD
-from tests.support.by_hand import ByHand, Connection
+from tests.support.by_hand import ByHand, Connection, seal
 from tests.support.lives import Lived
-from tocsin.domain.timeline import seal
+from tocsin.domain.disclosure import BESIDE
 
 Attack = Callable[[Connection, Lived], set[str]]
 _DETAIL_OF = {
@@ -70,14 +70,14 @@ def in_log(superuser: Connection, entry: Mapping[str, Any]) -> str:
 
 
 def rewrite(superuser: Connection, table: str, row: Mapping[str, Any], **lies: object) -> bytes:
-    """Change columns of a row and its canonical bytes alike; return its new checksum."""
-    columns = {name: value for name, value in row.items() if name not in ("canonical", "checksum")} | lies
+    """Change columns of a row, its canonical bytes and its disclosures alike; return its new checksum."""
+    columns = {name: value for name, value in row.items() if name not in BESIDE} | lies
     sealed = seal(table, columns)
-    written = {name: columns[name] for name in lies} | {"canonical": sealed.canonical}
+    adapted = {n: Jsonb(columns[n]) if isinstance(columns[n], dict | list) else columns[n] for n in lies}
+    written = adapted | {"canonical": sealed.canonical, "disclosures": list(sealed.disclosures)}
     changes = sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(n), sql.Placeholder(n)) for n in written)
-    parameters = {n: Jsonb(value) if isinstance(value, dict | list) else value for n, value in written.items()}
     statement = sql.SQL("UPDATE {} SET {} WHERE id = %(of)s").format(sql.Identifier(table), changes)
-    assert superuser.execute(statement, parameters | {"of": row["id"]}).rowcount == 1
+    assert superuser.execute(statement, written | {"of": row["id"]}).rowcount == 1
     return sealed.checksum
 
 

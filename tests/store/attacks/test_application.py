@@ -41,10 +41,11 @@ from tests.support.by_hand import (
     connected,
     insert,
     row_of,
+    seal,
 )
 from tests.support.lives import STAGES
 from tocsin import ids
-from tocsin.domain.timeline import seal
+from tocsin.domain.disclosure import BESIDE
 
 CHANGES = {
     "update": "UPDATE {table} SET id = id",
@@ -273,6 +274,7 @@ REPORT_COLUMNS = {
     "document": "'{}'",
     "signal": "'resolve'",
     "outcome": "'joined'",
+    "erased": "true",
 }
 
 
@@ -635,7 +637,7 @@ def test_an_insert_that_does_nothing_moves_no_head(lived: LivedDatabase) -> None
 
 
 def _columns(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != "canonical"} | {"metadata": {}}
+    return {name: value for name, value in row.items() if name not in BESIDE} | {"metadata": {}}
 
 
 def test_copy_and_merge_can_only_append_in_order(lived: LivedDatabase) -> None:
@@ -682,8 +684,8 @@ def test_every_column_says_what_the_canonical_bytes_say(lived: LivedDatabase, pa
         row = recorded(connection, table) | {"id": ids.new_id()}
         types = connection.execute(
             "SELECT attname, typname FROM pg_attribute a JOIN pg_type t ON t.oid = atttypid"
-            " WHERE attrelid = %s::regclass AND attnum > 0 AND attgenerated = '' AND attname <> 'canonical'",
-            [table],
+            " WHERE attrelid = %s::regclass AND attnum > 0 AND attgenerated = '' AND attname <> ALL (%s)",
+            [table, list(BESIDE)],
         ).fetchall()
         assert {column["attname"] for column in types} == set(row)
         for column in types:

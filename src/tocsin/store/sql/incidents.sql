@@ -96,11 +96,15 @@ FROM incident_resolution r JOIN users u ON u.id = r.resolved_by_user_id
 JOIN incident_lessons l ON l.incident_id = r.incident_id WHERE r.incident_id = %(incident_id)s
 
 -- name: timeline
--- The latest entries of an incident in their order; a bound keeps a page readable.
+-- The latest entries of an incident in their order; a bound keeps a page readable. To whom something was escalated the record
+-- says by their id; the name is read where names can change.
 SELECT * FROM (
     SELECT e.id, e.sequence, e.event_type, e.status_before, e.status_after, e.actor_user_id, u.name AS actor_name, e.actor_role,
-           e.metadata, e.event_at, e.checksum
+           e.metadata, e.personal, t.name AS escalated_to_name, e.event_at, e.checksum
     FROM incident_lifecycle e LEFT JOIN users u ON u.id = e.actor_user_id
+    LEFT JOIN incident_escalations x ON e.event_type = 'ESCALATED' AND x.incident_id = e.incident_id
+        AND x.checksum = e.detail_checksum
+    LEFT JOIN users t ON t.id = x.escalated_to_user_id
     WHERE e.incident_id = %(incident_id)s ORDER BY e.sequence DESC LIMIT %(limit)s
 ) latest ORDER BY sequence
 

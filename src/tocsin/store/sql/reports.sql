@@ -46,7 +46,8 @@ WITH arrived AS MATERIALIZED (
     SELECT project_id, date_trunc('minute', %(now)s::timestamptz), outcome, '', count(*)
     FROM settled WHERE outcome IS NOT NULL GROUP BY project_id, outcome
 )
-SELECT json_agg(json_build_array(n, outcome, incident_id))::text FROM settled
+SELECT json_agg(json_build_array(outcome, incident_id, places))::text
+FROM (SELECT outcome, incident_id, array_agg(n) AS places FROM settled GROUP BY outcome, incident_id) became
 
 -- name: lock_failures
 -- Locks failures, making the new ones, in the order of their marks: reports of one failure are judged in turn.

@@ -12,27 +12,31 @@ SELECT (SELECT count(*) FROM incidents) + (SELECT count(*) FROM incident_lifecyc
 -- Every row of the table: its columns as the canonical form writes them.
 SELECT canonical, checksum, id::text, number, project_id, incident_type, severity, title, description, fingerprint,
     created_from_error_id::text, recurrence_of::text,
-    to_char(created_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, created_by_system, created_by_user_id::text
+    to_char(created_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, created_by_system, created_by_user_id::text,
+    disclosures, erased
 FROM incidents ORDER BY id
 
 -- name: texts_of_incident_acknowledgments
 -- Every row of the table: its columns as the canonical form writes them.
 SELECT canonical, checksum, id::text, incident_id::text, ack_by_user_id::text,
-    to_char(ack_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS ack_at, ack_notes, severity_at_ack
+    to_char(ack_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS ack_at, ack_notes, severity_at_ack,
+    disclosures, erased
 FROM incident_acknowledgments ORDER BY id
 
 -- name: texts_of_incident_root_causes
 -- Every row of the table: its columns as the canonical form writes them.
 SELECT canonical, checksum, id::text, incident_id::text, root_cause_summary, root_cause_category,
     identified_by_user_id::text, to_char(identified_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS identified_at,
-    remediation_steps, to_char(verified_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS verified_at
+    remediation_steps, to_char(verified_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS verified_at,
+    disclosures, erased
 FROM incident_root_causes ORDER BY id
 
 -- name: texts_of_incident_escalations
 -- Every row of the table: its columns as the canonical form writes them.
 SELECT canonical, checksum, id::text, incident_id::text, escalation_reason, escalated_to_user_id::text,
     escalated_by_user_id::text, escalation_notes,
-    to_char(escalated_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS escalated_at
+    to_char(escalated_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS escalated_at,
+    disclosures, erased
 FROM incident_escalations ORDER BY id
 
 -- name: texts_of_incident_escalation_acknowledgments
@@ -45,20 +49,23 @@ FROM incident_escalation_acknowledgments ORDER BY id
 -- Every row of the table: its columns as the canonical form writes them.
 SELECT canonical, checksum, id::text, incident_id::text, resolved_by_user_id::text,
     to_char(resolved_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS resolved_at, resolution_summary, resolution_notes,
-    impact_assessment, lessons_learned, follow_up_actions::text
+    impact_assessment, lessons_learned, follow_up_actions::text,
+    disclosures, erased
 FROM incident_resolution ORDER BY id
 
 -- name: texts_of_incident_closures
 -- Every row of the table: its columns as the canonical form writes them.
 SELECT canonical, checksum, id::text, incident_id::text, closed_by_user_id::text,
-    to_char(closed_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS closed_at, lessons_learned, follow_up_actions::text
+    to_char(closed_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS closed_at, lessons_learned, follow_up_actions::text,
+    disclosures, erased
 FROM incident_closures ORDER BY id
 
 -- name: texts_of_incident_lifecycle
 -- Every entry, timeline by timeline, in order: its columns as the canonical form writes them.
 SELECT canonical, checksum, id::text, incident_id::text, sequence, previous_checksum::text, event_type, status_before,
-    status_after, actor_user_id::text, actor_role, detail_checksum::text, metadata::text,
-    to_char(event_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS event_at, nonce::text
+    status_after, actor_user_id::text, actor_role, detail_checksum::text, metadata::text, personal::text,
+    to_char(event_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS event_at, nonce::text,
+    disclosures, erased
 FROM incident_lifecycle ORDER BY incident_id, sequence
 
 -- name: rows_of_incidents
@@ -171,9 +178,41 @@ LEFT JOIN (
 WHERE e.detail_checksum IS NOT NULL AND d.checksum IS NULL
 
 -- name: changed_reports
--- First reports of incidents whose content is not what the incident's REPORTED entry says it was, or that are gone.
+-- First reports of incidents whose content is not what the incident's REPORTED entry says it was, or that are gone. One that
+-- was erased, or whose checksum was, cannot be compared any more: that an entry says so is looked at elsewhere.
 SELECT i.created_from_error_id AS id FROM incidents i
 JOIN incident_lifecycle e ON e.incident_id = i.id AND e.sequence = 1
 LEFT JOIN audit_logs a ON a.id = i.created_from_error_id
 WHERE i.created_from_error_id IS NOT NULL
-  AND (a.id IS NULL OR encode(sha256('\x00'::bytea || a.document), 'hex') IS DISTINCT FROM e.metadata ->> 'errorChecksum')
+  AND (a.id IS NULL OR NOT (a.erased OR 'personal' = ANY (e.erased))
+       AND encode(sha256('\x00'::bytea || a.document), 'hex')
+           IS DISTINCT FROM coalesce(e.personal, e.metadata) ->> 'errorChecksum')
+
+-- name: erasures
+-- What the entries of all timelines say was erased.
+SELECT incident_id, metadata -> 'erased' AS erased FROM incident_lifecycle
+WHERE event_type = 'PERSONAL_DATA_ERASED' ORDER BY incident_id
+
+-- name: reports_erased_silently
+-- Reports that are erased, or what is left of them, without an entry or a leaf that names them.
+WITH named AS (
+    SELECT jsonb_array_elements_text(n -> 'ids')::uuid AS id FROM (
+        SELECT jsonb_array_elements(metadata -> 'erased') AS n FROM incident_lifecycle WHERE event_type = 'PERSONAL_DATA_ERASED'
+        UNION ALL SELECT jsonb_array_elements(convert_from(leaf, 'UTF8')::jsonb -> 'erased') FROM log_pending WHERE kind = 'log_erasure'
+        UNION ALL SELECT jsonb_array_elements(convert_from(leaf, 'UTF8')::jsonb -> 'erased') FROM log_entries WHERE kind = 'log_erasure'
+    ) everything WHERE n ->> 'table' = 'audit_logs'
+)
+SELECT a.id FROM audit_logs a WHERE a.erased AND NOT EXISTS (SELECT FROM named WHERE named.id = a.id)
+  AND NOT EXISTS (SELECT FROM incident_lifecycle e WHERE e.incident_id = a.incident_id AND e.event_type = 'PERSONAL_DATA_ERASED'
+                  AND e.metadata -> 'erased' @> '[{"table": "audit_logs", "all": true}]' AND e.event_at >= a.received_at)
+
+-- name: accesses_erased_silently
+-- Rows of the access log that are erased without a leaf that names them or their user.
+WITH named AS (
+    SELECT n ->> 'table' AS kind, jsonb_array_elements_text(n -> 'ids')::uuid AS id FROM (
+        SELECT jsonb_array_elements(convert_from(leaf, 'UTF8')::jsonb -> 'erased') AS n FROM log_pending WHERE kind = 'log_erasure'
+        UNION ALL SELECT jsonb_array_elements(convert_from(leaf, 'UTF8')::jsonb -> 'erased') FROM log_entries WHERE kind = 'log_erasure'
+    ) everything
+)
+SELECT a.id FROM audit_access_log a WHERE a.erased AND NOT EXISTS (
+    SELECT FROM named WHERE kind = 'audit_access_log' AND named.id = a.id OR kind = 'users' AND named.id = a.user_id)

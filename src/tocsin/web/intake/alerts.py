@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
 from starlette.responses import Response
 
 from tocsin.domain.report import MAX_REPORT_BYTES, ErrorReport
@@ -27,6 +26,7 @@ from tocsin.web.intake.door import (
     shown,
     take_in,
 )
+from tocsin.web.json_answer import JsonAnswer
 
 ALERTMANAGER = "alertmanager"
 PROMETHEUS = "prometheus"
@@ -61,8 +61,7 @@ async def _alerts(call: Call, protocol: str, parse: Callable[..., list[ErrorRepo
         accepted = await take_in(call, project, outcomes, protocol)
         if outcomes and not accepted:
             raise nothing_accepted(outcomes)
-    answer = AlertsAnswer(len(accepted), shown(outcomes))
-    return Response(msgspec.json.encode(answer), media_type="application/json")
+    return JsonAnswer(AlertsAnswer(len(accepted), shown(outcomes)))
 
 
 async def enqueue(call: Call) -> Response:
@@ -73,8 +72,8 @@ async def enqueue(call: Call) -> Response:
         if error.refusal.code not in _REFUSED:
             raise
         call.exchange.outcome = error.refusal.code.value
-        return Response(msgspec.json.encode(pagerduty.invalid(error.refusal)), 400, media_type="application/json")
-    return Response(msgspec.json.encode(answer), 202, media_type="application/json")
+        return JsonAnswer(pagerduty.invalid(error.refusal), 400)
+    return JsonAnswer(answer, 202)
 
 
 async def _enqueue(call: Call) -> dict[str, object]:

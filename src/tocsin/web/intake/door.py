@@ -27,7 +27,7 @@ from tocsin.web.authentication import bearer_token
 from tocsin.web.documents import RejectedDocument
 from tocsin.web.endpoint import Call
 from tocsin.web.exchange import exchange_of
-from tocsin.web.reading import read_body
+from tocsin.web.reading import header_of, parameter_of, read_body
 from tocsin.web.room import MAX_REQUEST_BYTES
 
 MAX_KEY_CHARACTERS = 200
@@ -49,18 +49,18 @@ Outcomes = Sequence[Arrival | ErrorReport | Rejected]
 
 def key_of(request: Request) -> str | None:
     """Return the intake key that a request names in its headers or its query."""
-    header = request.headers.get("authorization")
+    header = header_of(request, b"authorization")
     return (
         (bearer_token(header) if header else None)
-        or request.headers.get("x-tocsin-key")
-        or request.query_params.get("key")
+        or header_of(request, b"x-tocsin-key")
+        or parameter_of(request, "key")
         or sentry_key_of(request)
     )
 
 
 def sentry_key_of(request: Request) -> str | None:
     """Return the intake key that a request names as Sentry's SDKs do."""
-    return parse_auth(request.headers.get("x-sentry-auth"), request.query_params.get("sentry_key"))
+    return parse_auth(header_of(request, b"x-sentry-auth"), parameter_of(request, "sentry_key"))
 
 
 async def project_of(call: Call, key: str | None) -> Project:
@@ -92,7 +92,7 @@ async def named_project(call: Call, key: str | None) -> Project:
 async def intake_body(request: Request, limit: int = MAX_REQUEST_BYTES) -> bytes:
     """Return the decompressed body: at most `limit` bytes, as it is sent and as it is read."""
     body = await read_body(request, limit)
-    encoding = request.headers.get("content-encoding", "")
+    encoding = header_of(request, b"content-encoding")
     if encoding and len(body) <= _IN_PLACE_BYTES // 4:
         body = decode_body(body, encoding, limit)
     elif encoding:
@@ -137,7 +137,7 @@ async def take_in(call: Call, project: Project, outcomes: Outcomes, protocol: st
         await _reject(call, project, protocol, Code.INVALID, rejected)
     arrivals = [_arrival(project, one) for one in outcomes if not isinstance(one, Rejected)]
     accepted = await call.services.intake.take_in(project, arrivals, protocol)
-    call.services.metrics.reports([one.outcome.value for one in accepted])
+    call.services.metrics.reports([one.outcome for one in accepted])
     return accepted
 
 
@@ -174,7 +174,7 @@ def nothing_accepted(outcomes: Outcomes) -> NothingAcceptedError:
 
 def event_ids(request: Request) -> Callable[[], str]:
     """Return what names reports that come without an id: by an Idempotency-Key and their order, or else by chance."""
-    key = request.headers.get("idempotency-key")
+    key = header_of(request, b"idempotency-key")
     if not key:
         return _new_event_id
     numbers = itertools.count()

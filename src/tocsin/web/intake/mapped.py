@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import msgspec
 from starlette.responses import Response
 
 from tocsin.app.report_errors import Accepted
@@ -30,6 +29,7 @@ from tocsin.web.intake.door import (
     shown,
     take_in,
 )
+from tocsin.web.json_answer import JsonAnswer
 
 GENERIC = "generic"
 CLOUDEVENTS = "cloudevents"
@@ -77,5 +77,4 @@ async def _taken(call: Call, protocol: str, parse: Callable[[Project, bytes], It
 
 
 def _answer(accepted: Sequence[Accepted], outcomes: Items) -> Response:
-    answer = AlertsAnswer(len(accepted), shown(outcomes))
-    return Response(msgspec.json.encode(answer), media_type="application/json")
+    return JsonAnswer(AlertsAnswer(len(accepted), shown(outcomes)))

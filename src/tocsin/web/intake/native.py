@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 from starlette.responses import Response
 
 from tocsin.domain.report import MAX_REPORT_BYTES
@@ -22,6 +21,8 @@ from tocsin.web.intake.door import (
     shown,
     take_in,
 )
+from tocsin.web.json_answer import JsonAnswer
+from tocsin.web.reading import header_of
 
 PROTOCOL = "native"
 
@@ -35,16 +36,14 @@ async def errors(call: Call) -> Response:
         accepted = await take_in(call, project, outcomes, PROTOCOL)
         if not accepted:
             raise nothing_accepted(outcomes)
-    answer = IntakeAnswer(
-        [AcceptedDocument(one.event_id, one.outcome, one.incident_id) for one in accepted], shown(outcomes)
-    )
-    return Response(msgspec.json.encode(answer), 201, media_type="application/json")
+    known = [AcceptedDocument(one.event_id, one.outcome, one.incident_id) for one in accepted]
+    return JsonAnswer(IntakeAnswer(known, shown(outcomes)), 201)
 
 
 def _reports(call: Call, body: bytes) -> Outcomes:
     outcomes = native.parse(
         body,
-        call.request.headers.get("content-type", ""),
+        header_of(call.request, b"content-type") or "",
         received_at=call.services.app.clock(),
         new_event_id=event_ids(call.request),
     )

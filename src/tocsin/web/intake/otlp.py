@@ -25,6 +25,7 @@ from tocsin.web.intake.door import (
     take_in,
 )
 from tocsin.web.problems import problem_response
+from tocsin.web.reading import header_of
 
 PROTOCOL = "otlp"
 MAX_OTLP_BYTES = 4_194_304
@@ -45,7 +46,7 @@ async def traces(call: Call) -> Response:
 
 
 async def _export(call: Call, parse: Parse, answer: Answer) -> Response:
-    content_type = call.request.headers.get("content-type", "")
+    content_type = header_of(call.request, b"content-type") or ""
     try:
         outcomes = await _taken(call, parse, content_type, call.services.app.clock())
     except TocsinError as error:

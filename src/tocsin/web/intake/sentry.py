@@ -6,7 +6,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 
-import msgspec
 import structlog
 from starlette.responses import Response
 
@@ -31,6 +30,7 @@ from tocsin.web.intake.door import (
     shown,
     take_in,
 )
+from tocsin.web.json_answer import JsonAnswer
 
 log = structlog.get_logger()
 
@@ -53,7 +53,7 @@ async def envelope(call: Call) -> Response:
         read = await parsed(body, lambda: sentry.parse_envelope(body, received_at=received_at, new_event_id=ids))
         # The events first: whoever has to send the envelope again shall not have counted its losses already.
         accepted = await take_in(call, project, read.arrivals, PROTOCOL)
-        await _enter_losses(call, project, read, hashlib.sha256(body).hexdigest())
+        await _enter_losses(call, project, read, body)
         await take_monitor_check_ins(call, project.id, read.check_ins)
         return _answer(accepted, read.event_id, read.arrivals)
 
@@ -71,16 +71,16 @@ async def store(call: Call) -> Response:
 def _answer(accepted: Sequence[Accepted], event_id: str, outcomes: Outcomes) -> Response:
     if outcomes and not accepted:
         raise nothing_accepted(outcomes)
-    answer = SentryAnswer(event_id, shown(outcomes))
-    return Response(msgspec.json.encode(answer), media_type="application/json")
+    return JsonAnswer(SentryAnswer(event_id, shown(outcomes)))
 
 
-async def _enter_losses(call: Call, project: Project, read: Envelope, origin: str) -> None:
-    """Enter what the SDK itself dropped into the ledger: nobody else will ever hear of it."""
+async def _enter_losses(call: Call, project: Project, read: Envelope, body: bytes) -> None:
+    """Enter what the SDK itself dropped into the ledger: nobody else will ever hear of it. The body tells copies."""
     losses: Counter[tuple[str, str]] = Counter()
     for loss in read.client_reports:
         losses[loss.reason, loss.category] += loss.quantity
         call.services.metrics.lost(loss.reason, loss.quantity)
     call.services.metrics.ignored(sum(read.others.values()))
     if losses:
+        origin = hashlib.sha256(body).hexdigest()
         await report_losses(call.services.app, call.services.intake, project, losses, origin)

@@ -1,8 +1,8 @@
-"""Keeps outgoing webhooks from being aimed at the inside: at this machine, its neighbours, its cloud's metadata.
+"""Keeps outgoing requests from being aimed at the inside: at this machine, its neighbours, its cloud's metadata.
 
-Whoever may write down a webhook address chooses where this server connects to (server-side request forgery,
-CWE-918). A name is therefore judged by the addresses that it resolves to, in the very lookup whose result is
-connected to, so a name that answers differently the second time (DNS rebinding) gains nothing.
+Whoever may write down the address of a webhook, a witness or a copy chooses where this server connects to
+(server-side request forgery, CWE-918). A name is therefore judged by the addresses that it resolves to, in the very
+lookup whose result is connected to, so a name that answers differently the second time (DNS rebinding) gains nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from aiohttp import AddrInfoType
+from aiohttp import AddrInfoType, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
@@ -20,6 +20,7 @@ Network = IPv4Network | IPv6Network
 
 MAX_URL_CHARACTERS = 2048
 MAX_ADDRESSES_TRIED = 8
+MAX_CONNECTIONS = 100
 
 # IANA's special-purpose registry for IPv4, written out: `ipaddress.is_global` changed between patch releases.
 _INSIDE_IPV4: tuple[tuple[IPv4Network, str], ...] = tuple(
@@ -67,7 +68,7 @@ _NUMBER_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII | re.IGNORECASE)
 
 
 class AddressRefusedError(Exception):
-    """A webhook address that is not connected to; its text says why and what to do.
+    """An address that is not connected to; its text says why and what to do.
 
     Not an `OSError`: aiohttp would dress that up as a failed connection, which is tried again.
     """
@@ -75,7 +76,7 @@ class AddressRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AddressGuard:
-    """The operator's rule where webhooks may go: anywhere outside, and into the `allowed` networks."""
+    """The operator's rule where requests may go: anywhere outside, and into the `allowed` networks."""
 
     allowed: tuple[Network, ...] = ()
 
@@ -93,7 +94,7 @@ class AddressGuard:
         )
 
     def checked_url(self, text: str) -> URL:
-        """Return the webhook address as the URL to request. Raises AddressRefusedError.
+        """Return the address as the URL to request. Raises AddressRefusedError.
 
         The URL object itself is what is requested, so no second parser can read another host out of `text`.
         A host name passes here; what it resolves to is judged by `GuardedResolver`.
@@ -105,7 +106,7 @@ class AddressGuard:
         except ValueError:
             reason = _host_name_problem(host)
         if reason is not None:
-            raise AddressRefusedError(f"webhook not sent: {reason}")
+            raise AddressRefusedError(reason)
         return url
 
     def guarded_socket(self, addr_info: AddrInfoType) -> socket.socket:
@@ -116,8 +117,32 @@ class AddressGuard:
         family, kind, protocol, _, peer = addr_info
         reason = self.refusal(str(peer[0]))
         if reason is not None:
-            raise AddressRefusedError(f"webhook not sent: {reason}")
+            raise AddressRefusedError(reason)
         return socket.socket(family, kind, protocol)
+
+
+def guarded_session(guard: AddressGuard, resolver: AbstractResolver | None = None) -> ClientSession:
+    """Return a session whose every connection the guard has judged; it keeps no cookies and follows no proxy.
+
+    Bound each request with `asyncio.timeout`, and let it follow no redirects. `resolver` is the caller's to close.
+    """
+    connector = TCPConnector(
+        resolver=GuardedResolver(guard, resolver or ThreadedResolver()),
+        use_dns_cache=False,
+        socket_factory=guard.guarded_socket,
+        limit=MAX_CONNECTIONS,
+        # A connection kept from the last request may be dead by now, which shows only after a POST.
+        force_close=True,
+    )
+    return ClientSession(
+        connector=connector,
+        # `asyncio.timeout` around a request is the one clock of an attempt.
+        timeout=ClientTimeout(total=None, sock_connect=None),
+        cookie_jar=DummyCookieJar(),
+        # A proxy of the environment would connect for us, past the guard.
+        trust_env=False,
+        auto_decompress=False,
+    )
 
 
 class GuardedResolver(AbstractResolver):
@@ -140,7 +165,7 @@ class GuardedResolver(AbstractResolver):
         reasons = [self._guard.refusal(result["host"]) for result in found]
         permitted = [result for result, reason in zip(found, reasons, strict=True) if reason is None]
         if not permitted:
-            raise AddressRefusedError(f"webhook not sent: {host} leads inside: {reasons[0]}")
+            raise AddressRefusedError(f"{host} leads inside: {reasons[0]}")
         return permitted[:MAX_ADDRESSES_TRIED]
 
     async def close(self) -> None:
@@ -177,16 +202,16 @@ def _inside_kind(address: IPv4Address | IPv6Address) -> str | None:
 
 def _parsed(text: str) -> URL:
     if len(text) > MAX_URL_CHARACTERS:
-        raise AddressRefusedError(f"webhook not sent: its address is longer than {MAX_URL_CHARACTERS} characters")
+        raise AddressRefusedError(f"its address is longer than {MAX_URL_CHARACTERS} characters")
     if not text.isprintable() or " " in text:
-        raise AddressRefusedError("webhook not sent: its address contains spaces or control characters")
+        raise AddressRefusedError("its address contains spaces or control characters")
     try:
         url = URL(text)
     except ValueError as error:
-        raise AddressRefusedError("webhook not sent: its address is not a URL") from error
+        raise AddressRefusedError("its address is not a URL") from error
     problem = _url_problem(url)
     if problem is not None:
-        raise AddressRefusedError(f"webhook not sent: {problem}")
+        raise AddressRefusedError(problem)
     return url
 
 

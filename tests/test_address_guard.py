@@ -9,7 +9,7 @@ import pytest
 from aiohttp import ClientSession, TCPConnector
 
 from tests.channels.peers import FixedResolver
-from tocsin.channels.address_guard import (
+from tocsin.address_guard import (
     MAX_ADDRESSES_TRIED,
     AddressGuard,
     AddressRefusedError,

@@ -1,0 +1,197 @@
+"""Makes the evidence of an incident: recorded bytes, proofs of them in the log, and what others say of the log.
+
+The proofs are for the newest signed checkpoint, for only there the head tree can prove that nothing is missing. Others
+vouch for it a moment later, or have vouched for an earlier one: their checkpoints come along as *anchors*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from tocsin.app.timeline import IncidentRef, not_found
+from tocsin.app.work import App, Work
+from tocsin.domain.access import Actor, Permission, require
+from tocsin.domain.log_leaf import Heads, KeyChange, LeafKind, head_leaf
+from tocsin.errors import Code, refuse
+from tocsin.evidence.bundle import MAX_ANCHORS, MAX_ENTRIES, Anchor, Bundle, HeadLeaf, LoggedLeaf, Vouched, encode
+from tocsin.store import evidence, incidents, log
+from tocsin.store.log import LogEntry, PublishedCheckpoint
+from tocsin.tlog import merkle, sparse
+from tocsin.tlog.checkpoint import Checkpoint
+from tocsin.tlog.merkle import Coordinate
+from tocsin.tlog.note import Note, VerifierKey
+
+MOST_TRIES = 40
+TRY_AGAIN_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class _Complete:
+    """The proof that an incident has no further entry than those that it has at a checkpoint."""
+
+    heads: LoggedLeaf
+    head: HeadLeaf
+
+
+async def export_evidence(work: Work, actor: Actor, ref: IncidentRef) -> bytes:
+    """Return an incident's evidence as a file; raise NOT_FOUND, or UNAVAILABLE until it is in the signed log."""
+    require(actor, Permission.READ)
+    return encode(await make_bundle(work, ref))
+
+
+async def export_vouched_evidence(app: App, actor: Actor, ref: IncidentRef, seconds: float) -> bytes:
+    """Return an incident's evidence once others vouch for its checkpoint, or as it is after some time.
+
+    For those who can wait: the witnesses and authorities that are configured answer within a second or two.
+    """
+    require(actor, Permission.READ)
+    async with app.work() as work:
+        bundle = await make_bundle(work, ref)
+    wanted = len(app.settings.log_witnesses) + bool(app.settings.log_timestamp_url)
+    for _ in range(int(seconds / TRY_AGAIN_SECONDS) if wanted else 0):
+        if _number_of_vouchers(bundle) >= wanted:
+            break
+        await asyncio.sleep(TRY_AGAIN_SECONDS)
+        async with app.work() as work:
+            bundle = await _with_vouchers(work, bundle)
+    return encode(bundle)
+
+
+def _number_of_vouchers(bundle: Bundle) -> int:
+    """Return how many witnesses and authorities vouch for the bundle's checkpoint, or for one that continues it."""
+    size = _size(bundle.checkpoint)
+    covering = [bundle.checkpoint, *(one.vouched for one in bundle.anchors if _size(one.vouched) > size)]
+    witnesses = {line.split(" ")[1] for one in covering for line in one.cosignatures}
+    return len(witnesses) + any(one.timestamps for one in covering)
+
+
+async def make_bundle(work: Work, ref: IncidentRef) -> Bundle:
+    """Return an incident's bundle; raise NOT_FOUND, or UNAVAILABLE until it is in the signed log."""
+    number = ref if isinstance(ref, int) else None
+    incident_id = await incidents.find(work.tx, incident_id=None if isinstance(ref, int) else ref, number=number)
+    row = await incidents.get(work.tx, incident_id) if incident_id else None
+    if row is None:
+        raise not_found(ref)
+    recorded = [bytes(entry.canonical) for entry in await evidence.entries(work.tx, row.id)][:MAX_ENTRIES]
+    checkpoint, entries, complete = await _at_a_checkpoint(work, row.number, row.id, len(recorded))
+    recorded = recorded[: len(entries)]
+    details = await evidence.details(work.tx, row.id)
+    leaves = await _leaves(work, checkpoint.size, entries, recorded)
+    bundle = Bundle(
+        origin=Checkpoint.parse(Note.parse(checkpoint.note).text).origin,
+        keys=(),
+        incident_id=str(row.id),
+        number=row.number,
+        entries=tuple(leaves),
+        details=tuple(details[checksum] for checksum in _named(recorded) if checksum in details),
+        heads=complete.heads if complete else None,
+        head=complete.head if complete else None,
+        checkpoint=Vouched(checkpoint.note),
+    )
+    return await _with_vouchers(work, bundle)
+
+
+async def _at_a_checkpoint(
+    work: Work, number: int, incident_id: UUID, recorded: int
+) -> tuple[PublishedCheckpoint, list[LogEntry], _Complete | None]:
+    """Return the newest checkpoint, which of the incident's entries it has, and the proof that those are all.
+
+    The log goes on while it is read: what was recorded a moment ago is not sealed, and the head tree is that of the
+    last batch, whose checkpoint may not be signed yet. So a few looks are taken; the last one takes what there is.
+    """
+    for attempt in range(MOST_TRIES):
+        checkpoint = await log.last_checkpoint(work.tx)
+        known = await log.entries_of(work.tx, number)
+        entries = [one for one in known if checkpoint and one.index < checkpoint.size][:recorded]
+        complete = await _complete(work, checkpoint, entries, incident_id, number) if checkpoint and entries else None
+        whole = complete is not None and len(entries) == recorded
+        if checkpoint is not None and entries and (whole or attempt == MOST_TRIES - 1):
+            return checkpoint, entries, complete
+        await asyncio.sleep(TRY_AGAIN_SECONDS)
+    raise refuse(
+        Code.UNAVAILABLE,
+        f"INC-{number} is in no signed checkpoint of the log yet.",
+        "Try again in a moment. If it stays so, `tocsin doctor` says whether a worker seals and signs the log.",
+    )
+
+
+async def _complete(
+    work: Work, checkpoint: PublishedCheckpoint, entries: Sequence[LogEntry], incident_id: UUID, number: int
+) -> _Complete | None:
+    """Return the proof of completeness if the head tree is that of the checkpoint, verified as everybody else will."""
+    leaf = await log.leaf_at(work.tx, checkpoint.size - 1)
+    state = await log.state(work.tx)
+    if leaf is None or state.size != checkpoint.size:
+        return None
+    last = entries[-1]
+    head = head_leaf(number, str(incident_id), last.sequence, bytes(last.leaf_hash).hex())
+    groups = await log.head_nodes(work.tx, sparse.groups_of([number]))
+    proof = sparse.prove(number, groups)
+    try:
+        sparse.verify_position(number, merkle.leaf_hash(head), proof, Heads.parse(leaf).root)
+    except ValueError:
+        return None
+    (heads,) = await _proven(work, checkpoint.size, [(checkpoint.size - 1, leaf)])
+    return _Complete(heads, HeadLeaf(head, tuple(proof)))
+
+
+async def _leaves(work: Work, size: int, entries: Sequence[LogEntry], recorded: Sequence[bytes]) -> list[LoggedLeaf]:
+    return await _proven(work, size, [(one.index, data) for one, data in zip(entries, recorded, strict=True)])
+
+
+async def _proven(work: Work, size: int, leaves: Sequence[tuple[int, bytes]]) -> list[LoggedLeaf]:
+    """Return leaves with their proofs; everything that these need is fetched in one go."""
+    wanted = [coordinate for index, _ in leaves for coordinate in merkle.inclusion_coordinates(index, size)]
+    hashes = await log.hashes(work.tx, wanted)
+    return [LoggedLeaf(index, tuple(merkle.inclusion_proof(index, size, hashes)), data) for index, data in leaves]
+
+
+def _named(recorded: Iterable[bytes]) -> list[bytes]:
+    """Return the checksums of the details that entries name, in the entries' order."""
+    found = []
+    for data in recorded:
+        checksum = json.loads(data)["detail_checksum"]
+        if checksum is not None:
+            found.append(bytes.fromhex(checksum[2:]))
+    return found
+
+
+async def _with_vouchers(work: Work, bundle: Bundle) -> Bundle:
+    """Return the bundle with everything that others say by now."""
+    size = _size(bundle.checkpoint)
+    first = await evidence.first_vouched(work.tx, [entry.index for entry in bundle.entries])
+    last = await evidence.last_vouched(work.tx, size)
+    sizes = sorted({*first[: MAX_ANCHORS - len(last)], *last, size})
+    cosignatures = await evidence.cosignatures(work.tx, sizes)
+    timestamps = await evidence.timestamps(work.tx, sizes)
+    published = await evidence.checkpoints(work.tx, sizes)
+    vouched = {
+        one.size: Vouched(one.note, tuple(cosignatures.get(one.size, ())), tuple(timestamps.get(one.size, ())))
+        for one in published
+    }
+    main = vouched.pop(size)
+    proofs = await _consistency(work, size, list(vouched))
+    anchors = tuple(Anchor(one, proofs[other]) for other, one in vouched.items())
+    return replace(bundle, checkpoint=main, anchors=anchors, keys=await _keys(work, [main, *vouched.values()]))
+
+
+async def _consistency(work: Work, size: int, others: Sequence[int]) -> dict[int, tuple[bytes, ...]]:
+    pairs = {other: (min(size, other), max(size, other)) for other in others}
+    wanted: list[Coordinate] = [one for pair in pairs.values() for one in merkle.consistency_coordinates(*pair)]
+    hashes = await log.hashes(work.tx, wanted)
+    return {other: tuple(merkle.consistency_proof(*pair, hashes)) for other, pair in pairs.items()}
+
+
+async def _keys(work: Work, vouched: Sequence[Vouched]) -> tuple[str, ...]:
+    """Return the log's keys that signed these checkpoints."""
+    used = {signature.key_id for one in vouched for signature in Note.parse(one.note).signatures}
+    changes = [KeyChange.parse(found.leaf) for found in await log.leaves_of_kind(work.tx, LeafKind.KEY)]
+    return tuple(dict.fromkeys(one.new for one in changes if VerifierKey.parse(one.new).key_id in used))
+
+
+def _size(vouched: Vouched) -> int:
+    return Checkpoint.parse(Note.parse(vouched.note).text).size

@@ -1,0 +1,128 @@
+"""`tocsin export` and `tocsin verify FILE`: evidence out, evidence checked."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tocsin.app.acting import acting
+from tocsin.app.export_evidence import export_vouched_evidence
+from tocsin.app.timeline import IncidentRef
+from tocsin.cli.options import AsOption, IncidentArgument, JsonOption, call_of, incident_ref
+from tocsin.cli.output import Call, styled
+from tocsin.cli.running import application, record, run, text_of
+from tocsin.errors import Code, refuse
+from tocsin.evidence import EvidenceError
+from tocsin.evidence.bundle import MAX_BUNDLE_BYTES, parse_bundle
+from tocsin.evidence.policy import MAX_POLICY_BYTES, parse_policy
+from tocsin.evidence.verdict import Report
+from tocsin.evidence.verify import verify
+
+STDIN = "-"
+
+
+def export(
+    context: typer.Context,
+    incident: IncidentArgument,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; without it, to stdout.")
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(min=0, max=300, metavar="SECONDS", help="For witnesses and time stamps, if configured.")
+    ] = 10.0,
+    _json: JsonOption = False,
+    _as: AsOption = None,
+) -> None:
+    """Write the evidence of an incident.
+
+    It is one JSON file that others can check without this server. In it are all entries and what they name, byte for
+    byte, their proofs in the log, and who vouches for the log.
+
+    \b
+    Example:
+      tocsin export 42 --output inc-42.json
+
+    Next: give it to whoever asks, with docs/explanation/checking-evidence.md; `tocsin verify FILE --policy P`.
+    """
+    call = call_of(context)
+    data = run(_export(call, incident_ref(incident), wait))
+    if output is None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    _write(output, data)
+    done = {"file": str(output), "bytes": len(data)}
+    call.answer(done, lambda: call.say(f"Wrote {len(data):,} bytes to {output}. Check it: tocsin verify {output}"))
+
+
+async def _export(call: Call, ref: IncidentRef, seconds: float) -> bytes:
+    async with application(call) as app:
+        async with app.work() as work:
+            actor = await acting(work, call.actor_email)
+            await record(work, actor, "incidents.export", text_of(ref), 0, "OK")
+        return await export_vouched_evidence(app, actor, ref, seconds)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write the file whole or not at all: half of a bundle must not lie there under its name."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(data)
+        draft.replace(path)
+    except OSError as error:
+        raise refuse(Code.INVALID, f"Cannot write {path}: {error.strerror}.", "Name another file.") from None
+
+
+def verify_file(call: Call, file: str, policy: Path | None) -> bool:
+    """Verify a bundle and say what it proves; return whether that is everything that the policy asks for."""
+    data = _read(0 if file == STDIN else file, file, MAX_BUNDLE_BYTES)
+    rules = _read(policy, str(policy), MAX_POLICY_BYTES) if policy is not None else None
+    try:
+        trusted = parse_policy(rules) if rules is not None else None
+    except EvidenceError as error:
+        raise refuse(Code.INVALID, f"{policy} is no policy: {error}.", "docs/reference/evidence-bundle.md") from None
+    try:
+        report = verify(parse_bundle(data), trusted)
+    except EvidenceError as error:
+        hint = "Ask for the file again, on another way; if it stays so, the record was tampered with."
+        raise refuse(Code.INVALID, f"BROKEN: {file} proves nothing: {error}.", hint) from None
+    call.answer(_document(report), lambda: _tell(call, report))
+    return report.proven
+
+
+def _read(source: str | Path | int, name: str, most: int) -> bytes:
+    try:
+        with open(source, "rb", closefd=not isinstance(source, int)) as opened:
+            data = opened.read(most + 1)
+    except OSError as error:
+        raise refuse(Code.INVALID, f"Cannot read {name}: {error.strerror}.", "Name a file that is there.") from None
+    if len(data) > most:
+        raise refuse(Code.TOO_LARGE, f"{name} has more than {most:,} bytes.", "No bundle and no policy is as large.")
+    return data
+
+
+def _document(report: Report) -> dict[str, object]:
+    return {
+        "proven": report.proven,
+        "headline": report.headline,
+        "origin": report.origin,
+        "incident": report.number,
+        "entries": report.entries,
+        "checkpointSize": report.size,
+        "shown": report.shown,
+        "missing": report.missing,
+        "neverProven": report.never,
+    }
+
+
+def _tell(call: Call, report: Report) -> None:
+    call.say(styled(report.headline, "bold green" if report.proven else "bold yellow"), "", "What holds:")
+    call.say(*(f"  {line}" for line in report.shown))
+    if report.missing:
+        call.say("", "What is missing:" if not report.proven else "What could be stronger:")
+        call.say(*(f"  {line}" for line in report.missing))
+    call.say("", "What no file can prove:", *(f"  {line}" for line in report.never))
