@@ -50,21 +50,22 @@ END $$;
 -- A head is derived, so whoever writes one must write what the timeline makes it: one entry further, and nothing else.
 CREATE FUNCTION check_head() RETURNS trigger LANGUAGE plpgsql SET search_path = tocsin, pg_temp AS $$
 DECLARE
-    entry    incident_lifecycle;
-    follows  boolean;
+    entry     incident_lifecycle;
+    incident  incidents;
+    follows   boolean;
 BEGIN
+    SELECT * INTO entry FROM incident_lifecycle WHERE incident_id = NEW.incident_id AND sequence = NEW.sequence;
     IF TG_OP = 'INSERT' THEN
-        follows := NEW.sequence = 1 AND num_nonnulls(NEW.acknowledged_at, NEW.acknowledged_by, NEW.root_cause_at, NEW.resolved_at,
-            NEW.closed_at, NEW.no_ack_1hr_at, NEW.no_ack_4hr_at, NEW.no_root_cause_24hr_at, NEW.sessions_blocked_at) = 0
-            AND EXISTS (SELECT FROM incidents i JOIN incident_lifecycle e ON e.incident_id = i.id AND e.sequence = 1
-                        WHERE i.id = NEW.incident_id AND i.number = NEW.number AND i.severity = NEW.current_severity
-                          AND i.created_at = NEW.created_at AND e.status_after = NEW.status AND e.checksum = NEW.checksum
-                          AND e.event_at = NEW.last_event_at);
+        SELECT * INTO incident FROM incidents WHERE id = NEW.incident_id;
+        follows := NEW.sequence = 1 AND NEW.number = incident.number AND NEW.current_severity = incident.severity
+            AND NEW.created_at = incident.created_at AND NEW.status = entry.status_after AND NEW.checksum = entry.checksum
+            AND NEW.last_event_at = entry.event_at
+            AND num_nonnulls(NEW.acknowledged_at, NEW.acknowledged_by, NEW.root_cause_at, NEW.resolved_at, NEW.closed_at,
+                NEW.no_ack_1hr_at, NEW.no_ack_4hr_at, NEW.no_root_cause_24hr_at, NEW.sessions_blocked_at) = 0;
     ELSE
-        SELECT * INTO entry FROM incident_lifecycle WHERE incident_id = NEW.incident_id AND sequence = OLD.sequence + 1;
-        follows := entry.id IS NOT NULL AND NEW IS NOT DISTINCT FROM head_after(entry, OLD);
+        follows := entry.sequence = OLD.sequence + 1 AND NEW IS NOT DISTINCT FROM head_after(entry, OLD);
     END IF;
-    IF NOT follows THEN
+    IF follows IS NOT TRUE THEN
         RAISE EXCEPTION '% on incident_heads refused: a head says what its timeline says', TG_OP
             USING ERRCODE = 'TC001', HINT = 'Add the entry that says what is different now; the head follows it.';
     END IF;
