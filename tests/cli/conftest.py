@@ -115,7 +115,7 @@ def fresh_cli(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Cli:
     """The command line of an installation of this test alone: one superadmin, who holds every duty."""
-    variables = _first_start(server, database_name)
+    variables = _first_start(server, database_name) | {"TOCSIN_DATA_DIR": str(tmp_path / "data")}
     return _configured(Cli(capsys, monkeypatch, variables, server.conninfo(database_name), tmp_path))
 
 
@@ -134,7 +134,9 @@ def cli(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Cli:
     """The command line of the module's installation. What others left there must not matter to a test."""
-    return _configured(Cli(capsys, monkeypatch, *shared_installation, tmp_path))
+    variables, superuser = shared_installation
+    variables = variables | {"TOCSIN_DATA_DIR": str(tmp_path / "data")}
+    return _configured(Cli(capsys, monkeypatch, variables, superuser, tmp_path))
 
 
 def _first_start(server: Server, name: str) -> dict[str, str]:

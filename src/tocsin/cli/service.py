@@ -24,7 +24,7 @@ from tocsin.cli import logs
 from tocsin.cli.options import call_of
 from tocsin.cli.output import Call, styled
 from tocsin.cli.running import database
-from tocsin.errors import Code, refuse
+from tocsin.errors import Code, TocsinError, refuse
 from tocsin.settings import Settings, load_settings
 from tocsin.signing.signer import Signer
 
@@ -132,7 +132,7 @@ async def _up(call: Call, settings: Settings) -> None:
         web, pager = [await stack.enter_async_context(bootstrap.wired(sources, settings)) for _ in range(2)]
         channels = await stack.enter_async_context(bootstrap.outbound_channels(settings))
         _warn_if_nobody_is_mailed(call, channels)
-        signer = bootstrap.signer_of(settings, alone=True)
+        signer = _signer(call, settings, alone=True)
         vouchers = await stack.enter_async_context(bootstrap.vouchers_of(settings))
         stop = asyncio.Event()
         parts = {
@@ -161,7 +161,7 @@ async def _work(call: Call, settings: Settings, name: str) -> None:
         app = await stack.enter_async_context(bootstrap.wired(sources, settings))
         channels = await stack.enter_async_context(bootstrap.outbound_channels(settings))
         _warn_if_nobody_is_mailed(call, channels)
-        signer = bootstrap.signer_of(settings)
+        signer = _signer(call, settings, alone=False)
         vouchers = await stack.enter_async_context(bootstrap.vouchers_of(settings))
         stop = asyncio.Event()
         call.say(f"Worker {name} is running. Stop it with Ctrl-C.")
@@ -190,6 +190,17 @@ def _pager(
     from tocsin.worker.run import Worker  # noqa: PLC0415  # nor a worker
 
     return Worker(app, channels, name, signer=signer, vouchers=vouchers).run(stop)
+
+
+def _signer(call: Call, settings: Settings, *, alone: bool) -> Signer | None:
+    """Return the log's signer, if it is here. One that was asked for must work; without it the rest goes on."""
+    try:
+        return bootstrap.signer_of(settings, alone=alone)
+    except TocsinError as error:
+        if settings.signer_dir is not None:
+            raise
+        call.note(styled(f"WARNING: nobody signs the log. {error.refusal.message} {error.refusal.hint}", _HIGHLIGHT))
+        return None
 
 
 def _own_name() -> str:
