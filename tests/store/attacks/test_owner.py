@@ -477,7 +477,10 @@ def test_what_stands_in_front_of_the_schema_deceives_no_guard(seized: Connection
     with seized.transaction(force_rollback=True):
         seized.execute("CREATE SCHEMA elsewhere")
         seized.execute("CREATE VIEW elsewhere.incident_heads AS SELECT * FROM tocsin.incident_heads")
-        seized.execute("CREATE TABLE elsewhere.incident_resolution (LIKE incident_resolution INCLUDING GENERATED INCLUDING DEFAULTS)")
+        seized.execute(
+            "CREATE TABLE elsewhere.incident_resolution"
+            " (LIKE incident_resolution INCLUDING GENERATED INCLUDING DEFAULTS)"
+        )
         seized.execute(
             "CREATE TEMP TABLE incident_root_causes"
             " (LIKE tocsin.incident_root_causes INCLUDING GENERATED INCLUDING DEFAULTS)"
