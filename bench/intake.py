@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.support import loads, peer, pgbench, processes, profiler
-from bench.support.events import Envelopes, Native, Workload, real_envelope
+from bench.support.events import Envelopes, Native, Workload, real_envelope, sent_size
 from bench.support.figures import table
 from bench.support.installation import Installation, installed, settings_at, temporary_directory
 from bench.support.load import Load, Outcome
@@ -256,7 +256,9 @@ def main() -> int:
     numbers = arguments.part or range(1, len(everything) + 1)
     if not 1 <= arguments.seconds <= 3_600 or not all(1 <= number <= len(everything) for number in numbers):
         parser.error(f"--seconds must be 1 to 3600, --part 1 to {len(everything)}")
-    chosen = parts(real_envelope())
+    envelope = real_envelope()
+    print(f"The event of sentry-sdk: {len(envelope):,} bytes, {sent_size(envelope):,} as it is sent (gzip).\n")
+    chosen = parts(envelope)
     return asyncio.run(measure([chosen[number - 1] for number in numbers], arguments))
 
 

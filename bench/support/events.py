@@ -124,6 +124,12 @@ def real_envelope() -> bytes:
     return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, timeout=PROGRAM_SECONDS).stdout
 
 
+def sent_size(envelope: bytes) -> int:
+    """Return how many bytes of body an envelope is when it is sent."""
+    request = next(Envelopes(envelope, "/", "", 1, "00000000").requests())
+    return len(request.partition(b"\r\n\r\n")[2])
+
+
 def native_event() -> tuple[bytes, bytes, bytes]:
     """Return what stands before an event's id, between it and the word of its failure, and after that."""
     frames = [

@@ -15,7 +15,7 @@ from sentry_sdk.transport import Transport
 
 GROUP_WORD = "groupzzzz"
 DEPTH = 4
-CRUMBS = 17
+CRUMBS = 16
 
 
 class ToStandardOutput(Transport):
