@@ -8,9 +8,10 @@ their order tells nothing. Without the salt nobody can confirm a guess; without 
 from __future__ import annotations
 
 import hashlib
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -38,6 +39,12 @@ DISCLOSABLE: Mapping[str, tuple[str, ...]] = {
     "incident_lifecycle": ("personal",),
 }
 """Which columns of which guarded table hold what people wrote or clients sent. The database says it a second time."""
+
+
+# A whole database is verified with these: no call that is not needed.
+_decode = msgspec.json.Decoder(tuple[str, str, Any]).decode
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_PADDING = ("", "===", "==", "=")
 
 
 class DisclosureError(ValueError):
@@ -72,14 +79,20 @@ def commitments(disclosures: Iterable[str]) -> list[str]:
 
 def read(disclosure: str) -> Disclosure:
     """Read a disclosure; raise DisclosureError."""
+    told = read_quickly(disclosure)
+    if told is None:
+        raise DisclosureError("a disclosure is base64url of [salt, name, value]")
+    return Disclosure(*told)
+
+
+def read_quickly(disclosure: str) -> tuple[str, str, Any] | None:
+    """Return salt, name and value of a disclosure, None if it is none."""
+    padded = disclosure.replace("-", "+").replace("_", "/") + _PADDING[len(disclosure) & 3]
     try:
-        document = msgspec.json.decode(urlsafe_b64decode(disclosure + "=" * (-len(disclosure) % 4)))
-    except ValueError as error:
-        raise DisclosureError(f"a disclosure cannot be read: {error}") from None
-    match document:
-        case [str(salt), str(name), value] if value is not None:
-            return Disclosure(salt, name, value)
-    raise DisclosureError("a disclosure is [salt, name, value]")
+        told = _decode(a2b_base64(padded))
+    except ValueError:
+        return None
+    return told if told[2] is not None else None
 
 
 def changed(
@@ -111,4 +124,4 @@ def changed(
 
 
 def _base64url(value: bytes) -> str:
-    return urlsafe_b64encode(value).rstrip(b"=").decode()
+    return b2a_base64(value, newline=False).translate(_URL_SAFE, b"=").decode()

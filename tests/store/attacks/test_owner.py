@@ -143,7 +143,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     # Columns and constraints
     "drop a column": ("ALTER TABLE incidents DROP COLUMN description CASCADE",),
     "rename a column": ("ALTER TABLE incidents RENAME COLUMN title TO heading",),
-    "a column may be empty": ("ALTER TABLE incidents ALTER title DROP NOT NULL",),
+    "a column may be empty": ("ALTER TABLE incidents ALTER severity DROP NOT NULL",),
     "a column with a default": ("ALTER TABLE incident_lifecycle ALTER actor_role SET DEFAULT 'system'",),
     "a checksum that is written": ("ALTER TABLE incidents ALTER checksum DROP EXPRESSION",),
     "drop a check": ("ALTER TABLE incidents DROP CONSTRAINT incidents_severity_check",),
@@ -477,8 +477,11 @@ def test_what_stands_in_front_of_the_schema_deceives_no_guard(seized: Connection
     with seized.transaction(force_rollback=True):
         seized.execute("CREATE SCHEMA elsewhere")
         seized.execute("CREATE VIEW elsewhere.incident_heads AS SELECT * FROM tocsin.incident_heads")
-        seized.execute("CREATE TABLE elsewhere.incident_resolution (LIKE incident_resolution INCLUDING GENERATED)")
-        seized.execute("CREATE TEMP TABLE incident_root_causes (LIKE tocsin.incident_root_causes INCLUDING GENERATED)")
+        seized.execute("CREATE TABLE elsewhere.incident_resolution (LIKE incident_resolution INCLUDING GENERATED INCLUDING DEFAULTS)")
+        seized.execute(
+            "CREATE TEMP TABLE incident_root_causes"
+            " (LIKE tocsin.incident_root_causes INCLUDING GENERATED INCLUDING DEFAULTS)"
+        )
         seized.execute("SET LOCAL search_path = pg_temp, elsewhere, tocsin")
         hand = ByHand(seized, lived.lived.admin)
         assert hand.accepts(lived.lived["reported"], "RESOLVED") == OUT_OF_ORDER

@@ -80,9 +80,25 @@ ALTER TABLE incident_heads ENABLE ALWAYS TRIGGER a_no_change;
 ALTER TABLE incident_heads ENABLE ALWAYS TRIGGER a_no_row_change;
 ALTER TABLE incident_heads ENABLE ALWAYS TRIGGER c_follows;
 
--- Whether a page arrived is what somebody will ask who was not paged.
+-- Whether a page arrived is what somebody will ask who was not paged. Only the answer may name a person, and be erased with them.
+CREATE FUNCTION allow_erasure_of_attempt() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = tocsin, pg_temp AS $$
+DECLARE
+    expected  delivery_attempts := OLD;
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        expected.answer := '[erased]';
+        IF expected IS NOT DISTINCT FROM NEW AND is_erased_by_log(jsonb_build_array(jsonb_build_object('table', 'users', 'ids',
+            ARRAY(SELECT user_id FROM notifications WHERE id = OLD.notification_id)))) THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    PERFORM refuse_row_change(TG_OP, TG_TABLE_NAME);
+END $$;
+REVOKE EXECUTE ON FUNCTION allow_erasure_of_attempt FROM PUBLIC;
+
 CREATE TRIGGER a_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON delivery_attempts
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER a_no_row_change BEFORE UPDATE OR DELETE ON delivery_attempts FOR EACH ROW EXECUTE FUNCTION refuse_change();
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_by_hand();
+CREATE TRIGGER a_no_row_change BEFORE UPDATE OR DELETE ON delivery_attempts
+    FOR EACH ROW EXECUTE FUNCTION allow_erasure_of_attempt();
 ALTER TABLE delivery_attempts ENABLE ALWAYS TRIGGER a_no_change;
 ALTER TABLE delivery_attempts ENABLE ALWAYS TRIGGER a_no_row_change;
