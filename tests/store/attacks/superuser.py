@@ -207,7 +207,7 @@ def the_last_entry_is_edited_and_the_head_mended(superuser: Connection, lived: L
 
 def a_whole_incident_is_removed(superuser: Connection, lived: Lived) -> set[str]:
     """Nobody ever reported it: it is gone from every table that knows an incident."""
-    incident_id = lived["closed at once"]
+    incident_id = lived["resolved"]
     entries = {in_log(superuser, entry) for entry in timeline(superuser, incident_id)}
     with unguarded(superuser):
         superuser.execute("UPDATE users SET last_incident_ack_id = NULL")
@@ -260,6 +260,14 @@ SHOWN_BY_THE_LOG: tuple[Attack, ...] = (
     an_incident_is_rewritten_with_every_hash,
     timelines_are_swapped_with_every_hash,
 )
+
+
+SPOILS_EVIDENCE = tuple(
+    attack
+    for attack in (*SHOWN_BY_THE_RECORD, *SHOWN_BY_THE_LOG)
+    if attack not in (a_column_is_edited_and_its_bytes_are_not, a_head_is_mended, a_step_is_skipped)
+)
+"""A bundle is made of the bytes that are in the log: what was changed beside them or added past it is not in it."""
 
 
 def the_log_forgets_its_last_leaves(superuser: Connection) -> None:

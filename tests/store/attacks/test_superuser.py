@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -20,6 +20,7 @@ from tests.store.conftest import LivedDatabase, copied
 from tests.support.by_hand import Connection, connected
 from tests.support.clock import FakeClock
 from tests.support.lives import application, reported
+from tocsin.app.export_evidence import make_bundle
 from tocsin.app.guards import examine_guards
 from tocsin.app.seal import seal_everything
 from tocsin.app.sign import introduce_key, sign_log
@@ -27,6 +28,11 @@ from tocsin.app.verify import verify_database
 from tocsin.app.verify_log import OutsideCheckpoint
 from tocsin.app.verify_result import Verification
 from tocsin.app.work import App
+from tocsin.errors import TocsinError
+from tocsin.evidence import EvidenceError
+from tocsin.evidence.bundle import Bundle
+from tocsin.evidence.policy import Policy
+from tocsin.evidence.verify import verify
 from tocsin.signing.signer import Signer, SignerRefusesError
 
 pytestmark = pytest.mark.anyio
@@ -137,6 +143,38 @@ async def test_the_signer_signs_no_log_that_was_made_to_fit(
             await sign_log(app, signer)
     assert (await verified(attacked)).findings == [], "without a memory outside of the database nobody could tell"
     assert {found.row_id for found in (await verified(attacked, signer)).findings} == {"the signer's memory"}
+
+
+def refuses(bundle: Bundle, signer: Signer) -> str:
+    """Return why an outsider who trusts the log's key takes this bundle for no proof; "" if he takes it for one."""
+    try:
+        report = verify(bundle, Policy(logs=(signer.key().verifier,)))
+    except EvidenceError as error:
+        return str(error)
+    return "" if report.proven and not any("complete" in missing for missing in report.missing) else str(report.missing)
+
+
+async def convincing(database: LivedDatabase, signer: Signer) -> set[str]:
+    """Return the stages at which there is an incident whose bundle, made now, is a whole proof."""
+    stages = set()
+    async with serving(database) as app:
+        for stage, incident_id in database.lived.incidents.items():
+            async with app.work() as work:
+                with suppress(TocsinError):  # an incident that is gone
+                    if refuses(await make_bundle(work, incident_id), signer) == "":
+                        stages.add(stage)
+    return stages
+
+
+@pytest.mark.parametrize("attack", attacks.SPOILS_EVIDENCE, ids=name_of)
+async def test_a_bundle_made_after_the_attack_convinces_nobody(
+    attacked: LivedDatabase, superuser: Connection, signer: Signer, attack: Attack
+) -> None:
+    before = await convincing(attacked, signer)
+    attack(superuser, attacked.lived)
+    spoiled = before - await convincing(attacked, signer)
+    assert spoiled, "what was attacked"
+    assert spoiled <= {"closed", "resolved", "reported"}, "and nothing else"
 
 
 LOG: dict[str, tuple[str, str]] = {
