@@ -171,7 +171,7 @@ def is_surely_shallow(body: bytes) -> bool:
     if len(body) <= _FEW_BYTES and containers <= MAX_DEPTH:
         return True
     # A megabyte that is deep and wide at once would be spread out over hundreds of them.
-    if (body.count(b",") + containers) * containers > _MAX_SPACES:
+    if len(body) * containers > _MAX_SPACES and (body.count(b",") + containers) * containers > _MAX_SPACES:
         return False
     # Formatted, what is within n containers stands on a line of its own behind n spaces; and no text holds a bare
     # newline. That is the quickest way to ask a decoder how deep it went.

@@ -12,30 +12,32 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tocsin.errors import Code, refuse
 
+_NAME = "{}"
+
 
 @dataclass(frozen=True, slots=True)
 class _Pattern:
-    """A path with names in it: None stands for a part that may be anything."""
+    """A path with names in it, and its place among those of the table."""
 
-    parts: tuple[str | None, ...]
+    place: int
     names: Mapping[int, str]
     app: ASGIApp
-
-    def matches(self, parts: Sequence[str]) -> bool:
-        return all(part == wanted or (wanted is None and part) for part, wanted in zip(parts, self.parts, strict=True))
 
 
 class Router:
     """Passes a request on to what serves its path; the names in the path become `path_params`."""
 
     def __init__(self, apps: Mapping[str, ASGIApp]) -> None:
-        """Make a router; of the paths with names, the earlier ones are tried first."""
+        """Make a router; of the paths with names, the earlier ones go first."""
         self._exact = {path: app for path, app in apps.items() if "{" not in path}
-        self._patterns: dict[int, list[_Pattern]] = {}
-        for path, app in apps.items():
+        # By the number of parts, then by which of them are names: what is left of the path is looked up.
+        self._shapes: dict[int, dict[tuple[int, ...], dict[tuple[str, ...], _Pattern]]] = {}
+        for place, (path, app) in enumerate(apps.items()):
             if path not in self._exact:
-                pattern = _pattern(path, app)
-                self._patterns.setdefault(len(pattern.parts), []).append(pattern)
+                parts = path.split("/")
+                names = {index: part[1:-1] for index, part in enumerate(parts) if part.startswith("{")}
+                patterns = self._shapes.setdefault(len(parts), {}).setdefault(tuple(names), {})
+                patterns.setdefault(_nameless(parts, tuple(names)), _Pattern(place, names, app))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; raise NOT_FOUND where there is nothing."""
@@ -46,15 +48,24 @@ class Router:
             await app(scope, receive, send)
             return
         parts = path.split("/")
-        for pattern in self._patterns.get(len(parts), ()):
-            if pattern.matches(parts):
-                scope["path_params"] = {name: parts[index] for index, name in pattern.names.items()}
-                await pattern.app(scope, receive, send)
-                return
-        raise refuse(Code.NOT_FOUND, f"There is nothing at {path}.", "See what there is: /docs.")
+        pattern = self._found(parts)
+        if pattern is None:
+            raise refuse(Code.NOT_FOUND, f"There is nothing at {path}.", "See what there is: /docs.")
+        scope["path_params"] = {name: parts[index] for index, name in pattern.names.items()}
+        await pattern.app(scope, receive, send)
+
+    def _found(self, parts: Sequence[str]) -> _Pattern | None:
+        """Return the pattern of a path, the first one of the table if there are several. No name is empty."""
+        found = None
+        for names, patterns in self._shapes.get(len(parts), {}).items():
+            pattern = patterns.get(_nameless(parts, names))
+            if pattern is not None and (found is None or pattern.place < found.place) and all(parts[n] for n in names):
+                found = pattern
+        return found
 
 
-def _pattern(path: str, app: ASGIApp) -> _Pattern:
-    parts = path.split("/")
-    names = {index: part[1:-1] for index, part in enumerate(parts) if part.startswith("{")}
-    return _Pattern(tuple(None if index in names else part for index, part in enumerate(parts)), names, app)
+def _nameless(parts: Sequence[str], names: tuple[int, ...]) -> tuple[str, ...]:
+    rest = list(parts)
+    for index in names:
+        rest[index] = _NAME
+    return tuple(rest)
