@@ -132,7 +132,8 @@ def install(wanted: str, lock: int) -> None:
     log_path = VENV / "setup.log"
     say(f"installing the locked packages of {LOCK.relative_to(ROOT)} (the first time takes about half a minute)")
     with log_path.open("w+", encoding="utf-8") as log:
-        code = call([*pip, "--require-hashes", "-r", str(LOCK)], log, [lock])
+        # The lock is complete. Left to itself, pip asks a locked package's extras for hashes that no lock can give.
+        code = call([*pip, "--require-hashes", "--no-deps", "-r", str(LOCK)], log, [lock])
         code = code or call([*pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT), "-e", str(SDK)], log, [lock])
     if code:
         # pip ended by itself and tidied up: what stands there is sound, only not complete.
