@@ -98,11 +98,11 @@ def processes_of(parent: int) -> list[int]:
     return [int(pid) for pid in found if "tocsin.cli.web_process" in command_of(int(pid))]
 
 
-def has_connection(pid: int, port: int) -> bool:
-    """Tell whether a client is connected to this process (proc(5), net/tcp: 01 is ESTABLISHED)."""
+def connections(pid: int, port: int) -> int:
+    """Count the clients that are connected to this process (proc(5), net/tcp: 01 is ESTABLISHED)."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     established = {f"socket:[{line[9]}]" for line in lines if line[1].endswith(f":{port:04X}") and line[3] == "01"}
-    return any(os.readlink(entry) in established for entry in Path(f"/proc/{pid}/fd").iterdir())
+    return sum(os.readlink(entry) in established for entry in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
@@ -146,6 +146,16 @@ def test_each_of_several_processes_answers_and_the_url_is_told_once(fresh_cli: C
     assert (ended.code, ended.out.count("is running at")) == (0, 1), ended.err
     assert "Traceback" not in ended.err
     assert all_gone(pids)()
+
+
+def test_clients_that_come_at_once_are_shared_out(fresh_cli: Cli) -> None:
+    with serving(fresh_cli) as web, contextlib.ExitStack() as lines:
+        for _ in range(8):
+            lines.enter_context(socket.create_connection(("127.0.0.1", web.port)))
+        pids = web.processes()
+        wait_until(lambda: sum(connections(pid, web.port) for pid in pids) == 8, "not all were accepted")
+        # Which process wakes first is the kernel's choice, and on a busy machine one may be late once or twice.
+        assert min(connections(pid, web.port) for pid in pids) >= 2
 
 
 def test_kills_of_web_processes_under_load_lose_no_accepted_report_and_open_an_incident(fresh_cli: Cli) -> None:
@@ -234,7 +244,7 @@ def test_a_server_that_was_killed_starts_again_though_its_processes_still_hold_t
 def test_a_process_that_ends_badly_does_not_cut_off_what_another_has_under_way(fresh_cli: Cli) -> None:
     with serving(fresh_cli) as web:
         with web.under_way() as rest:
-            (idle,) = [pid for pid in web.processes() if not has_connection(pid, web.port)]
+            (idle,) = [pid for pid in web.processes() if not connections(pid, web.port)]
             os.kill(idle, signal.SIGSTOP)
             web.service.child.send_signal(signal.SIGTERM)
             assert web.service.child.stderr is not None

@@ -6,7 +6,7 @@ Three lines lead to the parent:
   gone, however it died: what is under way is finished then, too. Where the parent goes although it has said stop,
   somebody wants it over at once.
 - Standard output: one line of JSON: `{}` when this process answers, or why it never will.
-- The descriptor that its only argument names: the listening socket, shared with the others.
+- The descriptors that its arguments name: the listening socket and the numbers of connections, shared with the others.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from tocsin.errors import TocsinError
 from tocsin.settings import Settings
 from tocsin.web.metrics import Metrics, count_together, remove_counts
 from tocsin.web.server import serve_on
+from tocsin.web.shares import Shares
 
 STOP_SECONDS = 30
 """How long a process that is told to stop may take, parent or no parent. The web server's own end is sooner."""
@@ -41,7 +42,7 @@ Orders = tuple[Sources, Settings, Path, int]
 """How to reach the database, the settings, the folder of the counts, and this process's place there."""
 
 
-def main(descriptor: int) -> int:
+def main(descriptor: int, shared: int) -> int:
     """Serve until told to stop; return the exit code."""
     # Ctrl-C and `systemctl stop` reach the whole family. The parent alone says what they mean: a process that left
     # before it was told to would look like one that died.
@@ -50,7 +51,7 @@ def main(descriptor: int) -> int:
     logs.for_services()
     try:
         orders = _orders()
-        event_loop.run(_serve(descriptor, orders))
+        event_loop.run(_serve(descriptor, shared, orders))
     except EOFError:
         return CUT_OFF  # the parent was gone before it could say anything
     except TocsinError as error:
@@ -66,13 +67,13 @@ def _orders() -> Orders:
     return orders
 
 
-async def _serve(descriptor: int, orders: Orders) -> None:
+async def _serve(descriptor: int, shared: int, orders: Orders) -> None:
     sources, settings, counts, place = orders
     parent = _Parent(counts, place)
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), parent.heed)
     with socket.socket(fileno=descriptor) as listener, count_together(counts, place):
         async with bootstrap.wired(sources, settings) as app:
-            await serve_on(listener, app, parent.stop, Metrics(counts), parent.tell_ready)
+            await serve_on(listener, app, parent.stop, Metrics(counts), parent.tell_ready, Shares(shared, place))
     if parent.is_gone:
         remove_counts(counts, place)
 
@@ -114,4 +115,4 @@ def _say(word: Mapping[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    sys.exit(main(*map(int, sys.argv[1:])))

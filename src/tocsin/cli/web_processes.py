@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import NamedTuple
 
 import structlog
@@ -30,6 +30,7 @@ from tocsin.clock import monotonic_seconds
 from tocsin.errors import Code, Refusal, TocsinError, refuse
 from tocsin.settings import Settings
 from tocsin.web.listener import listen, url_of
+from tocsin.web.shares import Shares, make_shares
 
 log = structlog.get_logger()
 
@@ -51,10 +52,11 @@ async def serve(app: App, sources: Sources, stop: asyncio.Event, on_ready: Calla
     """
     settings = app.settings
     listener = await listen(settings.host, settings.port)
-    with listener, TemporaryDirectory(prefix="tocsin-counts-") as counts:
+    with listener, TemporaryDirectory(prefix="tocsin-counts-") as counts, TemporaryFile() as shared:
+        shares = make_shares(settings.number_of_web_processes, shared.fileno())
         async with asyncio.TaskGroup() as group:
             places = [
-                _Place(app, listener, (sources, settings, Path(counts), number), group)
+                _Place(app, listener, shares, (sources, settings, Path(counts), number), group)
                 for number in range(settings.number_of_web_processes)
             ]
             telling = group.create_task(_tell_ready(places, url_of(listener), on_ready))
@@ -87,6 +89,7 @@ class _Place:
 
     app: App
     listener: socket.socket
+    shares: Shares
     orders: tuple[Sources, Settings, Path, int]
     group: asyncio.TaskGroup
     answered: asyncio.Event = field(default_factory=asyncio.Event)
@@ -125,7 +128,7 @@ class _Place:
 
     @asynccontextmanager
     async def _started(self, stop: asyncio.Event) -> AsyncIterator[Process]:
-        process = await _launched(self.listener.fileno())
+        process = await _launched(self.listener.fileno(), self.shares.descriptor)
         assert process.stdin is not None
         stopping = asyncio.create_task(_pass_on(stop, process))
         try:
@@ -134,6 +137,8 @@ class _Place:
         finally:
             stopping.cancel()
             await _end(process)
+            *_, place = self.orders
+            self.shares.leave(place)
 
     async def _report(self, how: str) -> None:
         try:
@@ -143,13 +148,13 @@ class _Place:
             log.exception("web.death_not_reported", how=how)
 
 
-async def _launched(descriptor: int) -> Process:
+async def _launched(*descriptors: int) -> Process:
     launching = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", _CHILD, str(descriptor)),
+            *(sys.executable, "-P", "-m", _CHILD, *map(str, descriptors)),
             stdin=PIPE,
             stdout=PIPE,
-            pass_fds=(descriptor,),
+            pass_fds=descriptors,
             # Out of reach of the terminal's Ctrl-C while it cannot ignore that yet.
             start_new_session=True,
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import resource
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
+import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -30,7 +32,10 @@ from tocsin.web.problems import ProblemBoundary
 from tocsin.web.room import Room
 from tocsin.web.router import Router
 from tocsin.web.session_guard import SessionGuard
+from tocsin.web.shares import PATIENCE_SECONDS, Shares
 from tocsin.web.throttle import SignInThrottle
+
+log = structlog.get_logger()
 
 GRACE_SECONDS = 10
 """How long requests that are under way may take to end when the server stops."""
@@ -38,6 +43,10 @@ SPARE_DESCRIPTORS = 256
 """For everything that is no client's connection."""
 MAX_CONNECTIONS = 4_096
 """Beyond it uvicorn itself answers 503."""
+
+EXHAUSTED_SECONDS = 1.0
+"""The pause when the system has no descriptor or no memory for another connection; who waits, waits in the listener."""
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 OnReady = Callable[[str], None]
 """Called with the URL at which the server answers."""
@@ -79,9 +88,14 @@ async def serve(app: App, stop: asyncio.Event, *, host: str, port: int, on_ready
 
 
 async def serve_on(
-    listener: socket.socket, app: App, stop: asyncio.Event, metrics: Metrics, on_ready: Callable[[], None]
+    listener: socket.socket,
+    app: App,
+    stop: asyncio.Event,
+    metrics: Metrics,
+    on_ready: Callable[[], None],
+    shares: Shares | None = None,
 ) -> None:
-    """Serve on a listening socket, which other processes may share, as `serve` does; it is closed at the end."""
+    """Serve on a listening socket, as `serve` does; it is closed at the end. `shares` is of those who share it."""
     intake = Intake(app)
     _allow_descriptors()
     config = uvicorn.Config(
@@ -97,9 +111,9 @@ async def serve_on(
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    server = _Server(config, on_ready)
     with listener:
         async with asyncio.TaskGroup() as group:
+            server = _Server(config, group, on_ready, shares)
             stopping = group.create_task(_stop(server, stop))
             await server.serve(sockets=[listener])
             stopping.cancel()
@@ -116,19 +130,71 @@ def _allow_descriptors() -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it listens and leaves signals alone."""
+    """uvicorn's server, which accepts by itself, says when it does, and leaves signals alone."""
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        group: asyncio.TaskGroup,
+        on_started: Callable[[], None],
+        shares: Shares | None,
+    ) -> None:
         super().__init__(config)
+        self._group = group
         self._on_started = on_started
+        self._shares = shares
+        self._accepting: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup(sockets=[])
+        for listener in sockets or []:
+            listener.setblocking(False)
+        self._accepting = [self._group.create_task(self._accept(listener)) for listener in sockets or []]
         self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for accepting in self._accepting:
+            accepting.cancel()
+        await super().shutdown(sockets)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        """Accept one connection after the other; where several processes share the listener, each in its turn."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await _readable(listener)
+            if self._shares is not None:
+                self._shares.tell(len(self.server_state.connections))
+                if self._shares.another_has_fewer:
+                    await asyncio.sleep(PATIENCE_SECONDS)
+            try:
+                connection, _ = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                continue  # another process has it, or it is gone
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    raise
+                log.error("web.cannot_accept", reason=error.strerror, again_in_seconds=EXHAUSTED_SECONDS)
+                await asyncio.sleep(EXHAUSTED_SECONDS)
+                continue
+            connection.setblocking(False)
+            await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return Connection(self.config, self.server_state, self.lifespan.state)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+async def _readable(listener: socket.socket) -> None:
+    """Wait until somebody waits to be accepted."""
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(listener, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(listener)
 
 
 async def _stop(server: _Server, stop: asyncio.Event) -> None:
