@@ -12,7 +12,7 @@ import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.support.clock import START
-from tocsin.domain.timeline import Sealed, seal
+from tocsin.domain.sealing import Sealed, seal
 from tocsin.evidence.bundle import Anchor, Bundle, HeadLeaf, LoggedLeaf, Vouched
 from tocsin.tlog import cosignature, merkle, note, sparse
 from tocsin.tlog.checkpoint import Checkpoint
