@@ -124,7 +124,7 @@ async def _erase_all_reports(work: Work, actor: Actor, ref: IncidentRef, grounds
     by_system = facts is not None and facts.created_by_system
     texts = await erasure.texts_of_incident(work.tx, head.incident_id)
     rows = [row for row in texts if _is_copied(row, opened=by_system, first=True, events=None)]
-    if not dry_run and (count or rows):
+    if not dry_run and (count or rows or await erasure.has_kept_erased(work.tx, head.incident_id)):
         await erasure.call_off_expiry(work.tx, incident_id=head.incident_id)
         await _write_accounts(work, actor, head, [ALL_REPORTS, *(row.named() for row in rows)], grounds)
     return Erased(not dry_run, [ErasedIncident(head.incident_id, head.number, _count(rows), count)], count)

@@ -100,6 +100,12 @@ async def count_reports_of(tx: Tx, incident_id: UUID) -> int:
     return counted
 
 
+async def has_kept_erased(tx: Tx, incident_id: UUID) -> bool:
+    """Tell whether something is left of an erased report of an incident, as the latest of its failure."""
+    kept: bool = await tx.value(QUERIES["has_kept_erased"], {"incident_id": incident_id})
+    return kept
+
+
 async def reports_containing(tx: Tx, texts: Sequence[str], project_id: int | None = None) -> list[FoundReport]:
     """Return the oldest reports in which one of these texts stands, up to MAX_REPORTS and one more."""
     encoded = [msgspec.json.encode(text).decode()[1:-1] for text in texts]

@@ -216,7 +216,8 @@ SET search_path = tocsin, pg_temp AS $$
 BEGIN
     UPDATE audit_logs SET title = NULL, error_type = NULL, document = NULL, erased = true
     WHERE incident_id = incident AND received_at <= until AND NOT erased;
-    DELETE FROM latest_reports WHERE incident_id = incident AND received_at <= until;
+    -- By the reports' own rows: one that a person linked to its incident is kept here without it.
+    DELETE FROM latest_reports WHERE report_id IN (SELECT id FROM audit_logs WHERE incident_id = incident AND erased);
 END $$;
 
 CREATE FUNCTION disclosures_without(disclosures text[], names text[]) RETURNS text[] LANGUAGE sql IMMUTABLE

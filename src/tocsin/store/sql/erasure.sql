@@ -49,6 +49,11 @@ WHERE id = ANY (%(ids)s) AND NOT erased ORDER BY received_at, id
 -- How many reports of an incident are not erased yet.
 SELECT count(*) FROM audit_logs WHERE incident_id = %(incident_id)s AND NOT erased
 
+-- name: has_kept_erased
+-- Whether the latest report of a failure is still kept whole although it is erased.
+SELECT EXISTS (SELECT FROM latest_reports k JOIN audit_logs l ON l.id = k.report_id
+               WHERE l.incident_id = %(incident_id)s AND l.erased)
+
 -- name: reports_containing
 -- Reports in which one of these texts stands, whatever its case: each comes as it is, and as JSON writes it.
 SELECT a.id, a.incident_id, a.event_id, a.received_at, a.title, a.outcome FROM audit_logs a
