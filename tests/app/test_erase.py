@@ -229,6 +229,25 @@ async def test_what_an_incident_copied_from_its_report_goes_with_it(app: App, cr
     assert tables.value("SELECT count(*) FROM audit_logs WHERE NOT erased") == 1
 
 
+async def test_what_is_reported_while_an_incident_is_erased_is_said_to_be_left(
+    app: App, crew: Crew, tables: Tables, clock: FakeClock
+) -> None:
+    incident_id = await reported(app)
+    which = Reports(incident=incident_id)
+    async with app.work() as work:
+        clock.forward(seconds=1)
+        await accept_one(app, error_report())
+        first = await erase.erase_reports(work, crew.ada, which, GROUNDS)
+    assert tables.value("SELECT count(*) FROM audit_logs WHERE erased") == 1
+    async with app.work() as work:
+        second = await erase.erase_reports(work, crew.ada, which, GROUNDS)
+    assert [(erased.reports, erased.incidents[0].reports, erased.more) for erased in (first, second)] == [
+        (1, 1, True),
+        (1, 1, False),
+    ]
+    assert tables.value("SELECT count(*) FROM audit_logs WHERE NOT erased") == 0
+
+
 async def test_single_reports_are_erased_by_their_ids(app: App, crew: Crew, tables: Tables) -> None:
     first = await reported(app)
     await accept_one(app, error_report())

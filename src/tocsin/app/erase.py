@@ -50,7 +50,10 @@ class ErasedIncident:
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What was erased, or (`done` is False) would be. `more` says that a search found more than fits into one go."""
+    """What was erased, or (`done` is False) would be. `more` says that a search found more than fits into one go.
+
+    Of an incident it says that more was reported meanwhile.
+    """
 
     done: bool
     incidents: list[ErasedIncident] = field(default_factory=list)
@@ -119,15 +122,19 @@ async def erase_reports(work: Work, actor: Actor, which: Reports, grounds: Groun
 
 async def _erase_all_reports(work: Work, actor: Actor, ref: IncidentRef, grounds: Grounds, *, dry_run: bool) -> Erased:
     head = await locked_head(work, ref)
-    count = await erasure.count_reports_of(work.tx, head.incident_id)
+    before = await erasure.count_reports_of(work.tx, head.incident_id)
     facts = await incidents.get(work.tx, head.incident_id)
     by_system = facts is not None and facts.created_by_system
     texts = await erasure.texts_of_incident(work.tx, head.incident_id)
     rows = [row for row in texts if _is_copied(row, opened=by_system, first=True, events=None)]
+    count, more = before.whole, False
     if not dry_run and (count or rows or await erasure.has_kept_erased(work.tx, head.incident_id)):
         await erasure.call_off_expiry(work.tx, incident_id=head.incident_id)
         await _write_accounts(work, actor, head, [ALL_REPORTS, *(row.named() for row in rows)], grounds)
-    return Erased(not dry_run, [ErasedIncident(head.incident_id, head.number, _count(rows), count)], count)
+        # An account erases what was received until it was written. Intake waits for no erasure, so look once more.
+        after = await erasure.count_reports_of(work.tx, head.incident_id)
+        count, more = after.erased - before.erased, after.whole > 0
+    return Erased(not dry_run, [ErasedIncident(head.incident_id, head.number, _count(rows), count)], count, more=more)
 
 
 async def _erase_found(

@@ -51,6 +51,14 @@ class FoundReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportCounts:
+    """How many reports of an incident are erased, and how many are whole."""
+
+    erased: int
+    whole: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pages:
     """The pages about an incident for one reason."""
 
@@ -94,10 +102,10 @@ async def reports_by_id(tx: Tx, ids: Sequence[UUID]) -> list[FoundReport]:
     return await tx.rows(QUERIES["reports_by_id"], FoundReport, {"ids": list(ids)})
 
 
-async def count_reports_of(tx: Tx, incident_id: UUID) -> int:
-    """Return how many reports of an incident are not erased yet."""
-    counted: int = await tx.value(QUERIES["count_reports_of_incident"], {"incident_id": incident_id})
-    return counted
+async def count_reports_of(tx: Tx, incident_id: UUID) -> ReportCounts:
+    """Return how many reports of an incident are erased, and how many are not, as far as they are committed by now."""
+    (counts,) = await tx.rows(QUERIES["count_reports_of_incident"], ReportCounts, {"incident_id": incident_id})
+    return counts
 
 
 async def has_kept_erased(tx: Tx, incident_id: UUID) -> bool:
