@@ -16,7 +16,6 @@ from tocsin.domain.disclosure import ERASED
 from tocsin.domain.erasure import ErasableRow
 from tocsin.domain.notification import PageText
 from tocsin.domain.timeline import EntryKind
-from tocsin.errors import Code, refuse
 from tocsin.store.database import Tx
 from tocsin.store.migrate import CONNECT_TIMEOUT_SECONDS
 from tocsin.store.notifications import Notification
@@ -72,14 +71,8 @@ class _Id:
 
 
 async def texts_of_incident(tx: Tx, incident_id: UUID) -> list[ErasableRow]:
-    """Return the rows of an incident that still hold texts; raise CONFLICT where they have no disclosures."""
+    """Return the rows of an incident that still hold texts."""
     found = await tx.rows(QUERIES["texts_of_incident"], _TextRow, {"incident_id": incident_id})
-    if any(row.disclosures == 0 for row in found):
-        raise refuse(
-            Code.CONFLICT,
-            "This incident was recorded by a version of Tocsin that wrote texts into the record for ever.",
-            "docs/explanation/erasure.md says what can be done.",
-        )
     return [
         ErasableRow(
             row.table,
@@ -87,6 +80,7 @@ async def texts_of_incident(tx: Tx, incident_id: UUID) -> list[ErasableRow]:
             tuple(row.columns),
             EntryKind(row.event_type) if row.event_type else None,
             row.event_id,
+            for_ever=row.disclosures == 0,
         )
         for row in found
     ]

@@ -51,6 +51,7 @@ class ErasedIncidentDocument(Document):
     number: int
     texts: int
     reports: int
+    kept_texts: Annotated[int, Meta(description="Copied texts that stay: an older version recorded them for ever.")]
 
 
 class ErasureAnswer(Document):
