@@ -314,7 +314,9 @@ async def test_more_than_fits_into_one_go_is_said(
     assert tables.value("SELECT count(*) FROM audit_logs WHERE NOT erased") == 0
 
 
-@pytest.mark.parametrize("given", [{}, {"incident": 1, "containing": "abc"}, {"containing": " ab "}])
+@pytest.mark.parametrize(
+    "given", [{}, {"incident": 1, "containing": "abc"}, {"containing": " ab "}, {"containing": "a\0bc"}]
+)
 def test_a_choice_of_reports_is_one(given: dict[str, object]) -> None:
     with pytest.raises(TocsinError):
         Reports(**given)  # type: ignore[arg-type]  # that is the point

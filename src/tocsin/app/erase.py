@@ -21,7 +21,7 @@ from tocsin.domain.access import Actor, Permission, require
 from tocsin.domain.erasure import ALL_REPORTS, ErasableRow, Grounds, Named, by_ids, checked_texts, portions
 from tocsin.domain.log_leaf import Erasure, LeafKind
 from tocsin.domain.timeline import EntryKind, time_text
-from tocsin.domain.workflow import ErasePersonalData
+from tocsin.domain.workflow import ErasePersonalData, checked_text
 from tocsin.errors import Code, refuse
 from tocsin.store import erasure, incidents, log, notifications, users
 from tocsin.store.erasure import MAX_REPORTS, FoundReport
@@ -81,7 +81,7 @@ class Reports:
         given = [self.incident is not None, bool(self.ids), self.containing is not None]
         if given.count(True) != 1:
             raise _invalid("reports", "must be those of an incident, some by their ids, or those containing a text")
-        if self.containing is not None and len(self.containing.strip()) < SHORTEST_SEARCH:
+        if self.containing is not None and len(checked_text("containing", self.containing)) < SHORTEST_SEARCH:
             raise _invalid("containing", f"must have at least {SHORTEST_SEARCH} characters")
         if len(self.ids) > MAX_REPORTS:
             raise _invalid("reports", f"must be at most {MAX_REPORTS} at once")
