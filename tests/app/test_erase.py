@@ -229,6 +229,51 @@ async def test_what_an_incident_copied_from_its_report_goes_with_it(app: App, cr
     assert tables.value("SELECT count(*) FROM audit_logs WHERE NOT erased") == 1
 
 
+async def test_what_is_reported_while_an_incident_is_erased_is_said_to_be_left(
+    app: App, crew: Crew, tables: Tables, clock: FakeClock
+) -> None:
+    incident_id = await reported(app)
+    which = Reports(incident=incident_id)
+    async with app.work() as work:
+        clock.forward(seconds=1)
+        await accept_one(app, error_report())
+        first = await erase.erase_reports(work, crew.ada, which, GROUNDS)
+    assert tables.value("SELECT count(*) FROM audit_logs WHERE erased") == 1
+    async with app.work() as work:
+        second = await erase.erase_reports(work, crew.ada, which, GROUNDS)
+    assert [(erased.reports, erased.incidents[0].reports, erased.more) for erased in (first, second)] == [
+        (1, 1, True),
+        (1, 1, False),
+    ]
+    assert tables.value("SELECT count(*) FROM audit_logs WHERE NOT erased") == 0
+
+
+@pytest.mark.parametrize("whole_incident", [True, False])
+async def test_an_incident_of_before_keeps_its_texts_and_hinders_no_erasure(
+    app: App, crew: Crew, tables: Tables, whole_incident: bool
+) -> None:
+    old, new = await reported(app, f"Error of {SECRET}"), await reported(app, f"Other error of {SECRET}")
+    async with app.work() as work:
+        await respond.acknowledge(work, crew.olga, old, Acknowledge("Since then"))
+    tables.connection.execute(b"SELECT tocsin_guard.suspend()")
+    tables.connection.execute(b"ALTER TABLE incidents DISABLE TRIGGER USER")
+    tables.connection.execute(b"UPDATE incidents SET disclosures = '{}' WHERE id = %s", [old])
+    tables.connection.execute(b"ALTER TABLE incidents ENABLE ALWAYS TRIGGER a_no_change")
+    tables.connection.execute(b"ALTER TABLE incidents ENABLE ALWAYS TRIGGER a_no_row_change")
+    which = Reports(incident=old) if whole_incident else Reports(containing=SECRET)
+    for dry_run in (True, False):
+        async with app.work() as work:
+            erased = await erase.erase_reports(work, crew.ada, which, GROUNDS, dry_run=dry_run)
+        told = {one.id: (one.texts, one.reports, one.kept_texts) for one in erased.incidents}
+        assert told == {old: (1, 1, 2)} | ({} if whole_incident else {new: (3, 1, 0)})
+    assert tables.value("SELECT count(*) FROM audit_logs WHERE erased") == len(told)
+    assert tables.rows("SELECT title IS NULL FROM incidents ORDER BY number") == [(False,), (not whole_incident,)]
+    async with app.work() as work:
+        with pytest.raises(TocsinError, match="Cannot erase title, description of INC-1:"):
+            await erase.erase_incident(work, crew.ada, old, None, GROUNDS)
+        assert (await erase.erase_incident(work, crew.ada, old, ["ack_notes"], GROUNDS)).incidents[0].texts == 2
+
+
 async def test_single_reports_are_erased_by_their_ids(app: App, crew: Crew, tables: Tables) -> None:
     first = await reported(app)
     await accept_one(app, error_report())
@@ -269,7 +314,9 @@ async def test_more_than_fits_into_one_go_is_said(
     assert tables.value("SELECT count(*) FROM audit_logs WHERE NOT erased") == 0
 
 
-@pytest.mark.parametrize("given", [{}, {"incident": 1, "containing": "abc"}, {"containing": " ab "}])
+@pytest.mark.parametrize(
+    "given", [{}, {"incident": 1, "containing": "abc"}, {"containing": " ab "}, {"containing": "a\0bc"}]
+)
 def test_a_choice_of_reports_is_one(given: dict[str, object]) -> None:
     with pytest.raises(TocsinError):
         Reports(**given)  # type: ignore[arg-type]  # that is the point

@@ -20,6 +20,7 @@ from tests.support.clock import START, FakeClock
 from tests.support.lives import error_report
 from tocsin import ids
 from tocsin.app import maintain, take_in
+from tocsin.app.erase import Grounds, Reports, erase_reports
 from tocsin.app.projects import add_project, rules_of
 from tocsin.app.report_errors import Accepted, Item, take_in_carefully
 from tocsin.app.samples import QUIET_SECONDS, STALE_SECONDS
@@ -569,6 +570,27 @@ async def test_latest_reports_wait_for_a_database_that_is_away(
     await eventually(tables, "number 5")
     assert len(tried) == 3
     await intake.close()
+
+
+async def test_the_latest_report_that_is_erased_while_it_waits_is_not_kept(
+    app: App, admin: Actor, project: Project, tables: Tables, clock: FakeClock, monotonic: Monotonic
+) -> None:
+    intake = Intake(app)
+    await storm(intake, project, clock, 1, 6)
+    which, why = Reports(incident=tables.value("SELECT id FROM incidents")), Grounds("Request of the person")
+    async with app.work() as work:
+        await erase_reports(work, admin, which, why)
+    await intake.close()
+    assert latest_message(tables) is None
+    # What an older version kept is not shown, and goes with the next erasure.
+    tables.connection.execute(
+        b"INSERT INTO latest_reports SELECT project_id, fingerprint, incident_id, id, received_at, 'x'"
+        b" FROM audit_logs ORDER BY received_at DESC LIMIT 1"
+    )
+    async with app.work() as work:
+        assert await reports.samples(work.tx, tables.value("SELECT id FROM incidents"), 50) == []
+        await erase_reports(work, admin, which, why)
+    assert tables.value("SELECT count(*) FROM latest_reports") == 0
 
 
 # --- the shape of a request ------------------------------------------------------------------------------------

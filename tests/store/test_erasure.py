@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from tests.store.attacks.attackers import (
     IMMUTABLE,
     NO_RIGHT,
     NOT_WHAT_THE_BYTES_SAY,
+    NOT_WHOLE,
     OUT_OF_ORDER,
     PARTIES,
     application,
@@ -270,6 +271,44 @@ def test_a_leaf_erases_what_belongs_to_no_incident_and_says_as_much(lived: Lived
             row = connection.execute("SELECT * FROM audit_logs WHERE id = %s", [alone["id"]]).fetchone()
             assert row is not None
             assert (row["title"], row["error_type"], row["document"], row["checksum"]) == (None, None, None, None)
+
+
+def test_how_much_was_erased_before_does_not_slow_an_erasure(lived: LivedDatabase) -> None:
+    base: dict[str, Any] = {"record": "log_erasure", "v": 1, "actor_role": "superadmin", "reason": "why"}
+    with nothing_changes(lived), application(lived) as connection, connection.transaction(force_rollback=True):
+        rows = connection.execute(
+            "INSERT INTO audit_access_log SELECT gen_random_uuid(), now(), NULL, 'cli:root', 'users add', 'Bob', 'cli',"
+            " 'tocsin', 0, 'OK', gen_random_uuid() FROM generate_series(1, 500) RETURNING id"
+        ).fetchall()
+        for _ in range(50):
+            _await(connection, base | {"erased": _named_ids(ids.new_id() for _ in range(900))})
+        connection.execute("SET LOCAL statement_timeout = '1s'")
+        _await(connection, base | {"erased": _named_ids(row["id"] for row in rows)})
+        erased = connection.execute("SELECT count(*) AS n FROM audit_access_log WHERE erased AND target IS NULL")
+        assert erased.fetchone() == {"n": 500}
+
+
+def _named_ids(of: Iterable[UUID]) -> list[dict[str, Any]]:
+    return [{"table": "audit_access_log", "ids": [str(one) for one in of]}]
+
+
+@pytest.mark.parametrize("party", ["overgranted application", "owner"])
+def test_that_something_was_erased_takes_a_leaf_that_names_it(lived: LivedDatabase, party: str) -> None:
+    with nothing_changes(lived), PARTIES[party][0](lived) as connection, connection.transaction(force_rollback=True):
+        base: dict[str, Any] = {"record": "log_erasure", "v": 1, "actor_role": "superadmin", "reason": "why"}
+        _await(connection, base | {"erased": _named_ids([ids.new_id()])})
+        for attack in (
+            "INSERT INTO log_erased SELECT 'audit_access_log', id, sha256('x') FROM audit_access_log",
+            "INSERT INTO log_erased SELECT 'audit_logs', a.id, e.leaf_hash FROM audit_logs a, log_erased e",
+            "INSERT INTO log_erased SELECT 'users', id, leaf_hash FROM log_erased",
+        ):
+            refused(connection, attack, NOT_WHOLE)
+        for attack in (
+            "UPDATE log_erased SET guarded = 'users'",
+            "DELETE FROM log_erased",
+            "TRUNCATE log_erased",
+        ):
+            refused(connection, attack, IMMUTABLE)
 
 
 def _await(connection: Connection, leaf: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ READ = {"SELECT"}
 APPEND = {"INSERT", "SELECT"}
 KEEP = {"INSERT", "SELECT", "UPDATE"}
 ANYTHING = {"DELETE", "INSERT", "SELECT", "UPDATE"}
-KEPT_BY_SEALER = ("log_pending", "log_entries", "log_state", "log_tiles", "log_head_nodes")
+KEPT_BY_SEALER = ("log_pending", "log_entries", "log_state", "log_tiles", "log_head_nodes", "log_erased")
 KEPT_BY_SIGNER = ("log_checkpoints", "log_cosignatures", "log_timestamps")
 RIGHTS: dict[str, set[str]] = {
     **dict.fromkeys(GUARDED, APPEND),
@@ -141,7 +141,7 @@ def test_every_guard_fires_always(schema: Connection) -> None:
     }
     expected |= {(table, "e_erase", "A") for table in ("incident_lifecycle", "log_pending")}
     expected |= {("log_pending", "c_sealed", "A"), ("log_entries", "c_gapless", "A"), ("log_tiles", "b_suffix", "A")}
-    expected |= {("log_state", "b_grows", "A"), ("log_checkpoints", "b_true", "A")}
+    expected |= {("log_state", "b_grows", "A"), ("log_checkpoints", "b_true", "A"), ("log_erased", "c_named", "A")}
     assert found == expected
 
 

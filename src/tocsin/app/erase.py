@@ -21,7 +21,7 @@ from tocsin.domain.access import Actor, Permission, require
 from tocsin.domain.erasure import ALL_REPORTS, ErasableRow, Grounds, Named, by_ids, checked_texts, portions
 from tocsin.domain.log_leaf import Erasure, LeafKind
 from tocsin.domain.timeline import EntryKind, time_text
-from tocsin.domain.workflow import ErasePersonalData
+from tocsin.domain.workflow import ErasePersonalData, checked_text
 from tocsin.errors import Code, refuse
 from tocsin.store import erasure, incidents, log, notifications, users
 from tocsin.store.erasure import MAX_REPORTS, FoundReport
@@ -40,17 +40,24 @@ vacuum = erasure.vacuum
 
 @dataclass(frozen=True, slots=True)
 class ErasedIncident:
-    """How many texts and reports of an incident were erased, or would be."""
+    """How many texts and reports of an incident were erased, or would be.
+
+    `kept_texts` are copies of reports that stay: an older version wrote them into the record for ever.
+    """
 
     id: UUID
     number: int
     texts: int
     reports: int
+    kept_texts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What was erased, or (`done` is False) would be. `more` says that a search found more than fits into one go."""
+    """What was erased, or (`done` is False) would be. `more` says that a search found more than fits into one go.
+
+    Of an incident it says that more was reported meanwhile.
+    """
 
     done: bool
     incidents: list[ErasedIncident] = field(default_factory=list)
@@ -74,7 +81,7 @@ class Reports:
         given = [self.incident is not None, bool(self.ids), self.containing is not None]
         if given.count(True) != 1:
             raise _invalid("reports", "must be those of an incident, some by their ids, or those containing a text")
-        if self.containing is not None and len(self.containing.strip()) < SHORTEST_SEARCH:
+        if self.containing is not None and len(checked_text("containing", self.containing)) < SHORTEST_SEARCH:
             raise _invalid("containing", f"must have at least {SHORTEST_SEARCH} characters")
         if len(self.ids) > MAX_REPORTS:
             raise _invalid("reports", f"must be at most {MAX_REPORTS} at once")
@@ -87,12 +94,22 @@ def _invalid(name: str, problem: str) -> Exception:
 async def erase_incident(
     work: Work, actor: Actor, ref: IncidentRef, texts: Iterable[str] | None, grounds: Grounds, *, dry_run: bool = False
 ) -> Erased:
-    """Erase texts of an incident by their names (None: all that people wrote); its reports stay as they are."""
+    """Erase texts of an incident by their names (None: all that people wrote); its reports stay as they are.
+
+    Raises CONFLICT where some of these were recorded before texts could be erased.
+    """
     require(actor, Permission.ADMINISTER)
     wanted = checked_texts(texts)
     head = await locked_head(work, ref)
     found = await erasure.texts_of_incident(work.tx, head.incident_id)
     rows = [chosen for row in found if (chosen := row.of(wanted)) is not None]
+    if kept := [column for row in rows if row.for_ever for column in row.columns]:
+        raise refuse(
+            Code.CONFLICT,
+            f"Cannot erase {', '.join(dict.fromkeys(kept))} of INC-{head.number}: recorded by a version of Tocsin that "
+            "wrote texts into the record for ever.",
+            "docs/explanation/erasure.md says what can be done. Texts that were written since are erased by name.",
+        )
     erased = ErasedIncident(head.incident_id, head.number, _count(rows), 0)
     if not dry_run and rows:
         await _write_accounts(work, actor, head, [row.named() for row in rows], grounds)
@@ -119,15 +136,21 @@ async def erase_reports(work: Work, actor: Actor, which: Reports, grounds: Groun
 
 async def _erase_all_reports(work: Work, actor: Actor, ref: IncidentRef, grounds: Grounds, *, dry_run: bool) -> Erased:
     head = await locked_head(work, ref)
-    count = await erasure.count_reports_of(work.tx, head.incident_id)
+    before = await erasure.count_reports_of(work.tx, head.incident_id)
     facts = await incidents.get(work.tx, head.incident_id)
     by_system = facts is not None and facts.created_by_system
     texts = await erasure.texts_of_incident(work.tx, head.incident_id)
-    rows = [row for row in texts if _is_copied(row, opened=by_system, first=True, events=None)]
-    if not dry_run and (count or rows):
+    copied = [row for row in texts if _is_copied(row, opened=by_system, first=True, events=None)]
+    rows, kept = _parted(copied)
+    count, more = before.whole, False
+    if not dry_run and (count or rows or await erasure.has_kept_erased(work.tx, head.incident_id)):
         await erasure.call_off_expiry(work.tx, incident_id=head.incident_id)
         await _write_accounts(work, actor, head, [ALL_REPORTS, *(row.named() for row in rows)], grounds)
-    return Erased(not dry_run, [ErasedIncident(head.incident_id, head.number, _count(rows), count)], count)
+        # An account erases what was received until it was written. Intake waits for no erasure, so look once more.
+        after = await erasure.count_reports_of(work.tx, head.incident_id)
+        count, more = after.erased - before.erased, after.whole > 0
+    erased = ErasedIncident(head.incident_id, head.number, _count(rows), count, _count(kept))
+    return Erased(not dry_run, [erased], count, more=more)
 
 
 async def _erase_found(
@@ -158,11 +181,19 @@ async def _erase_reports_of(
     outcomes = {report.outcome for report in reports}
     opened, first = "opened" in outcomes, bool(outcomes & {"opened", "recorded"})
     texts = await erasure.texts_of_incident(work.tx, incident_id)
-    rows = [row for row in texts if _is_copied(row, opened=opened, first=first, events=events)]
+    rows, kept = _parted(row for row in texts if _is_copied(row, opened=opened, first=first, events=events))
     if not dry_run:
         named = by_ids("audit_logs", [report.id for report in reports]) + [row.named() for row in rows]
         await _write_accounts(work, actor, head, named, grounds)
-    return ErasedIncident(incident_id, head.number, _count(rows), len(reports))
+    return ErasedIncident(incident_id, head.number, _count(rows), len(reports), _count(kept))
+
+
+def _parted(rows: Iterable[ErasableRow]) -> tuple[list[ErasableRow], list[ErasableRow]]:
+    """Part rows into those whose texts can be erased, and those that hold them for ever."""
+    parts: tuple[list[ErasableRow], list[ErasableRow]] = ([], [])
+    for row in rows:
+        parts[row.for_ever].append(row)
+    return parts
 
 
 def _is_copied(row: ErasableRow, *, opened: bool, first: bool, events: Set[str] | None) -> bool:

@@ -204,6 +204,8 @@ def _lines(erased: Erased) -> list[str]:
         lines.append(f"  user {erased.user_id}, with {erased.accesses:,} rows of the access log")
     for one in erased.incidents:
         lines.append(f"  INC-{one.number}: {one.texts:,} texts, {one.reports:,} reports")
+        if one.kept_texts:
+            lines.append(f"    {one.kept_texts:,} copied texts stay: an older version recorded them for ever")
     alone = erased.reports - sum(one.reports for one in erased.incidents)
     if alone:
         lines.append(f"  {alone:,} reports that belong to no incident")

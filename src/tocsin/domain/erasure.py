@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from tocsin.domain.timeline import EntryKind
@@ -83,19 +83,23 @@ def _line(field: str, value: str, limit: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ErasableRow:
-    """A row that holds texts, by its checksum, with the columns that do; of an entry also its kind and its event."""
+    """A row that holds texts, by its checksum, with the columns that do; of an entry also its kind and its event.
+
+    `for_ever` says that it was recorded before there were disclosures: its texts stand in its canonical bytes.
+    """
 
     table: str
     checksum: bytes
     columns: tuple[str, ...]
     kind: EntryKind | None = None
     event_id: str | None = None
+    for_ever: bool = False
 
     def of(self, names: Iterable[str]) -> ErasableRow | None:
         """Return the row with those of its columns alone that texts of these names stand in; None without any."""
         places = {place for name in names for place in TEXTS[name]}
         columns = tuple(column for column in self.columns if (self.table, column, self.kind) in places)
-        return ErasableRow(self.table, self.checksum, columns, self.kind, self.event_id) if columns else None
+        return replace(self, columns=columns) if columns else None
 
     def named(self) -> Named:
         """Return how an account names it."""

@@ -16,7 +16,6 @@ from tocsin.domain.disclosure import ERASED
 from tocsin.domain.erasure import ErasableRow
 from tocsin.domain.notification import PageText
 from tocsin.domain.timeline import EntryKind
-from tocsin.errors import Code, refuse
 from tocsin.store.database import Tx
 from tocsin.store.migrate import CONNECT_TIMEOUT_SECONDS
 from tocsin.store.notifications import Notification
@@ -51,6 +50,14 @@ class FoundReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportCounts:
+    """How many reports of an incident are erased, and how many are whole."""
+
+    erased: int
+    whole: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pages:
     """The pages about an incident for one reason."""
 
@@ -64,14 +71,8 @@ class _Id:
 
 
 async def texts_of_incident(tx: Tx, incident_id: UUID) -> list[ErasableRow]:
-    """Return the rows of an incident that still hold texts; raise CONFLICT where they have no disclosures."""
+    """Return the rows of an incident that still hold texts."""
     found = await tx.rows(QUERIES["texts_of_incident"], _TextRow, {"incident_id": incident_id})
-    if any(row.disclosures == 0 for row in found):
-        raise refuse(
-            Code.CONFLICT,
-            "This incident was recorded by a version of Tocsin that wrote texts into the record for ever.",
-            "docs/explanation/erasure.md says what can be done.",
-        )
     return [
         ErasableRow(
             row.table,
@@ -79,6 +80,7 @@ async def texts_of_incident(tx: Tx, incident_id: UUID) -> list[ErasableRow]:
             tuple(row.columns),
             EntryKind(row.event_type) if row.event_type else None,
             row.event_id,
+            for_ever=row.disclosures == 0,
         )
         for row in found
     ]
@@ -94,10 +96,16 @@ async def reports_by_id(tx: Tx, ids: Sequence[UUID]) -> list[FoundReport]:
     return await tx.rows(QUERIES["reports_by_id"], FoundReport, {"ids": list(ids)})
 
 
-async def count_reports_of(tx: Tx, incident_id: UUID) -> int:
-    """Return how many reports of an incident are not erased yet."""
-    counted: int = await tx.value(QUERIES["count_reports_of_incident"], {"incident_id": incident_id})
-    return counted
+async def count_reports_of(tx: Tx, incident_id: UUID) -> ReportCounts:
+    """Return how many reports of an incident are erased, and how many are not, as far as they are committed by now."""
+    (counts,) = await tx.rows(QUERIES["count_reports_of_incident"], ReportCounts, {"incident_id": incident_id})
+    return counts
+
+
+async def has_kept_erased(tx: Tx, incident_id: UUID) -> bool:
+    """Tell whether something is left of an erased report of an incident, as the latest of its failure."""
+    kept: bool = await tx.value(QUERIES["has_kept_erased"], {"incident_id": incident_id})
+    return kept
 
 
 async def reports_containing(tx: Tx, texts: Sequence[str], project_id: int | None = None) -> list[FoundReport]:

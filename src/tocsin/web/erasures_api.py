@@ -51,6 +51,7 @@ class ErasedIncidentDocument(Document):
     number: int
     texts: int
     reports: int
+    kept_texts: Annotated[int, Meta(description="Copied texts that stay: an older version recorded them for ever.")]
 
 
 class ErasureAnswer(Document):
@@ -59,7 +60,7 @@ class ErasureAnswer(Document):
     reports: int
     user_id: UUID | None
     accesses: Annotated[int, Meta(description="Rows of the access log.")]
-    more: Annotated[bool, Meta(description="The search found more than fits into one go: repeat it.")]
+    more: Annotated[bool, Meta(description="There is more than fits into one go, or came meanwhile: repeat it.")]
 
 
 async def erase_data(work: Work, call: Call) -> ErasureAnswer:

@@ -145,7 +145,46 @@ ALTER TABLE incident_lifecycle ADD CONSTRAINT incident_lifecycle_event_type_chec
     ('REPORTED', 'ACKNOWLEDGED', 'INVESTIGATION_STARTED', 'ROOT_CAUSE_RECORDED', 'RESOLVED', 'CLOSED', 'ESCALATED',
      'ESCALATION_ACKNOWLEDGED', 'SEVERITY_CHANGED', 'NOTE_ADDED', 'SESSIONS_BLOCKED', 'SIGNAL_RECEIVED', 'PERSONAL_DATA_ERASED'));
 CREATE INDEX incident_lifecycle_erasures ON incident_lifecycle (incident_id) WHERE event_type = 'PERSONAL_DATA_ERASED';
-CREATE INDEX log_pending_erasures ON log_pending (id) WHERE kind = 'log_erasure';
+CREATE INDEX log_pending_erasures ON log_pending (leaf_hash) WHERE kind = 'log_erasure';
+CREATE INDEX log_entries_erasures ON log_entries (leaf_hash) WHERE kind = 'log_erasure';
+
+-- What leaves of the log name, id by id: the guard of a row asks here, for there may be many leaves, and long ones. Verification
+-- asks the leaves themselves.
+CREATE TABLE log_erased (
+    guarded    text NOT NULL,
+    id         uuid NOT NULL,
+    leaf_hash  bytea NOT NULL,
+    PRIMARY KEY (guarded, id)
+);
+
+-- A row of it comes only with the leaf that names it; and no leaf ever goes away.
+CREATE FUNCTION check_erased() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = tocsin, pg_temp AS $$
+BEGIN
+    IF EXISTS (
+        SELECT leaf_hash, guarded, id FROM arrived
+        EXCEPT
+        SELECT l.leaf_hash, n."table", n.id FROM (
+            SELECT leaf_hash, leaf FROM log_pending WHERE kind = 'log_erasure' AND leaf_hash IN (SELECT leaf_hash FROM arrived)
+            UNION ALL
+            SELECT leaf_hash, leaf FROM log_entries WHERE kind = 'log_erasure' AND leaf_hash IN (SELECT leaf_hash FROM arrived)
+        ) l CROSS JOIN LATERAL (
+            SELECT r."table", unnest(r.ids) AS id
+            FROM jsonb_to_recordset(convert_from(l.leaf, 'UTF8')::jsonb -> 'erased') AS r ("table" text, ids uuid[])
+        ) n
+    ) THEN
+        PERFORM refuse_log('no leaf says that this was erased');
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER a_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON log_erased FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER a_no_row_change BEFORE UPDATE OR DELETE ON log_erased FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER c_named AFTER INSERT ON log_erased REFERENCING NEW TABLE AS arrived
+    FOR EACH STATEMENT EXECUTE FUNCTION check_erased();
+ALTER TABLE log_erased ENABLE ALWAYS TRIGGER a_no_change;
+ALTER TABLE log_erased ENABLE ALWAYS TRIGGER a_no_row_change;
+ALTER TABLE log_erased ENABLE ALWAYS TRIGGER c_named;
+GRANT SELECT ON log_erased TO tocsin_app;
 
 CREATE OR REPLACE FUNCTION allowed_status_after(event_type text, status text, has_root_cause boolean, may_block boolean, reason text)
 RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
@@ -169,11 +208,10 @@ BEGIN
 END $$;
 
 -- Whether a leaf of the log says that this was erased.
-CREATE FUNCTION is_erased_by_log(named jsonb) RETURNS boolean LANGUAGE plpgsql STABLE
+CREATE FUNCTION is_erased_by_log(named_table text, named_id uuid) RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = tocsin, pg_temp AS $$
 BEGIN
-    RETURN EXISTS (SELECT FROM log_pending WHERE kind = 'log_erasure' AND convert_from(leaf, 'UTF8')::jsonb -> 'erased' @> named)
-        OR EXISTS (SELECT FROM log_entries WHERE kind = 'log_erasure' AND convert_from(leaf, 'UTF8')::jsonb -> 'erased' @> named);
+    RETURN EXISTS (SELECT FROM log_erased WHERE guarded = named_table AND id = named_id);
 END $$;
 
 -- Whether an entry of this incident, written after that instant, says that this was erased.
@@ -216,7 +254,8 @@ SET search_path = tocsin, pg_temp AS $$
 BEGIN
     UPDATE audit_logs SET title = NULL, error_type = NULL, document = NULL, erased = true
     WHERE incident_id = incident AND received_at <= until AND NOT erased;
-    DELETE FROM latest_reports WHERE incident_id = incident AND received_at <= until;
+    -- By the reports' own rows: one that a person linked to its incident is kept here without it.
+    DELETE FROM latest_reports WHERE report_id IN (SELECT id FROM audit_logs WHERE incident_id = incident AND erased);
 END $$;
 
 CREATE FUNCTION disclosures_without(disclosures text[], names text[]) RETURNS text[] LANGUAGE sql IMMUTABLE
@@ -270,6 +309,8 @@ DECLARE
 BEGIN
     PERFORM check_account('a leaf log_erasure', account, account ->> 'actor_role');
     FOR named IN SELECT * FROM jsonb_to_recordset(account -> 'erased') AS n ("table" text, ids uuid[]) LOOP
+        INSERT INTO log_erased SELECT named."table", one, NEW.leaf_hash FROM unnest(named.ids) one
+        WHERE named."table" IS NOT NULL ON CONFLICT DO NOTHING;
         CASE named."table"
             WHEN 'audit_logs' THEN
                 PERFORM erase_reports(named.ids, NULL);
@@ -341,8 +382,7 @@ BEGIN
         expected.client_address := CASE WHEN NEW.client_address IS NOT NULL THEN OLD.client_address END;
         expected.user_agent := CASE WHEN NEW.user_agent IS NOT NULL THEN OLD.user_agent END;
         IF expected IS NOT DISTINCT FROM NEW
-            AND (is_erased_by_log(jsonb_build_array(jsonb_build_object('table', 'users', 'ids', ARRAY[OLD.user_id])))
-              OR is_erased_by_log(jsonb_build_array(jsonb_build_object('table', 'audit_access_log', 'ids', ARRAY[OLD.id])))) THEN
+            AND (is_erased_by_log('users', OLD.user_id) OR is_erased_by_log('audit_access_log', OLD.id)) THEN
             RETURN NEW;
         END IF;
     END IF;
@@ -361,7 +401,7 @@ BEGIN
         expected.error_type := NULL;
         expected.document := NULL;
         expected.erased := true;
-        IF expected IS NOT DISTINCT FROM NEW AND (CASE WHEN OLD.incident_id IS NULL THEN is_erased_by_log(named)
+        IF expected IS NOT DISTINCT FROM NEW AND (CASE WHEN OLD.incident_id IS NULL THEN is_erased_by_log('audit_logs', OLD.id)
             ELSE is_erased_by_entry(OLD.incident_id, named, '-infinity')
               OR is_erased_by_entry(OLD.incident_id, '[{"table": "audit_logs", "all": true}]', OLD.received_at) END) THEN
             RETURN NEW;
@@ -415,6 +455,6 @@ BEGIN
     END LOOP;
 END $$;
 
-REVOKE EXECUTE ON FUNCTION disclosable, read_disclosure, disclosures_without, is_erased_by_log, is_erased_by_entry, check_account,
+REVOKE EXECUTE ON FUNCTION disclosable, read_disclosure, disclosures_without, check_erased, is_erased_by_log, is_erased_by_entry, check_account,
     erase_reports, erase_all_reports, erase_texts, erase_by_entry, erase_by_log, refuse_row_change, refuse_change_by_hand, allow_erasure,
     allow_erasure_of_access FROM PUBLIC;

@@ -87,8 +87,8 @@ DECLARE
 BEGIN
     IF TG_OP = 'UPDATE' THEN
         expected.answer := '[erased]';
-        IF expected IS NOT DISTINCT FROM NEW AND is_erased_by_log(jsonb_build_array(jsonb_build_object('table', 'users', 'ids',
-            ARRAY(SELECT user_id FROM notifications WHERE id = OLD.notification_id)))) THEN
+        IF expected IS NOT DISTINCT FROM NEW AND is_erased_by_log('users',
+            (SELECT user_id FROM notifications WHERE id = OLD.notification_id)) THEN
             RETURN NEW;
         END IF;
     END IF;

@@ -46,8 +46,14 @@ SELECT id, incident_id, event_id, received_at, title, outcome FROM audit_logs
 WHERE id = ANY (%(ids)s) AND NOT erased ORDER BY received_at, id
 
 -- name: count_reports_of_incident
--- How many reports of an incident are not erased yet.
-SELECT count(*) FROM audit_logs WHERE incident_id = %(incident_id)s AND NOT erased
+-- How many reports of an incident are erased, and how many are not yet.
+SELECT count(*) FILTER (WHERE erased) AS erased, count(*) FILTER (WHERE NOT erased) AS whole
+FROM audit_logs WHERE incident_id = %(incident_id)s
+
+-- name: has_kept_erased
+-- Whether the latest report of a failure is still kept whole although it is erased.
+SELECT EXISTS (SELECT FROM latest_reports k JOIN audit_logs l ON l.id = k.report_id
+               WHERE l.incident_id = %(incident_id)s AND l.erased)
 
 -- name: reports_containing
 -- Reports in which one of these texts stands, whatever its case: each comes as it is, and as JSON writes it.

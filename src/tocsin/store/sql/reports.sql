@@ -132,11 +132,13 @@ WITH folded AS (
 SELECT incident_id, occurrences FROM summed WHERE occurrences >= %(many)s ORDER BY incident_id LIMIT %(limit)s
 
 -- name: keep_latest
--- Keeps the latest report of failures whose rows are not kept whole; an older one never replaces a newer.
+-- Keeps the latest report of failures whose rows are not kept whole; an older one never replaces a newer. One that was
+-- erased while it waited is not kept. The lock lets an erasure that is under way come first, or find what is kept here.
 INSERT INTO latest_reports (project_id, fingerprint, incident_id, report_id, received_at, document)
 SELECT l.project_id, l.fingerprint, l.incident_id, l.id, l.received_at, convert_to(r.document, 'UTF8')
-FROM json_to_recordset(%(rows)s) AS r (id uuid, document text) JOIN audit_logs l ON l.id = r.id
-ORDER BY l.project_id, l.fingerprint
+FROM json_to_recordset(%(rows)s) AS r (id uuid, document text)
+JOIN audit_logs l ON l.id = r.id AND NOT l.erased
+ORDER BY l.project_id, l.fingerprint FOR SHARE OF l
 ON CONFLICT (project_id, fingerprint) DO UPDATE SET incident_id = excluded.incident_id, report_id = excluded.report_id,
     received_at = excluded.received_at, document = excluded.document
 WHERE latest_reports.received_at <= excluded.received_at
@@ -145,9 +147,9 @@ WHERE latest_reports.received_at <= excluded.received_at
 -- The reports of an incident that were kept whole, newest first, the latest one among them.
 SELECT id, event_id, received_at, severity, title, outcome, document FROM (
     (SELECT id, event_id, received_at, severity, title, outcome, document FROM audit_logs
-     WHERE incident_id = %(incident_id)s AND document IS NOT NULL ORDER BY received_at DESC, id DESC LIMIT %(limit)s)
+     WHERE incident_id = %(incident_id)s AND document IS NOT NULL AND NOT erased ORDER BY received_at DESC, id DESC LIMIT %(limit)s)
     UNION ALL
     (SELECT l.id, l.event_id, l.received_at, l.severity, l.title, l.outcome, k.document
      FROM latest_reports k JOIN audit_logs l ON l.id = k.report_id
-     WHERE k.incident_id = %(incident_id)s AND l.document IS NULL)
+     WHERE k.incident_id = %(incident_id)s AND l.document IS NULL AND NOT l.erased)
 ) kept ORDER BY received_at DESC, id DESC LIMIT %(limit)s

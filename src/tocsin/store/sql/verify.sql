@@ -214,5 +214,6 @@ WITH named AS (
         UNION ALL SELECT jsonb_array_elements(convert_from(leaf, 'UTF8')::jsonb -> 'erased') FROM log_entries WHERE kind = 'log_erasure'
     ) everything
 )
-SELECT a.id FROM audit_access_log a WHERE a.erased AND NOT EXISTS (
-    SELECT FROM named WHERE kind = 'audit_access_log' AND named.id = a.id OR kind = 'users' AND named.id = a.user_id)
+SELECT a.id FROM audit_access_log a WHERE a.erased
+  AND NOT EXISTS (SELECT FROM named WHERE kind = 'audit_access_log' AND named.id = a.id)
+  AND NOT EXISTS (SELECT FROM named WHERE kind = 'users' AND named.id = a.user_id)
