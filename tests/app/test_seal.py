@@ -17,6 +17,7 @@ from tests.support.lives import live, reported
 from tests.support.logs import whole_log
 from tests.support.servers import Server
 from tocsin.app import seal
+from tocsin.app.log_keys import named_keys, view_log
 from tocsin.app.seal import seal_everything, seal_waiting
 from tocsin.app.sign import introduce_key, sign_log
 from tocsin.app.work import App
@@ -169,6 +170,23 @@ async def test_another_key_than_the_log_names_signs_nothing(app: App, signer: Si
     stranger.make("example.org/tocsin")
     with pytest.raises(SignerRefusesError, match="the key here is"):
         await introduce_key(app, stranger)
+
+
+async def test_a_leaf_that_names_no_key_stops_nobody(app: App, superuser: Connection, signer: Signer) -> None:
+    """It stays for ever, so it is passed over."""
+    nested = b'{"record":' + b"[" * 30_000 + b"]" * 30_000 + b',"record":"log_key","v":1}'
+    for leaf in (b'{"record":"log_key"}', KeyChange("no vkey", None, "junk").encode(), nested):
+        superuser.execute(
+            "INSERT INTO tocsin.log_pending (kind, leaf, leaf_hash, waiting_since)"
+            " VALUES ('log_key', %s, sha256('\\x00'::bytea || %s), now())",
+            [leaf, leaf],
+        )
+    await introduce_key(app, signer)
+    await reported(app, "first")
+    await seal_everything(app)
+    assert await sign_log(app, signer) is not None
+    async with app.work() as work:
+        assert await named_keys(work) == (await view_log(work)).keys == [signer.key().vkey]
 
 
 def test_leaves_say_what_they_were_made_of() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from tocsin.domain.log_leaf import KeyChange, LeafKind
 from tocsin.errors import Code, refuse
 from tocsin.signing.signer import Signer
 from tocsin.store import log
+from tocsin.tlog.note import VerifierKey
 
 DEFAULT_OVERLAP = timedelta(days=30)
 MAX_OVERLAP = timedelta(days=366)
@@ -42,9 +44,24 @@ class Rotated:
     remembered: Path | None = None
 
 
+async def named_keys(work: Work) -> list[str]:
+    """Return the keys that the log names, as vkeys that can be parsed, oldest first; those that still wait come last.
+
+    A leaf that names no key is passed over: it can never be taken out, and must not stop signing and exports for ever.
+    `tocsin verify --db` names it.
+    """
+    named = []
+    for found in await log.leaves_of_kind(work.tx, LeafKind.KEY):
+        with suppress(ValueError):
+            vkey = KeyChange.parse(found.leaf).new
+            VerifierKey.parse(vkey)
+            named.append(vkey)
+    return named
+
+
 async def view_log(work: Work) -> LogView:
     """Return the log's keys and its latest checkpoint."""
-    keys = [KeyChange.parse(found.leaf).new for found in await log.leaves_of_kind(work.tx, LeafKind.KEY)]
+    keys = await named_keys(work)
     condition, last = await log.condition(work.tx), await log.last_checkpoint(work.tx)
     return LogView(
         keys,
@@ -87,7 +104,6 @@ async def _announce(app: App, signer: Signer, reason: str, *, ours: bool) -> tup
         raise refuse(Code.INVALID, f"The reason must have 1 to {MAX_REASON_CHARACTERS:,} characters.")
     old, new = signer.key().vkey, signer.prepare_rotation().vkey
     async with app.work() as work:
-        named = [KeyChange.parse(found.leaf).new for found in await log.leaves_of_kind(work.tx, LeafKind.KEY)]
-        if new not in named:
+        if new not in await named_keys(work):
             await log.await_leaf(work.tx, LeafKind.KEY, KeyChange(new, old, reason).encode(), work.now)
     return old, new

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tocsin.app.log_keys import named_keys
 from tocsin.app.report_internal import report_internal
 from tocsin.app.work import App, Work
 from tocsin.domain.incident import Severity
@@ -40,7 +41,7 @@ async def introduce_key(app: App, signer: Signer) -> None:
             return
         vkey = signer.key().vkey
         async with app.work() as work:
-            named = [KeyChange.parse(found.leaf).new for found in await log.leaves_of_kind(work.tx, LeafKind.KEY)]
+            named = await named_keys(work)
             if not named:
                 leaf = KeyChange(vkey, None, FIRST_KEY).encode()
                 await log.await_leaf(work.tx, LeafKind.KEY, leaf, work.now)
