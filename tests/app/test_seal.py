@@ -189,6 +189,23 @@ async def test_a_leaf_that_names_no_key_stops_nobody(app: App, superuser: Connec
         assert await named_keys(work) == (await view_log(work)).keys == [signer.key().vkey]
 
 
+async def test_whose_turn_it_was_not_has_not_introduced_its_key(app: App, signer: Signer) -> None:
+    with Signer(signer.directory).turn():
+        assert not await introduce_key(app, signer)
+    assert await introduce_key(app, signer)
+
+
+async def test_a_key_that_the_log_does_not_name_signs_nothing(app: App, signer: Signer, tmp_path: Path) -> None:
+    """However it came to be asked: the signer's directory may have been exchanged since its key was introduced."""
+    await introduce_key(app, signer)
+    await seal_everything(app)
+    stranger = Signer(tmp_path / "stranger")
+    stranger.make("example.org/tocsin")
+    with pytest.raises(SignerRefusesError, match="the key here is"):
+        await sign_log(app, stranger)
+    assert stranger.memory() == Memory()
+
+
 def test_leaves_say_what_they_were_made_of() -> None:
     assert Heads.parse(Heads(bytes(32), 7).encode()) == Heads(bytes(32), 7)
     change = KeyChange("new", None, "why")

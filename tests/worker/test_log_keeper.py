@@ -100,6 +100,7 @@ async def test_a_signer_that_refuses_is_an_incident_and_a_problem(
         size = (await until_signed(live)).size
     with psycopg.connect(server.conninfo(database_name), autocommit=True) as superuser:
         superuser.execute("SET search_path = tocsin")
+        superuser.execute("SELECT tocsin_guard.suspend()")
         for table in ("log_state", "log_entries", "log_tiles", "log_checkpoints"):
             superuser.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL".encode())
         for table in ("log_entries", "log_tiles", "log_checkpoints"):
@@ -114,3 +115,14 @@ async def test_a_signer_that_refuses_is_an_incident_and_a_problem(
     (refused,) = [one for one in listed.incidents if (one.title or "").startswith("LogSignerRefuses")]
     assert refused.current_severity == "CRITICAL"
     assert signer.memory().size == size
+
+
+async def test_a_worker_whose_turn_it_was_not_introduces_its_key_later(live: App, signer: Signer) -> None:
+    await reported(live, "first")
+    turn = Signer(signer.directory).turn()
+    turn.__enter__()
+    async with kept(live, signer):
+        while not (await viewed(live)).size:
+            await asyncio.sleep(0.02)
+        turn.__exit__(None, None, None)
+        assert (await until_signed(live)).keys == [signer.key().vkey]

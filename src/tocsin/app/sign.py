@@ -34,34 +34,46 @@ class _ToSign:
     published: PublishedCheckpoint | None
 
 
-async def introduce_key(app: App, signer: Signer) -> None:
-    """See to it that the log names the key that signs it; raise SignerRefusesError when it names others only."""
+async def introduce_key(app: App, signer: Signer) -> bool:
+    """See to it that the log names the key that signs it; return False when another process is at it: try again.
+
+    Raises SignerRefusesError when the log names other keys only.
+    """
     with signer.turn() as ours:
         if not ours:
-            return
+            return False
         vkey = signer.key().vkey
         async with app.work() as work:
             named = await named_keys(work)
             if not named:
                 leaf = KeyChange(vkey, None, FIRST_KEY).encode()
                 await log.await_leaf(work.tx, LeafKind.KEY, leaf, work.now)
-            elif vkey not in named:
-                raise SignerRefusesError(
-                    f"The log in the database is signed by {named[-1]}, and the key here is {vkey}.",
-                    f"Bring the signer's directory here ({signer.directory}), or set TOCSIN_SIGNER_DIR to where it is.",
-                )
+            _refuse_unnamed(signer, named)
+        return True
+
+
+def _refuse_unnamed(signer: Signer, named: Sequence[str]) -> None:
+    """Raise SignerRefusesError when the log names keys, and the signer's is none of them."""
+    vkey = signer.key().vkey
+    if named and vkey not in named:
+        raise SignerRefusesError(
+            f"The log in the database is signed by {named[-1]}, and the key here is {vkey}.",
+            f"Bring the signer's directory here ({signer.directory}), or set TOCSIN_SIGNER_DIR to where it is.",
+        )
 
 
 async def sign_log(app: App, signer: Signer) -> Memory | None:
     """Sign the log as it is and publish the checkpoint; return None when that is done, or another process does it.
 
-    Raises SignerRefusesError when the log does not continue what was signed.
+    Raises SignerRefusesError when the log does not continue what was signed, or names other keys only.
     """
     with signer.turn() as ours:
         if not ours:
             return None
         memory = signer.memory()
         async with app.work() as work:
+            # In this very turn: the key may be another one than a moment ago.
+            _refuse_unnamed(signer, await named_keys(work))
             found = await _to_sign(work, memory)
         if found.size == memory.size == (found.published.size if found.published else 0):
             return None

@@ -68,8 +68,9 @@ class LogKeeper:
     async def _sign(self, signer: Signer) -> None:
         try:
             if not self._introduced:
-                await introduce_key(self._app, signer)
-                self._introduced = True
+                self._introduced = await introduce_key(self._app, signer)
+            if not self._introduced:
+                return
             await sign_log(self._app, signer)
         except SignerRefusesError as error:
             self._introduced = False
