@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tests.support.lives import live, reported
 from tests.support.logs import whole_log
 from tests.support.servers import Server
 from tocsin.app import seal
-from tocsin.app.log_keys import named_keys, view_log
+from tocsin.app.log_keys import named_keys, start_anew, view_log
 from tocsin.app.seal import seal_everything, seal_waiting
 from tocsin.app.sign import introduce_key, sign_log
 from tocsin.app.work import App
@@ -204,6 +205,54 @@ async def test_a_key_that_the_log_does_not_name_signs_nothing(app: App, signer: 
     with pytest.raises(SignerRefusesError, match="the key here is"):
         await sign_log(app, stranger)
     assert stranger.memory() == Memory()
+
+
+def forge(superuser: Connection, size: int) -> None:
+    """Write a checkpoint of the true root with a false signature, as the application's role may."""
+    superuser.execute("SET search_path = tocsin")
+    (root,) = superuser.execute("SELECT log_root(%s)", [size]).fetchone() or (b"",)
+    superuser.execute("SET ROLE tocsin_app")
+    note = f"example.org/tocsin\n{size}\n{b64encode(root).decode()}\n\n\u2014 example.org/tocsin AAAA\n"
+    superuser.execute("INSERT INTO log_checkpoints VALUES (%s, %s, %s, now())", [size, root, note])
+    superuser.execute("RESET ROLE")
+
+
+async def test_a_false_checkpoint_in_the_place_of_the_true_one_is_refused(
+    app: App, superuser: Connection, signer: Signer
+) -> None:
+    await reported(app, "first")
+    await seal_everything(app)
+    forge(superuser, 2)
+    for _ in range(2):
+        with pytest.raises(SignerRefusesError, match="The checkpoint of 2 leaves in the database is not the one"):
+            await sign_log(app, signer)
+
+
+async def test_a_log_that_was_replaced_at_the_same_size_is_noticed_before_it_grows(
+    app: App, superuser: Connection, signer: Signer
+) -> None:
+    await reported(app, "first")
+    await seal_everything(app)
+    await sign_log(app, signer)
+    superuser.execute("SELECT tocsin_guard.suspend()")
+    superuser.execute("ALTER TABLE tocsin.log_tiles DISABLE TRIGGER ALL")
+    superuser.execute("UPDATE tocsin.log_tiles SET hashes = sha256('x') || substr(hashes, 33)")
+    with pytest.raises(SignerRefusesError, match="does not begin with the 2 leaves"):
+        await sign_log(app, signer)
+
+
+async def test_a_new_key_waits_for_its_leaf_where_the_old_one_has_signed(
+    app: App, superuser: Connection, signer: Signer
+) -> None:
+    await introduce_key(app, signer)
+    await reported(app, "first")
+    await seal_everything(app)
+    await sign_log(app, signer)
+    await start_anew(app, signer, "backup restored")
+    assert await sign_log(app, signer) is None
+    await seal_everything(app)
+    assert await sign_log(app, signer) is not None
+    assert list(whole_log(superuser).checkpoints) == [3, 5]
 
 
 def test_leaves_say_what_they_were_made_of() -> None:

@@ -44,14 +44,18 @@ class Rotated:
     remembered: Path | None = None
 
 
-async def named_keys(work: Work) -> list[str]:
+async def named_keys(work: Work, *, sealed: bool = False) -> list[str]:
     """Return the keys that the log names, as vkeys that can be parsed, oldest first; those that still wait come last.
+
+    With `sealed` those that wait are left out.
 
     A leaf that names no key is passed over: it can never be taken out, and must not stop signing and exports for ever.
     `tocsin verify --db` names it.
     """
     named = []
     for found in await log.leaves_of_kind(work.tx, LeafKind.KEY):
+        if sealed and found.index is None:
+            continue
         with suppress(ValueError):
             vkey = KeyChange.parse(found.leaf).new
             VerifierKey.parse(vkey)

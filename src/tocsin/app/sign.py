@@ -26,7 +26,7 @@ FIRST_KEY = "the first key of this log"
 
 @dataclass(frozen=True, slots=True)
 class _ToSign:
-    """The log as it is: its size and root, the proof that it continues what is remembered, the last one published."""
+    """The log as it is: size and root, the proof that it continues what is remembered, what was published of that."""
 
     size: int
     root: bytes
@@ -73,14 +73,20 @@ async def sign_log(app: App, signer: Signer) -> Memory | None:
         memory = signer.memory()
         async with app.work() as work:
             # In this very turn: the key may be another one than a moment ago.
-            _refuse_unnamed(signer, await named_keys(work))
+            named, sealed = await named_keys(work), await named_keys(work, sealed=True)
+            _refuse_unnamed(signer, named)
             found = await _to_sign(work, memory)
-        if found.size == memory.size == (found.published.size if found.published else 0):
+        if named and not memory.size and signer.key().vkey not in sealed:
+            # A new key begins with the leaf that names it: up to there another key may have signed.
+            return None
+        _refuse_another(memory, found.published)
+        unchanged = (found.size, found.root) == (memory.size, memory.root)
+        if unchanged and (found.published is not None or not memory.size):
             return None
         signed = await asyncio.to_thread(signer.sign, found.size, found.root, found.proof, app.clock())
         async with app.work() as work:
             for checkpoint in {memory.size: memory, signed.size: signed}.values():
-                if checkpoint.size and await log.checkpoint_at(work.tx, checkpoint.size) is None:
+                if checkpoint.size:
                     await _publish(work, checkpoint)
         return signed
 
@@ -91,11 +97,23 @@ async def _to_sign(work: Work, memory: Memory) -> _ToSign:
     needed = merkle.consistency_coordinates(memory.size, size) if continues else []
     hashes = await log.hashes(work.tx, [*merkle.root_coordinates(size), *needed])
     proof = merkle.consistency_proof(memory.size, size, hashes) if continues else []
-    return _ToSign(size, merkle.root(size, hashes), proof, await log.last_checkpoint(work.tx))
+    return _ToSign(size, merkle.root(size, hashes), proof, await log.checkpoint_at(work.tx, memory.size))
 
 
 async def _publish(work: Work, signed: Memory) -> None:
+    """Publish a checkpoint. One that is there must be this one: it would keep the true one out for ever."""
     await log.insert_checkpoint(work.tx, size=signed.size, root=signed.root, note=signed.note, now=work.now)
+    _refuse_another(signed, await log.checkpoint_at(work.tx, signed.size))
+
+
+def _refuse_another(signed: Memory, published: PublishedCheckpoint | None) -> None:
+    """Raise SignerRefusesError when another checkpoint was published than the one that was signed."""
+    if published is not None and published.note != signed.note:
+        raise SignerRefusesError(
+            f"The checkpoint of {signed.size:,} leaves in the database is not the one that was signed here.",
+            "Somebody else wrote it: does another signer run? Run `tocsin verify --db`, and ask who had access. "
+            "A new key can go on: `tocsin log rotate-key --after-restore`.",
+        )
 
 
 async def signer_seen(app: App, key: str, worker: str, refusal: Refusal | None) -> None:
