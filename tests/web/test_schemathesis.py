@@ -13,6 +13,8 @@ from tests.conftest import ADMIN_TOKEN, INTAKE_KEY
 from tests.web.conftest import Live
 from tocsin.app.leases import worker_seen
 from tocsin.ids import new_id
+from tocsin.signing.signer import Signer
+from tocsin.worker.log_keeper import LogKeeper
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -40,7 +42,14 @@ async def _run(live: Live, folder: Path, *options: str) -> tuple[int | None, str
 async def test_nothing_undocumented_is_answered_to_the_superadmin(live: Live, tmp_path: Path) -> None:
     await live.open_incident()
     authorization = f"Authorization:Bearer {ADMIN_TOKEN}"
-    code, output = await _run(live, tmp_path, "--header", authorization, "--include-path-regex", API)
+    signer = Signer(tmp_path / "signer")
+    signer.make("example.org/tocsin")
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        # Without it there is no evidence, which rightly is a 503.
+        group.create_task(LogKeeper(live.app, signer, "test").run(stop))
+        code, output = await _run(live, tmp_path, "--header", authorization, "--include-path-regex", API)
+        stop.set()
     assert code == 0, output[-8_000:]
 
 
