@@ -17,10 +17,10 @@ from tests.support.clock import FakeClock
 from tests.support.lives import live, reported
 from tests.support.logs import whole_log
 from tests.support.servers import Server
-from tocsin.app import seal
+from tocsin.app import health, seal
 from tocsin.app.log_keys import named_keys, start_anew, view_log
 from tocsin.app.seal import seal_everything, seal_waiting
-from tocsin.app.sign import introduce_key, sign_log
+from tocsin.app.sign import introduce_key, sign_log, signer_seen
 from tocsin.app.work import App
 from tocsin.channels import Delivered, Message, Outcome
 from tocsin.domain.log_leaf import Heads, KeyChange, head_leaf
@@ -253,6 +253,29 @@ async def test_a_new_key_waits_for_its_leaf_where_the_old_one_has_signed(
     await seal_everything(app)
     assert await sign_log(app, signer) is not None
     assert list(whole_log(superuser).checkpoints) == [3, 5]
+
+
+async def told(app: App) -> str | None:
+    """Return what a signer is said to refuse."""
+    async with app.work() as work:
+        return (await health.condition(work)).log.refusal
+
+
+async def test_what_an_old_key_refused_is_forgotten_with_it(app: App, signer: Signer) -> None:
+    refusal = SignerRefusesError("The last ones are gone.", "Look.").refusal
+    await introduce_key(app, signer)
+    await signer_seen(app, signer.key().vkey, "test", refusal)
+    assert "gone" in (await told(app) or "")
+    await start_anew(app, signer, "backup restored")
+    assert await told(app) is None
+
+
+async def test_what_a_signer_refused_that_is_not_seen_any_more_is_not_told(
+    app: App, clock: FakeClock, signer: Signer
+) -> None:
+    await signer_seen(app, signer.key().vkey, "test", SignerRefusesError("No.", "Look.").refusal)
+    clock.forward(seconds=61)
+    assert await told(app) is None
 
 
 def test_leaves_say_what_they_were_made_of() -> None:

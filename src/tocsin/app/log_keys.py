@@ -88,6 +88,7 @@ async def rotate_key(app: App, signer: Signer, overlap: timedelta, reason: str) 
         old, new = await _announce(app, signer, reason, ours=ours)
         until = app.clock() + overlap
         signer.rotate(until)
+        await _forget(app, old)
         return Rotated(new, old, until)
 
 
@@ -98,7 +99,9 @@ async def start_anew(app: App, signer: Signer, reason: str) -> Rotated:
     """
     with signer.turn() as ours:
         old, new = await _announce(app, signer, reason, ours=ours)
-        return Rotated(new, old, None, signer.start_anew())
+        aside = signer.start_anew()
+        await _forget(app, old)
+        return Rotated(new, old, None, aside)
 
 
 async def _announce(app: App, signer: Signer, reason: str, *, ours: bool) -> tuple[str, str]:
@@ -111,3 +114,9 @@ async def _announce(app: App, signer: Signer, reason: str, *, ours: bool) -> tup
         if new not in await named_keys(work):
             await log.await_leaf(work.tx, LeafKind.KEY, KeyChange(new, old, reason).encode(), work.now)
     return old, new
+
+
+async def _forget(app: App, old: str) -> None:
+    """Forget the old key as a signer: what it refused would be told for ever."""
+    async with app.work() as work:
+        await log.signer_gone(work.tx, old)
