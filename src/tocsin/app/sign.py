@@ -21,6 +21,8 @@ from tocsin.store.log import PublishedCheckpoint
 from tocsin.tlog import merkle
 
 REFUSES = "LogSignerRefuses"
+STALLED = "LogStalled"
+MAX_REASON_CHARACTERS = 2_000
 FIRST_KEY = "the first key of this log"
 
 
@@ -127,3 +129,11 @@ async def report_refusal(app: App, refusal: Refusal) -> None:
     """Open an incident about what the signer refuses: somebody must look at the database, now."""
     async with app.work() as work:
         await report_internal(work, REFUSES, f"{refusal.message} {refusal.hint}", Severity.CRITICAL)
+
+
+async def report_stalled(app: App, reason: str) -> None:
+    """Open an incident about a log that is not sealed or signed for long, for another reason than a refusal."""
+    said = reason.replace("\x00", "\N{REPLACEMENT CHARACTER}")[:MAX_REASON_CHARACTERS]
+    async with app.work() as work:
+        message = f"A worker fails to seal or sign the log, since long: {said} `tocsin doctor` says what waits."
+        await report_internal(work, STALLED, message, Severity.CRITICAL)
