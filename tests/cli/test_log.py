@@ -83,6 +83,11 @@ def test_signatures_by_keys_that_only_the_log_names_prove_nothing(logged: Cli) -
     assert (answer.code, "cannot be read as a key" in answer.err) == (1, True)
 
 
+def test_it_is_said_that_earlier_heads_are_not_made_anew(logged: Cli) -> None:
+    said = logged.done("verify", "--db", "--json").json["notProven"]
+    assert any("That each batch sealed earlier named the newest entries truly" in line for line in said)
+
+
 def test_what_is_no_checkpoint_is_refused(logged: Cli, tmp_path: Path) -> None:
     other = tmp_path / "other.txt"
     for content in ("", "hello\n"):

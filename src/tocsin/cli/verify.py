@@ -218,5 +218,9 @@ def _not_proven(result: Verification) -> Iterator[str]:
     unsigned = result.leaves - result.signed_size
     if unsigned or result.waiting:
         yield f"Anything of {result.waiting:,} entries that wait for the log, and {unsigned:,} leaves not signed yet."
+    yield (
+        "That each batch sealed earlier named the newest entries truly: only the last one's commitment was made anew. "
+        "Evidence exported at an older checkpoint may have left out an incident's last entries: export it again."
+    )
     yield "Anything against a thief of the signing key: that takes witnesses or time stamps that he does not hold."
     yield "That what was reported is true, or that something which nobody reported did not happen."
