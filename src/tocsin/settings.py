@@ -91,7 +91,7 @@ class Settings(BaseSettings):
         3600,
         ge=60,
         le=2_592_000,
-        description="Seconds that nobody outside may vouch for the log before it is an incident.",
+        description="Seconds that the log may not be sealed, signed or vouched for before it is an incident.",
     )
     log_s3_access_key: str | None = Field(None, description="The access key for copies in S3.")
     log_s3_secret_key: SecretStr | None = Field(None, description="Goes with the access key.")

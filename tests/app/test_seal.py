@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from tests.support.clock import FakeClock
 from tests.support.lives import live, reported
 from tests.support.logs import whole_log
 from tests.support.servers import Server
-from tocsin.app import seal
+from tocsin.app import health, seal
+from tocsin.app.log_keys import named_keys, start_anew, view_log
 from tocsin.app.seal import seal_everything, seal_waiting
-from tocsin.app.sign import introduce_key, sign_log
+from tocsin.app.sign import introduce_key, sign_log, signer_seen
 from tocsin.app.work import App
 from tocsin.channels import Delivered, Message, Outcome
 from tocsin.domain.log_leaf import Heads, KeyChange, head_leaf
@@ -169,6 +171,111 @@ async def test_another_key_than_the_log_names_signs_nothing(app: App, signer: Si
     stranger.make("example.org/tocsin")
     with pytest.raises(SignerRefusesError, match="the key here is"):
         await introduce_key(app, stranger)
+
+
+async def test_a_leaf_that_names_no_key_stops_nobody(app: App, superuser: Connection, signer: Signer) -> None:
+    """It stays for ever, so it is passed over."""
+    nested = b'{"record":' + b"[" * 30_000 + b"]" * 30_000 + b',"record":"log_key","v":1}'
+    for leaf in (b'{"record":"log_key"}', KeyChange("no vkey", None, "junk").encode(), nested):
+        superuser.execute(
+            "INSERT INTO tocsin.log_pending (kind, leaf, leaf_hash, waiting_since)"
+            " VALUES ('log_key', %s, sha256('\\x00'::bytea || %s), now())",
+            [leaf, leaf],
+        )
+    await introduce_key(app, signer)
+    await reported(app, "first")
+    await seal_everything(app)
+    assert await sign_log(app, signer) is not None
+    async with app.work() as work:
+        assert await named_keys(work) == (await view_log(work)).keys == [signer.key().vkey]
+
+
+async def test_whose_turn_it_was_not_has_not_introduced_its_key(app: App, signer: Signer) -> None:
+    with Signer(signer.directory).turn():
+        assert not await introduce_key(app, signer)
+    assert await introduce_key(app, signer)
+
+
+async def test_a_key_that_the_log_does_not_name_signs_nothing(app: App, signer: Signer, tmp_path: Path) -> None:
+    """However it came to be asked: the signer's directory may have been exchanged since its key was introduced."""
+    await introduce_key(app, signer)
+    await seal_everything(app)
+    stranger = Signer(tmp_path / "stranger")
+    stranger.make("example.org/tocsin")
+    with pytest.raises(SignerRefusesError, match="the key here is"):
+        await sign_log(app, stranger)
+    assert stranger.memory() == Memory()
+
+
+def forge(superuser: Connection, size: int) -> None:
+    """Write a checkpoint of the true root with a false signature, as the application's role may."""
+    superuser.execute("SET search_path = tocsin")
+    (root,) = superuser.execute("SELECT log_root(%s)", [size]).fetchone() or (b"",)
+    superuser.execute("SET ROLE tocsin_app")
+    note = f"example.org/tocsin\n{size}\n{b64encode(root).decode()}\n\n\u2014 example.org/tocsin AAAA\n"
+    superuser.execute("INSERT INTO log_checkpoints VALUES (%s, %s, %s, now())", [size, root, note])
+    superuser.execute("RESET ROLE")
+
+
+async def test_a_false_checkpoint_in_the_place_of_the_true_one_is_refused(
+    app: App, superuser: Connection, signer: Signer
+) -> None:
+    await reported(app, "first")
+    await seal_everything(app)
+    forge(superuser, 2)
+    for _ in range(2):
+        with pytest.raises(SignerRefusesError, match="The checkpoint of 2 leaves in the database is not the one"):
+            await sign_log(app, signer)
+
+
+async def test_a_log_that_was_replaced_at_the_same_size_is_noticed_before_it_grows(
+    app: App, superuser: Connection, signer: Signer
+) -> None:
+    await reported(app, "first")
+    await seal_everything(app)
+    await sign_log(app, signer)
+    superuser.execute("SELECT tocsin_guard.suspend()")
+    superuser.execute("ALTER TABLE tocsin.log_tiles DISABLE TRIGGER ALL")
+    superuser.execute("UPDATE tocsin.log_tiles SET hashes = sha256('x') || substr(hashes, 33)")
+    with pytest.raises(SignerRefusesError, match="does not begin with the 2 leaves"):
+        await sign_log(app, signer)
+
+
+async def test_a_new_key_waits_for_its_leaf_where_the_old_one_has_signed(
+    app: App, superuser: Connection, signer: Signer
+) -> None:
+    await introduce_key(app, signer)
+    await reported(app, "first")
+    await seal_everything(app)
+    await sign_log(app, signer)
+    await start_anew(app, signer, "backup restored")
+    assert await sign_log(app, signer) is None
+    await seal_everything(app)
+    assert await sign_log(app, signer) is not None
+    assert list(whole_log(superuser).checkpoints) == [3, 5]
+
+
+async def told(app: App) -> str | None:
+    """Return what a signer is said to refuse."""
+    async with app.work() as work:
+        return (await health.condition(work)).log.refusal
+
+
+async def test_what_an_old_key_refused_is_forgotten_with_it(app: App, signer: Signer) -> None:
+    refusal = SignerRefusesError("The last ones are gone.", "Look.").refusal
+    await introduce_key(app, signer)
+    await signer_seen(app, signer.key().vkey, "test", refusal)
+    assert "gone" in (await told(app) or "")
+    await start_anew(app, signer, "backup restored")
+    assert await told(app) is None
+
+
+async def test_what_a_signer_refused_that_is_not_seen_any_more_is_not_told(
+    app: App, clock: FakeClock, signer: Signer
+) -> None:
+    await signer_seen(app, signer.key().vkey, "test", SignerRefusesError("No.", "Look.").refusal)
+    clock.forward(seconds=61)
+    assert await told(app) is None
 
 
 def test_leaves_say_what_they_were_made_of() -> None:

@@ -68,6 +68,26 @@ def test_a_checkpoint_that_was_kept_elsewhere_finds_what_the_database_has_lost(l
     assert any("the log has 0 leaves" in problem and "knows of 3" in problem for problem in problems)
 
 
+def test_signatures_by_keys_that_only_the_log_names_prove_nothing(logged: Cli) -> None:
+    key = logged.done("log", "show", "--json").json["keys"][0]
+    rewrote = "by a key known from outside: who had the database, but not the signing key, rewrote nothing"
+    assert rewrote in logged.done("verify", "--db").out
+    logged.patch.setenv("TOCSIN_SIGNER_DIR", "/nowhere")
+    alone = logged.done("verify", "--db").out
+    assert rewrote not in alone
+    assert "signed by keys that the log itself names: compare them with a vkey that you kept" in alone
+    assert "That nobody made the whole record anew and signed it with a key of his own" in alone
+    assert rewrote in logged.done("verify", "--db", "--key", key).out
+    stranger = "example.org/tocsin+40e4c8b5+AU6Yc0ZAhFkK6kAzZ0GTWDPfT8H5yIQbEgq0ZYwQ2oJY"
+    answer = logged("verify", "--db", "--key", stranger)
+    assert (answer.code, "cannot be read as a key" in answer.err) == (1, True)
+
+
+def test_it_is_said_that_earlier_heads_are_not_made_anew(logged: Cli) -> None:
+    said = logged.done("verify", "--db", "--json").json["notProven"]
+    assert any("That each batch sealed earlier named the newest entries truly" in line for line in said)
+
+
 def test_what_is_no_checkpoint_is_refused(logged: Cli, tmp_path: Path) -> None:
     other = tmp_path / "other.txt"
     for content in ("", "hello\n"):

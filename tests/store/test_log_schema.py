@@ -107,6 +107,13 @@ SEALS_WRONGLY = {
     "no heads": f"SELECT seal(size, ARRAY(SELECT id FROM log_pending), '{{}}', incidents, {NO_NODES}) FROM log_state",
     "fewer incidents": f"SELECT seal(size, ARRAY(SELECT id FROM log_pending), {HEADS}, 0, {NO_NODES}) FROM log_state",
     "a leaf of another kind": "SELECT await_leaf('log_key', '{\"record\":\"log_heads\"}', now())",
+    "a key's leaf that names no key": "SELECT await_leaf('log_key', '{\"record\":\"log_key\",\"v\":1}', now())",
+    "a key's leaf of no version": "SELECT await_leaf('log_key',"
+    " '{\"record\":\"log_key\",\"new\":\"a\",\"old\":null,\"reason\":\"b\"}', now())",
+    "a key's leaf with a number": "SELECT await_leaf('log_key',"
+    " '{\"record\":\"log_key\",\"v\":1,\"new\":\"a\",\"old\":1,\"reason\":\"b\"}', now())",
+    "a key's leaf that says more": "SELECT await_leaf('log_key',"
+    " '{\"record\":\"log_key\",\"v\":1,\"new\":\"a\",\"old\":null,\"reason\":\"b\",\"x\":[]}', now())",
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from tocsin.app.verify_log import OutsideCheckpoint
 from tocsin.app.verify_result import Verification
 from tocsin.app.work import App
 from tocsin.signing.signer import Signer
+from tocsin.tlog.note import VerifierKey
 
 pytestmark = pytest.mark.anyio
 
@@ -58,10 +59,10 @@ def superuser(own_copy: LivedDatabase) -> Iterator[Connection]:
         yield connection
 
 
-async def verified(app: App, *outside: OutsideCheckpoint) -> Verification:
+async def verified(app: App, *outside: OutsideCheckpoint, known: Sequence[VerifierKey] = ()) -> Verification:
     """Verify everything."""
     async with app.work(streaming=True) as work:
-        return await verify_database(work, outside=outside)
+        return await verify_database(work, outside=outside, known=known)
 
 
 def memory(signer: Signer) -> OutsideCheckpoint:
@@ -226,10 +227,18 @@ async def test_a_history_rewritten_under_a_key_of_the_attacker_is_named(
     )
     await seal_everything(app)
     await sign_log(app, thief)
-    assert said(await verified(app)) == "", "the database by itself holds together"
+    alone = await verified(app, known=[signer.key().verifier])
+    assert said(alone) == "", "the database by itself holds together"
+    assert (alone.checkpoints, alone.known_key_size) == (1, 0), "nobody whom we know has signed it"
     found = said(await verified(app, memory(signer)))
     assert "the log was rewritten since" in found
     assert "it is signed by no key that the log names" in found
+
+
+async def test_a_key_that_was_kept_elsewhere_has_signed_the_log(app: App, signer: Signer) -> None:
+    assert (await verified(app)).known_key_size == 0
+    result = await verified(app, known=[signer.key().verifier])
+    assert result.known_key_size == result.signed_size > 0
 
 
 async def test_both_keys_sign_during_the_overlap_and_everything_verifies(

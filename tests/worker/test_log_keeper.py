@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 
 import psycopg
@@ -19,6 +20,7 @@ from tocsin.clock import monotonic_seconds, system_clock
 from tocsin.domain.access import Actor
 from tocsin.signing.signer import Signer
 from tocsin.store.incidents import IncidentFilter
+from tocsin.worker import log_keeper
 from tocsin.worker.log_keeper import LogKeeper
 
 pytestmark = pytest.mark.anyio
@@ -115,3 +117,39 @@ async def test_a_signer_that_refuses_is_an_incident_and_a_problem(
     (refused,) = [one for one in listed.incidents if (one.title or "").startswith("LogSignerRefuses")]
     assert refused.current_severity == "CRITICAL"
     assert signer.memory().size == size
+
+
+async def test_a_worker_whose_turn_it_was_not_introduces_its_key_later(live: App, signer: Signer) -> None:
+    await reported(live, "first")
+    turn = Signer(signer.directory).turn()
+    turn.__enter__()
+    async with kept(live, signer):
+        while not (await viewed(live)).size:
+            await asyncio.sleep(0.02)
+        turn.__exit__(None, None, None)
+        assert (await until_signed(live)).keys == [signer.key().vkey]
+
+
+async def test_a_log_that_fails_for_long_is_an_incident(
+    live: App, admin: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at the first failure: a database that is away for a moment is no reason."""
+    seconds = count(0, 1_000)
+
+    async def full(_: App) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(log_keeper, "seal_waiting", full)
+    monkeypatch.setattr(log_keeper, "monotonic_seconds", lambda: float(next(seconds)))
+    monkeypatch.setattr(log_keeper, "RECOVERY_SECONDS", 0.01)
+    async with kept(live, None):
+        while True:
+            async with live.work() as work:
+                listed = await read_incidents.list_incidents(work, admin, IncidentFilter())
+            stalled = [one for one in listed.incidents if (one.title or "").startswith("LogStalled")]
+            if stalled:
+                break
+            await asyncio.sleep(0.02)
+    assert stalled[0].current_severity == "CRITICAL"
+    assert "no space left on device" in (stalled[0].title or "")
+    assert next(seconds) > live.settings.log_stale_after

@@ -54,7 +54,7 @@ class Condition:
 
 async def condition(work: Work) -> Condition:
     """Look at the schema, workers, jobs, pages, the log, who vouches for it, and the ledger of intake."""
-    kept = await log.condition(work.tx)
+    kept = await log.condition(work.tx, work.now - LOG_PATIENCE)
     vouchers = tuple(await outside.standings(work.tx, work.now - FORGOTTEN_AFTER))
     health = await jobs.health(work.tx, alive_since=work.now - WORKER_SILENCE, failed_since=work.now - FAILED_WINDOW)
     return Condition(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from tocsin.domain.log_leaf import KeyChange, LeafKind
 from tocsin.errors import Code, refuse
 from tocsin.signing.signer import Signer
 from tocsin.store import log
+from tocsin.tlog.note import VerifierKey
 
 DEFAULT_OVERLAP = timedelta(days=30)
 MAX_OVERLAP = timedelta(days=366)
@@ -42,9 +44,28 @@ class Rotated:
     remembered: Path | None = None
 
 
+async def named_keys(work: Work, *, sealed: bool = False) -> list[str]:
+    """Return the keys that the log names, as vkeys that can be parsed, oldest first; those that still wait come last.
+
+    With `sealed` those that wait are left out.
+
+    A leaf that names no key is passed over: it can never be taken out, and must not stop signing and exports for ever.
+    `tocsin verify --db` names it.
+    """
+    named = []
+    for found in await log.leaves_of_kind(work.tx, LeafKind.KEY):
+        if sealed and found.index is None:
+            continue
+        with suppress(ValueError):
+            vkey = KeyChange.parse(found.leaf).new
+            VerifierKey.parse(vkey)
+            named.append(vkey)
+    return named
+
+
 async def view_log(work: Work) -> LogView:
     """Return the log's keys and its latest checkpoint."""
-    keys = [KeyChange.parse(found.leaf).new for found in await log.leaves_of_kind(work.tx, LeafKind.KEY)]
+    keys = await named_keys(work)
     condition, last = await log.condition(work.tx), await log.last_checkpoint(work.tx)
     return LogView(
         keys,
@@ -67,6 +88,7 @@ async def rotate_key(app: App, signer: Signer, overlap: timedelta, reason: str) 
         old, new = await _announce(app, signer, reason, ours=ours)
         until = app.clock() + overlap
         signer.rotate(until)
+        await _forget(app, old)
         return Rotated(new, old, until)
 
 
@@ -77,7 +99,9 @@ async def start_anew(app: App, signer: Signer, reason: str) -> Rotated:
     """
     with signer.turn() as ours:
         old, new = await _announce(app, signer, reason, ours=ours)
-        return Rotated(new, old, None, signer.start_anew())
+        aside = signer.start_anew()
+        await _forget(app, old)
+        return Rotated(new, old, None, aside)
 
 
 async def _announce(app: App, signer: Signer, reason: str, *, ours: bool) -> tuple[str, str]:
@@ -87,7 +111,12 @@ async def _announce(app: App, signer: Signer, reason: str, *, ours: bool) -> tup
         raise refuse(Code.INVALID, f"The reason must have 1 to {MAX_REASON_CHARACTERS:,} characters.")
     old, new = signer.key().vkey, signer.prepare_rotation().vkey
     async with app.work() as work:
-        named = [KeyChange.parse(found.leaf).new for found in await log.leaves_of_kind(work.tx, LeafKind.KEY)]
-        if new not in named:
+        if new not in await named_keys(work):
             await log.await_leaf(work.tx, LeafKind.KEY, KeyChange(new, old, reason).encode(), work.now)
     return old, new
+
+
+async def _forget(app: App, old: str) -> None:
+    """Forget the old key as a signer: what it refused would be told for ever."""
+    async with app.work() as work:
+        await log.signer_gone(work.tx, old)

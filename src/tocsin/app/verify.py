@@ -27,6 +27,7 @@ from tocsin.domain.workflow import TRANSITIONS
 from tocsin.store import verification
 from tocsin.store.database import Tx
 from tocsin.store.verification import Erasures, Texts
+from tocsin.tlog.note import VerifierKey
 
 LIFECYCLE = "incident_lifecycle"
 _JSON_COLUMNS = frozenset({"metadata", "personal", "follow_up_actions"})
@@ -55,9 +56,19 @@ class _Last:
 
 
 async def verify_database(
-    work: Work, progress: Progress | None = None, outside: Sequence[OutsideCheckpoint] = ()
+    work: Work,
+    progress: Progress | None = None,
+    outside: Sequence[OutsideCheckpoint] = (),
+    known: Sequence[VerifierKey] = (),
 ) -> Verification:
-    """Check every guarded row of the database and its log, as of one instant, against checkpoints kept elsewhere."""
+    """Check every guarded row of the database and its log, as of one instant, against what was kept elsewhere.
+
+    Args:
+        work: a streaming one.
+        progress: is told how far it has come.
+        outside: checkpoints.
+        known: keys of the log: those that the database names prove nothing against who can write to it.
+    """
     await verification.snapshot(work.tx)
     result = Verification(guards=await examine_guards(work.tx))
     erasures = await verification.erasures(work.tx)
@@ -80,7 +91,7 @@ async def verify_database(
         result.add("incident_heads", head.incident_id, f"it does not say what the timeline says: {said}")
     for problem, broken in await verification.broken_pairs(work.tx):
         result.add(broken.kind, broken.id, problem)
-    await verify_log(work.tx, result, counted, outside)
+    await verify_log(work.tx, result, counted, outside, known)
     return result
 
 

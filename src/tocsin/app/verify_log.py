@@ -51,8 +51,14 @@ class _Claim:
     source: str = ""
 
 
-async def verify_log(tx: Tx, result: Verification, counted: Counted, outside: Sequence[OutsideCheckpoint] = ()) -> None:
-    """Check the log of an open snapshot and add to the result."""
+async def verify_log(
+    tx: Tx,
+    result: Verification,
+    counted: Counted,
+    outside: Sequence[OutsideCheckpoint] = (),
+    known: Sequence[VerifierKey] = (),
+) -> None:
+    """Check the log of an open snapshot and add to the result; `known` are keys that somebody outside knows."""
     state, condition = await log.state(tx), await log.condition(tx)
     result.leaves, result.waiting = state.size, condition.waiting
     for odd in await kept.odd_entries(tx):
@@ -62,7 +68,7 @@ async def verify_log(tx: Tx, result: Verification, counted: Counted, outside: Se
     for index in await kept.broken_leaves(tx):
         result.add(LOG, f"leaf {index}", "its bytes are not those that were hashed")
     keys = await _keys(tx, result)
-    size = await _Tree(result, counted, keys).check(tx, outside)
+    size = await _Tree(result, counted, keys, known).check(tx, outside)
     if size is not None and size != state.size:
         result.add("log_state", "size", f"it says {state.size:,} leaves, and there are {size:,}")
     await _check_heads(tx, result, state.size)
@@ -82,10 +88,13 @@ async def _keys(tx: Tx, result: Verification) -> list[VerifierKey]:
 class _Tree:
     """The tree as it grows leaf by leaf, and the claims that are checked on the way."""
 
-    def __init__(self, result: Verification, counted: Counted, keys: Sequence[VerifierKey]) -> None:
+    def __init__(
+        self, result: Verification, counted: Counted, keys: Sequence[VerifierKey], known: Sequence[VerifierKey]
+    ) -> None:
         self._result = result
         self._counted = counted
         self._keys = keys
+        self._known = known
         self._size = 0
         self._frontier: tuple[bytes, ...] = ()
         self._tile_roots: list[bytes] = []
@@ -145,10 +154,13 @@ class _Tree:
             keys = [key for key in self._keys if (key.name, key.key_id) in signed_by]
             if not keys:
                 self._add(claim, "it is signed by no key that the log names")
-            for key in keys:
+            known = [key for key in self._known if (key.name, key.key_id) in signed_by]
+            for key in (*keys, *known):
                 checkpoint = verified(note, key)
                 if (checkpoint.size, checkpoint.root) != (claim.size, claim.root):
                     self._add(claim, "its note says something else")
+            if known:
+                self._result.known_key_size = max(self._result.known_key_size, claim.size)
         except ProofError as error:
             self._add(claim, f"its note does not hold: {error}")
 

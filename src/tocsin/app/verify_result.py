@@ -33,6 +33,7 @@ class Verification:
         waiting: how many entries wait for the log: they are proven by nothing but the tables.
         checkpoints: how many signed checkpoints were held against the log.
         signed_size: how many leaves the latest of them commits to.
+        known_key_size: how many the latest one does that is signed by a key which was known outside of the database.
         outside: which checkpoints kept outside of the database it was held against, in words.
         guards: what became of the triggers, functions and rights that guard the record.
     """
@@ -44,6 +45,7 @@ class Verification:
     waiting: int = 0
     checkpoints: int = 0
     signed_size: int = 0
+    known_key_size: int = 0
     outside: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     findings_in_all: int = 0

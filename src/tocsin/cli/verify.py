@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from tocsin.cli.running import application, run
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.settings import Settings
 from tocsin.tlog.errors import ProofError
+from tocsin.tlog.note import VerifierKey
 
 MEMORY = "the signer's memory"
 MAX_CHECKPOINT_BYTES = 262_144
@@ -49,6 +51,10 @@ def verify(
         list[Path] | None,
         typer.Option("--checkpoint", help="A checkpoint that was kept elsewhere (repeatable)."),
     ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", metavar="VKEY", help="A key of the log that was kept elsewhere (repeatable)."),
+    ] = None,
     _json: JsonOption = False,
 ) -> None:
     """Check evidence from a file, or the whole record.
@@ -56,7 +62,8 @@ def verify(
     A file needs neither database nor network. What it proves depends on whom the policy trusts; without one, nothing.
     With --db every row that is not what was recorded is named, and every guard that was taken away; all is read as of
     one instant. The log is held against the signer's memory where its directory is at hand, and against each
-    --checkpoint. Exit 1 if anything was found, or if not everything is proven that the policy asks for.
+    --checkpoint. Whoever rewrites everything names a key of his own in the log: the signer's keys, or each --key that
+    you kept, tell. Exit 1 if anything was found, or if not everything is proven that the policy asks for.
 
     \b
     Example:
@@ -67,14 +74,15 @@ def verify(
     Next: with findings, keep a copy of the database before anything else, and ask who had access.
     """
     call = call_of(context)
-    if (file is None) == (not db) or (policy is not None and file is None) or (checkpoint and not db):
+    if (file is None) == (not db) or (policy is not None and file is None) or ((checkpoint or key) and not db):
         raise WrongUsageError("Say what to verify: a FILE of evidence (with --policy), or the database with --db.")
     if file is not None:
         if not verify_file(call, file, policy):
             raise typer.Exit(1)
         return
     copies = [_copy(path) for path in checkpoint or []]
-    result = run(_verify(call, copies))
+    known = [_known(vkey) for vkey in key or []]
+    result = run(_verify(call, copies, known))
     document = {
         "intact": result.intact,
         "rows": result.rows,
@@ -84,6 +92,7 @@ def verify(
             "waiting": result.waiting,
             "checkpoints": result.checkpoints,
             "signedSize": result.signed_size,
+            "knownKeySize": result.known_key_size,
             "outside": result.outside,
         },
         "proven": list(_proven(result)) if not result.findings_in_all else [],
@@ -109,23 +118,35 @@ def _copy(path: Path) -> OutsideCheckpoint:
         raise refuse(Code.INVALID, f"{path} cannot be read as a checkpoint: {reason}.", hint) from None
 
 
-async def _verify(call: Call, copies: Sequence[OutsideCheckpoint]) -> Verification:
+def _known(vkey: str) -> VerifierKey:
+    try:
+        return VerifierKey.parse(vkey)
+    except ValueError as error:
+        hint = "A vkey is one line, `name+hash+key`: `tocsin log show` prints the log's."
+        raise refuse(Code.INVALID, f"{vkey[:100]} cannot be read as a key: {error}.", hint) from None
+
+
+async def _verify(call: Call, copies: Sequence[OutsideCheckpoint], known: Sequence[VerifierKey]) -> Verification:
     async with application(call) as app:
         # Read before the database is: what is signed meanwhile must not look like something that is gone.
-        outside = [*copies, *_memory(call, app.settings)]
+        memory, own = _signer(call, app.settings, app.clock())
         async with app.work(streaming=True) as work:
             with call.progress_bar("Verifying") as progress:
-                return await verify_database(work, progress, outside)
+                return await verify_database(work, progress, [*copies, *memory], [*known, *own])
 
 
-def _memory(call: Call, settings: Settings) -> list[OutsideCheckpoint]:
+def _signer(call: Call, settings: Settings, now: datetime) -> tuple[Sequence[OutsideCheckpoint], Sequence[VerifierKey]]:
+    """Return what the signer at hand remembers, and the keys with which it signs now: not one that is laid aside."""
     try:
         signer = bootstrap.signer_at_hand(settings)
-        memory = signer.memory() if signer else None
+        if signer is None:
+            return [], []
+        memory = signer.memory()
+        keys = [key.verifier for key in signer.keys(now)]
     except TocsinError as error:
         call.note(styled(f"WARNING: {error.refusal.message} {error.refusal.hint}", "bold yellow"))
-        return []
-    return [OutsideCheckpoint(MEMORY, memory.size, memory.root, memory.note)] if memory else []
+        return [], []
+    return [OutsideCheckpoint(MEMORY, memory.size, memory.root, memory.note)], keys
 
 
 def _tell(call: Call, result: Verification) -> None:
@@ -164,11 +185,16 @@ def _tell_guards(call: Call, guards: GuardReport) -> None:
 def _proven(result: Verification) -> Iterator[str]:
     """Say what an intact record proves, and against whom."""
     yield "Nobody changed a single row, not even past the triggers, without changing all that hangs on it."
-    if result.checkpoints:
+    if result.checkpoints and not result.known_key_size:
         yield (
-            f"{result.checkpoints:,} signed checkpoints are of this very log, the latest of {result.signed_size:,} "
-            "leaves: who had the database, but not the signing key, rewrote nothing before it and removed nothing from "
-            "its middle."
+            f"{result.checkpoints:,} checkpoints are of this very log, the latest of {result.signed_size:,} leaves, "
+            "signed by keys that the log itself names: compare them with a vkey that you kept (--key VKEY)."
+        )
+    elif result.checkpoints:
+        yield (
+            f"{result.checkpoints:,} signed checkpoints are of this very log, one of {result.known_key_size:,} leaves "
+            "by a key known from outside: who had the database, but not the signing key, rewrote nothing before it and "
+            "removed nothing from its middle."
         )
     for source in result.outside:
         yield (
@@ -184,8 +210,17 @@ def _not_proven(result: Verification) -> Iterator[str]:
             "That nobody cut the end off, with its checkpoints, or restored an older backup: nothing from outside of "
             "the database was at hand. Run it where the signer's directory is, or give a copy with --checkpoint."
         )
+    if not result.known_key_size:
+        yield (
+            "That nobody made the whole record anew and signed it with a key of his own: no key known from outside of "
+            "the database has signed it."
+        )
     unsigned = result.leaves - result.signed_size
     if unsigned or result.waiting:
         yield f"Anything of {result.waiting:,} entries that wait for the log, and {unsigned:,} leaves not signed yet."
+    yield (
+        "That each batch sealed earlier named the newest entries truly: only the last one's commitment was made anew. "
+        "Evidence exported at an older checkpoint may have left out an incident's last entries: export it again."
+    )
     yield "Anything against a thief of the signing key: that takes witnesses or time stamps that he does not hold."
     yield "That what was reported is true, or that something which nobody reported did not happen."

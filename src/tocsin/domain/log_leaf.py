@@ -88,7 +88,10 @@ class Erasure:
 
 
 def _read(leaf: bytes, kind: LeafKind) -> dict[str, object]:
-    said = json.loads(leaf)
+    try:
+        said = json.loads(leaf)
+    except RecursionError:
+        raise ValueError(f"this is not a {kind} leaf: it is nested too deeply") from None
     if not isinstance(said, dict) or said.get("record") != kind or said.get("v") != LEAF_VERSION:
         raise ValueError(f"this is not a {kind} leaf")
     return said

@@ -196,8 +196,13 @@ async def signer_seen(tx: Tx, *, key: str, worker: str, now: datetime, refusal: 
     await tx.run(QUERIES["signer_seen"], {"key": key, "worker": worker, "now": now, "refusal": refusal})
 
 
-async def condition(tx: Tx) -> LogCondition:
-    """Return the state of the log."""
-    found = await tx.first(QUERIES["condition"], LogCondition)
+async def signer_gone(tx: Tx, key: str) -> None:
+    """Forget a signer that signs no more."""
+    await tx.run(QUERIES["signer_gone"], {"key": key})
+
+
+async def condition(tx: Tx, seen_since: datetime | None = None) -> LogCondition:
+    """Return the state of the log. A signer that was not seen since then (None: ever) is left out with its refusal."""
+    found = await tx.first(QUERIES["condition"], LogCondition, {"seen_since": seen_since})
     assert found is not None, "the migration made the row of the state, and nobody may remove it"
     return found

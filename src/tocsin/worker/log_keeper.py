@@ -10,7 +10,7 @@ import asyncio
 import structlog
 
 from tocsin.app.seal import Sealed, seal_waiting
-from tocsin.app.sign import introduce_key, report_refusal, sign_log, signer_seen
+from tocsin.app.sign import introduce_key, report_refusal, report_stalled, sign_log, signer_seen
 from tocsin.app.work import App
 from tocsin.clock import monotonic_seconds
 from tocsin.errors import Refusal, TocsinError
@@ -33,6 +33,7 @@ class LogKeeper:
         self._signer = signer
         self._worker = worker
         self._introduced = False
+        self._failing_since_seconds: float | None = None
         self._refusal: Refusal | None = None
         self._seen_at_seconds = float("-inf")
         self._sealed_at_seconds = float("-inf")
@@ -42,13 +43,31 @@ class LogKeeper:
         while not stop.is_set():
             try:
                 seconds = await self._step()
+                self._failing_since_seconds = None
             except TocsinError as error:
                 log.error("worker.log_waits", reason=error.refusal.message)
                 seconds = RECOVERY_SECONDS
-            except Exception:
+                await self._tell_if_it_lasts(error.refusal.message)
+            except Exception as error:
                 log.exception("worker.log_failed")
                 seconds = RECOVERY_SECONDS
+                await self._tell_if_it_lasts(f"{type(error).__name__}: {error}")
             await pause(stop, seconds)
+
+    async def _tell_if_it_lasts(self, reason: str) -> None:
+        """Open an incident when nothing is sealed or signed for long, and again after as long: nobody reads its log."""
+        now = monotonic_seconds()
+        since = self._failing_since_seconds
+        if since is None:
+            self._failing_since_seconds = now
+        elif now - since >= self._app.settings.log_stale_after:
+            try:
+                await report_stalled(self._app, reason)
+            except Exception:
+                # As a rule the database is away; it is tried again with the next failure.
+                log.exception("worker.log_failure_not_told")
+            else:
+                self._failing_since_seconds = now
 
     async def _step(self) -> float:
         """Seal and sign once; return how long to wait (seconds)."""
@@ -68,8 +87,9 @@ class LogKeeper:
     async def _sign(self, signer: Signer) -> None:
         try:
             if not self._introduced:
-                await introduce_key(self._app, signer)
-                self._introduced = True
+                self._introduced = await introduce_key(self._app, signer)
+            if not self._introduced:
+                return
             await sign_log(self._app, signer)
         except SignerRefusesError as error:
             self._introduced = False

@@ -253,9 +253,18 @@ $$;
 -- Adds a leaf of the system's own: the change of a signing key, or an erasure.
 CREATE FUNCTION await_leaf(kind text, leaf bytea, waiting_since timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = tocsin, pg_temp AS $$
+DECLARE
+    said  jsonb := convert_from(leaf, 'UTF8')::jsonb;
 BEGIN
-    IF convert_from(leaf, 'UTF8')::jsonb ->> 'record' IS DISTINCT FROM kind THEN
+    IF said ->> 'record' IS DISTINCT FROM kind OR said -> 'v' IS DISTINCT FROM '1' THEN
         PERFORM refuse_log(format('the leaf says that it is no %s', kind));
+    END IF;
+    -- What cannot be read as a change of keys would stand in everybody's way for ever: nothing takes it out again.
+    IF kind = 'log_key' AND (said - ARRAY['record', 'v', 'new', 'old', 'reason'] <> '{}'
+            OR jsonb_typeof(said -> 'new') IS DISTINCT FROM 'string'
+            OR jsonb_typeof(said -> 'reason') IS DISTINCT FROM 'string'
+            OR coalesce(jsonb_typeof(said -> 'old'), '') NOT IN ('string', 'null')) THEN
+        PERFORM refuse_log('a log_key leaf names a new key, an old one or null, and a reason');
     END IF;
     INSERT INTO log_pending (kind, leaf, leaf_hash, waiting_since)
     VALUES (await_leaf.kind, await_leaf.leaf, sha256('\x00'::bytea || leaf), await_leaf.waiting_since);

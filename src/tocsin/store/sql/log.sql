@@ -72,8 +72,12 @@ ON CONFLICT (key) DO UPDATE SET worker = excluded.worker, seen_at = excluded.see
     refused_at = CASE WHEN excluded.refusal IS NULL THEN NULL
                       ELSE coalesce(log_signers.refused_at, excluded.refused_at) END
 
+-- name: signer_gone
+-- Forgets a signer that signs no more, and what it refused.
+DELETE FROM log_signers WHERE key = %(key)s
+
 -- name: condition
--- The state of the log in one row. What waits longest has about the lowest id.
+-- The state of the log in one row. What waits longest has about the lowest id. A signer not seen lately refuses nothing.
 SELECT s.size, c.size AS signed_size, c.signed_at,
        (SELECT count(*) FROM (SELECT FROM log_pending LIMIT 100000) counted) AS waiting,
        (SELECT waiting_since FROM log_pending ORDER BY id LIMIT 1) AS waiting_since,
@@ -81,4 +85,5 @@ SELECT s.size, c.size AS signed_size, c.signed_at,
 FROM log_state s
 LEFT JOIN LATERAL (SELECT size, signed_at FROM log_checkpoints ORDER BY size DESC LIMIT 1) c ON true
 LEFT JOIN LATERAL (SELECT seen_at, refused_at, refusal FROM log_signers
+                   WHERE %(seen_since)s::timestamptz IS NULL OR seen_at >= %(seen_since)s
                    ORDER BY refusal IS NULL, seen_at DESC LIMIT 1) r ON true
