@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -173,6 +174,39 @@ async def test_a_copy_that_has_more_or_other_leaves_is_a_critical_incident(
     assert len(said) == 1
     assert said[0][0] == "CRITICAL"
     assert "the last are gone" in said[0][1] or "contradicts" in said[0][1]
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("loss", ["emptied", "gone", "rolled back"])
+async def test_a_copy_that_lost_something_is_a_critical_incident_and_is_not_filled_again(
+    keeper: Keeper, clock: FakeClock, tmp_path: Path, tables: Tables, loss: str
+) -> None:
+    app, root = keeper.app, tmp_path / "copy"
+    settings = named(app, log_copies=(f"file://{root}",), log_copy_every=1)
+    for number in range(2):
+        await vouched_for(app, settings)
+        if not (tmp_path / "before").exists():
+            shutil.copytree(root, tmp_path / "before")
+        await reported(app, f"failure {number}")
+        await keeper.keep()
+        clock.forward(seconds=2)
+    shutil.rmtree(root)
+    if loss == "emptied":
+        root.mkdir()
+    elif loss == "rolled back":
+        shutil.copytree(tmp_path / "before", root)
+    left = contents(root)
+    for _ in range(3):
+        await vouched_for(app, settings)
+        clock.forward(minutes=6)
+    assert contents(root) == left
+    assert root.exists() is (loss != "gone")
+    assert "leaves and has" in (await problems(app))["log_copy"]
+    said = tables.rows("SELECT severity FROM incidents WHERE title LIKE 'LogContradicted%%'")
+    assert said == [("CRITICAL",)]
 
 
 async def test_a_witness_that_is_down_is_told_and_becomes_an_incident(

@@ -71,6 +71,16 @@ async def test_a_directory_that_cannot_be_written_is_said(tmp_path: Path) -> Non
         await DirectoryCopy(tmp_path / "file").put(each(FILES), FIRST)
 
 
+async def test_a_directory_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
+    copy = DirectoryCopy(tmp_path / "log")
+    await copy.put(each(FILES), FIRST)
+    assert await copy.held() == FIRST
+    (tmp_path / "log").rename(tmp_path / "unmounted")
+    with pytest.raises(OutsideError, match="is it mounted"):
+        await copy.put(each(WHOLE), SECOND)
+    assert not (tmp_path / "log").exists()
+
+
 def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
 
