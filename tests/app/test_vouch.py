@@ -299,6 +299,13 @@ def test_wrong_settings_are_named(name: str, value: object) -> None:
         load_settings(**{name: value}, _env_file=None)
 
 
+async def test_two_branches_of_one_remote_have_a_clone_each(app: App) -> None:
+    copies = ("git+file:///remote.git#one", "git+file:///remote.git#two", "git+file:///remote.git")
+    async with bootstrap.vouchers_of(named(app, log_copies=copies)) as vouchers:
+        clones = {voucher.copy.clone for voucher in vouchers}  # type: ignore[attr-defined]
+    assert len(clones) == 3
+
+
 async def test_a_bucket_without_keys_is_named(app: App) -> None:
     with pytest.raises(TocsinError, match="TOCSIN_LOG_COPIES"):
         async with bootstrap.vouchers_of(named(app, log_copies=("s3://bucket/prefix",))):
