@@ -29,7 +29,7 @@ from tocsin.app.open_incident import open_by_hand
 from tocsin.app.work import App
 from tocsin.clock import monotonic_seconds, system_clock
 from tocsin.domain.incident import Severity
-from tocsin.domain.timeline import seal
+from tocsin.domain.sealing import seal
 from tocsin.settings import Settings
 from tocsin.store import record
 from tocsin.store.database import Database, connection_options

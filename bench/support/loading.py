@@ -15,7 +15,7 @@ from bench.support.population import Population
 from bench.support.progress import progress, say
 from bench.support.rows import Rows
 from tocsin.domain.disclosure import BESIDE, commitments
-from tocsin.domain.timeline import canonical_bytes
+from tocsin.domain.sealing import canonical_bytes
 from tocsin.store.verification import DETAIL_TABLES
 
 LOADERS = 4

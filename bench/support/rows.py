@@ -51,7 +51,7 @@ class Rows:
 
 
 def canonical_bytes(table: str, columns: Columns, disclosures: Sequence[str]) -> bytes:
-    """Return what `tocsin.domain.timeline.canonical_bytes` makes of the row, at a tenth of its cost.
+    """Return what `tocsin.domain.sealing.canonical_bytes` makes of the row, at a tenth of its cost.
 
     The same bytes as RFC 8785 as long as keys are ASCII, and there are neither floats nor lone surrogates.
     """

@@ -9,16 +9,20 @@ from uuid import UUID
 import pytest
 
 from tests.support.clock import FakeClock
-from tests.support.lives import Lived, actor_of, live, reported
+from tests.support.lives import LESSONS, Lived, actor_of, live, reported
+from tocsin.app import erase
 from tocsin.app import export_evidence as exporting
-from tocsin.app.export_evidence import export_evidence
+from tocsin.app.erase import Grounds, Reports
+from tocsin.app.export_evidence import export_evidence, export_vouched_evidence
 from tocsin.app.seal import seal_everything
 from tocsin.app.sign import introduce_key, sign_log
 from tocsin.app.work import App
 from tocsin.domain.access import Actor, Role
 from tocsin.errors import Code, TocsinError
+from tocsin.evidence import bundle as bundles
 from tocsin.evidence.bundle import Bundle, parse_bundle
 from tocsin.evidence.policy import parse_policy
+from tocsin.evidence.texts import TextState
 from tocsin.evidence.verdict import Report
 from tocsin.evidence.verify import verify
 from tocsin.signing.signer import Signer
@@ -64,6 +68,58 @@ async def test_the_evidence_of_an_incident_at_each_stage_is_proven(app: App, liv
     assert stages["reported"] == 1
     assert stages["closed"] > stages["resolved"]
     assert stages["escalated"] >= 8
+
+
+async def test_what_people_wrote_comes_along_unless_it_is_left_out(app: App, lived: Lived, signer: Signer) -> None:
+    report = judged(await evidence_of(app, lived["closed"]), signer)
+    said = {text.name: text.value for text in report.texts}
+    assert said["title"].startswith("closed")
+    assert said["lessons_learned"] == LESSONS
+    assert {"text": "Customers are told"} in [text.value for text in report.texts]
+    assert {text.state for text in report.texts} == {TextState.DISCLOSED}
+    admin = await actor_of(app, "ada@example.org")
+    data = await export_vouched_evidence(app, admin, lived["closed"], 0, with_texts=False)
+    assert LESSONS.encode() not in data
+    bare = judged(parse_bundle(data), signer)
+    assert bare.proven
+    assert {text.state for text in bare.texts} == {TextState.WITHHELD}
+    assert len(bare.texts) == len(report.texts)
+
+
+async def test_the_evidence_of_an_incident_whose_texts_were_erased_is_proven(
+    app: App, lived: Lived, signer: Signer
+) -> None:
+    admin = await actor_of(app, "ada@example.org")
+    for stage, texts in (("closed", ("title", "lessons_learned", "notes")), ("closed at once", None)):
+        before = judged(await evidence_of(app, lived[stage]), signer)
+        async with app.work() as work:
+            await erase.erase_incident(work, admin, lived[stage], texts, Grounds("Asked", "GDPR-17"))
+        if texts is None:
+            async with app.work() as work:
+                await erase.erase_reports(work, admin, Reports(incident=lived[stage]), Grounds("Asked"))
+        await keep_log(app, signer)
+        report = judged(await evidence_of(app, lived[stage]), signer)
+        assert report.proven
+        assert report.entries > before.entries
+        assert len(report.texts) == len(before.texts)
+        erased = {text.name for text in report.texts if text.state is TextState.ERASED}
+        left = {text.name for text in report.texts if text.state is TextState.DISCLOSED}
+        assert erased >= set(texts or ("title", "follow_up_actions", "personal")) - {"notes"}
+        assert left == (set() if texts is None else {text.name for text in before.texts} - set(texts))
+        assert "and nobody can prove any more what they said" in report.about_texts[-1]
+
+
+async def test_evidence_that_is_too_large_names_the_way_out(
+    app: App, lived: Lived, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = await actor_of(app, "ada@example.org")
+    small = len(await export_vouched_evidence(app, admin, lived["closed"], 0, with_texts=False))
+    monkeypatch.setattr(bundles, "MAX_BUNDLE_BYTES", small)
+    with pytest.raises(TocsinError) as refused:
+        await evidence_of(app, lived["closed"])
+    assert refused.value.refusal.code is Code.TOO_LARGE
+    assert "--without-texts" in refused.value.refusal.hint
+    assert await export_vouched_evidence(app, admin, lived["closed"], 0, with_texts=False)
 
 
 async def test_what_is_not_in_a_signed_checkpoint_is_not_exported(

@@ -35,6 +35,8 @@ def test_a_file_is_verified_without_a_database(idle_cli: Cli, files: tuple[str, 
     assert done.code == 0, done.err
     assert "PROVEN: INC-42 has exactly 6 entries" in done.out
     assert "What no file can prove:" in done.out
+    assert "entry 2 (ACKNOWLEDGED) ack_notes: On it and no other\n" in done.out
+    assert "entry 6 (CLOSED) follow_up_actions: title: Do\n" in done.out
     unsaid = idle_cli("verify", bundle)
     assert unsaid.code == 1
     assert "NOT PROVEN" in unsaid.out
@@ -98,10 +100,18 @@ def test_evidence_goes_out_and_is_checked(fresh_cli: Cli) -> None:
     assert done.code == 0, done.err
     assert "tocsin verify evidence.json" in done.out
     assert cli("verify", "evidence.json", "--policy", "policy").code == 0
+    shown = cli("verify", "evidence.json", "--policy", "policy").out
+    assert "entry 1 (REPORTED) title: It broke" in shown
+    assert "entry 2 (ACKNOWLEDGED) ack_notes: On it" in shown
+    assert cli("export", number, "--without-texts", "--output", "bare.json").code == 0
+    bare = json.loads(cli("verify", "bare.json", "--policy", "policy", "--json").out)
+    assert bare["proven"] is True
+    assert {text["state"] for text in bare["texts"]} == {"withheld"}
+    assert "are withheld by whoever made this file" in bare["aboutTexts"][0]
     piped = cli.process("export", f"INC-{number}")
     assert piped.code == 0, piped.err
     assert json.loads(piped.out)["incident"]["number"] == opened["number"]
-    assert cli.sql("SELECT count(*) FROM tocsin.audit_access_log WHERE action = 'incidents.export'") == [(2,)]
+    assert cli.sql("SELECT count(*) FROM tocsin.audit_access_log WHERE action = 'incidents.export'") == [(3,)]
     refused = cli("export", "4711")
     assert refused.code == 1
     assert "There is no incident INC-4711" in refused.err

@@ -12,7 +12,7 @@ from hypothesis import given
 from tests.domain.test_timeline import plain
 from tocsin.domain import disclosure
 from tocsin.domain.disclosure import DisclosureError, commitment, commitments, disclose, read
-from tocsin.domain.timeline import seal
+from tocsin.domain.sealing import seal
 
 SALT = bytes(range(16))
 

@@ -15,12 +15,12 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin.domain import timeline
+from tocsin.domain import sealing
 from tocsin.domain.incident import Severity
+from tocsin.domain.sealing import Sealed
 from tocsin.domain.timeline import (
     PERSONAL,
     EntryKind,
-    Sealed,
     leaf_hash,
     split_particulars,
     time_text,
@@ -44,7 +44,7 @@ ROW: dict[str, object] = {
 def seal(table: str, columns: Mapping[str, object]) -> Sealed:
     """Seal with salts that are known."""
     salts = itertools.count()
-    return timeline.seal(table, columns, lambda: next(salts).to_bytes(16))
+    return sealing.seal(table, columns, lambda: next(salts).to_bytes(16))
 
 
 def test_a_row_s_canonical_bytes_are_these_for_ever() -> None:

@@ -54,6 +54,8 @@ def test_the_page_proves_an_intact_bundle(tmp_path: Path, bundle: bytes, authori
         "REPORTED",
         "the timeline holds together: 7 entries",
         "the details are those that the entries name: 5",
+        "the disclosed texts are those of the record: 8",
+        '"title","It broke — at 3 o’clock"]',
         "Signature Verified Successfully",
         "all 7 entries are in the log",
         "INC-42 has exactly 7 entries",
@@ -76,7 +78,9 @@ def change(document: Any, *path: Any) -> Callable[[Any], None]:
 
 FORGERIES = {
     "a changed entry": change(lambda text: text.replace("responder", "superadmin"), "entries", 2, "canonical"),
-    "a changed detail": change(lambda text: text.replace("Too small", "Too great"), "details", 2, "canonical"),
+    "a changed detail": change(lambda text: text.replace('"v":1', '"v":1,"w":1'), "details", 2, "canonical"),
+    "a changed text": change(lambda told: [told[0][:60] + "A" + told[0][61:]], "details", 2, "disclosures"),
+    "another record's text": lambda whole: whole["details"][0].update(disclosures=whole["details"][2]["disclosures"]),
     "a missing entry": lambda whole: whole["entries"].pop(3),
     "a missing tail": lambda whole: (whole["entries"].pop(), whole["details"].pop()),
     "a changed proof": change(lambda proof: ["00" * 32, *proof[1:]], "entries", 1, "proof"),

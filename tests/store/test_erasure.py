@@ -39,7 +39,7 @@ from tocsin.app.seal import seal_everything
 from tocsin.app.work import App
 from tocsin.domain.disclosure import DISCLOSABLE, commitments, disclose, read
 from tocsin.domain.incident import EscalationReason, Severity
-from tocsin.domain.timeline import canonical_bytes
+from tocsin.domain.sealing import canonical_bytes
 from tocsin.domain.workflow import Acknowledge, AddNote, Escalate
 from tocsin.embedded.binaries import installed
 

@@ -17,8 +17,8 @@ from psycopg.types.json import Jsonb
 from tests.support.clock import START
 from tests.support.servers import Server
 from tocsin import ids
-from tocsin.domain import timeline
-from tocsin.domain.timeline import Sealed
+from tocsin.domain import sealing
+from tocsin.domain.sealing import Sealed
 
 Connection = psycopg.Connection[dict[str, Any]]
 
@@ -45,7 +45,7 @@ def connected(server: Server, database: str, *, user: str | None = None) -> Iter
 
 def seal(table: str, columns: Mapping[str, object]) -> Sealed:
     """Seal a row, with salts as good as those of the product."""
-    return timeline.seal(table, columns, ids.new_nonce)
+    return sealing.seal(table, columns, ids.new_nonce)
 
 
 def row_of(sealed: Sealed) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -12,8 +14,8 @@ import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.support.clock import START
-from tocsin.domain.timeline import Sealed, seal
-from tocsin.evidence.bundle import Anchor, Bundle, HeadLeaf, LoggedLeaf, Vouched
+from tocsin.domain.sealing import Sealed, seal
+from tocsin.evidence.bundle import Anchor, Bundle, Detail, HeadLeaf, LoggedLeaf, Vouched
 from tocsin.tlog import cosignature, merkle, note, sparse
 from tocsin.tlog.checkpoint import Checkpoint
 from tocsin.tlog.note import COSIGNATURE, Note, VerifierKey
@@ -29,14 +31,20 @@ class Incident:
     number: int
     entries: list[Sealed] = field(default_factory=list)
     details: list[Sealed] = field(default_factory=list)
+    salts: int = 0
 
     @property
     def id(self) -> UUID:
         return UUID(int=self.number)
 
+    def salt(self) -> bytes:
+        """Return the next salt: always the same ones, never the same twice."""
+        self.salts += 1
+        return hashlib.sha256(f"{self.number} {self.salts}".encode()).digest()[:16]
+
     def detail(self, table: str, **columns: object) -> bytes:
         own = {"id": self.id, "number": self.number} if table == "incidents" else {"incident_id": self.id}
-        sealed = seal(table, own | columns, lambda: bytes(16))
+        sealed = seal(table, own | columns, self.salt)
         self.details.append(sealed)
         return sealed.checksum
 
@@ -59,9 +67,16 @@ class Incident:
             "event_at": START + timedelta(minutes=place),
             "nonce": bytes(16),
         }
-        sealed = seal("incident_lifecycle", columns | overrides, lambda: bytes(16))
+        sealed = seal("incident_lifecycle", columns | overrides, self.salt)
         self.entries.append(sealed)
         return sealed
+
+    def erase(self, status: str, row: Sealed, *columns: str) -> Sealed:
+        """Write the entry that erases these texts of a row. Its disclosures stay for the test to take out."""
+        table = "incident_lifecycle" if row in self.entries else str(json.loads(row.canonical)["record"])
+        named = {"table": table, "checksum": row.checksum.hex(), "columns": list(columns)}
+        account = {"erased": [named], "reason": "Request of the person", "request": None}
+        return self.entry("PERSONAL_DATA_ERASED", status, status, metadata=account)
 
 
 def closed_incident(number: int, notes: int = 0) -> Incident:
@@ -69,15 +84,14 @@ def closed_incident(number: int, notes: int = 0) -> Incident:
     made = Incident(number)
     opened = made.detail("incidents", title="It broke — at 3 o’clock", created_by_user_id=ACTOR, severity="HIGH")
     made.entry("REPORTED", None, "REPORTED", opened)
-    made.entry(
-        "ACKNOWLEDGED", "REPORTED", "ACKNOWLEDGED", made.detail("incident_acknowledgments", ack_by_user_id=ACTOR)
-    )
+    taken = made.detail("incident_acknowledgments", ack_by_user_id=ACTOR, ack_notes="On it\nand no other")
+    made.entry("ACKNOWLEDGED", "REPORTED", "ACKNOWLEDGED", taken, personal={"notes": "On it\nand no other"})
     made.entry("INVESTIGATION_STARTED", "ACKNOWLEDGED", "INVESTIGATING")
-    for _ in range(notes):
-        made.entry("NOTE_ADDED", "INVESTIGATING", "INVESTIGATING")
+    for place in range(notes):
+        made.entry("NOTE_ADDED", "INVESTIGATING", "INVESTIGATING", personal={"text": f"Note {place}"})
     cause = made.detail("incident_root_causes", identified_by_user_id=ACTOR, root_cause_summary="Too small a pool")
     made.entry("ROOT_CAUSE_RECORDED", "INVESTIGATING", "INVESTIGATING", cause)
-    resolved = made.detail("incident_resolution", resolved_by_user_id=ACTOR, lessons_learned=None)
+    resolved = made.detail("incident_resolution", resolved_by_user_id=ACTOR, resolution_summary="Larger now")
     made.entry("RESOLVED", "INVESTIGATING", "RESOLVED", resolved)
     closed = made.detail(
         "incident_closures", closed_by_user_id=ACTOR, lessons_learned="Watch it", follow_up_actions=[{"title": "Do"}]
@@ -144,8 +158,13 @@ class Logbook:
             keys=(self.vkey,),
             incident_id=str(incident.id),
             number=incident.number,
-            entries=tuple(self.leaf(self.places[entry.canonical], size) for entry in incident.entries[:upto]),
-            details=tuple(detail.canonical for detail in incident.details if detail.checksum in named),
+            entries=tuple(
+                replace(self.leaf(self.places[entry.canonical], size), disclosures=entry.disclosures)
+                for entry in incident.entries[:upto]
+            ),
+            details=tuple(
+                Detail(detail.canonical, detail.disclosures) for detail in incident.details if detail.checksum in named
+            ),
             heads=self.leaf(size - 1, size),
             head=HeadLeaf(head_leaf(incident, upto), tuple(proof)),
             checkpoint=Vouched(self.notes[size]),

@@ -17,8 +17,20 @@ from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor, Permission, require
 from tocsin.domain.log_leaf import Heads, KeyChange, LeafKind, head_leaf
 from tocsin.errors import Code, refuse
-from tocsin.evidence.bundle import MAX_ANCHORS, MAX_ENTRIES, Anchor, Bundle, HeadLeaf, LoggedLeaf, Vouched, encode
+from tocsin.evidence import EvidenceError
+from tocsin.evidence.bundle import (
+    MAX_ANCHORS,
+    MAX_ENTRIES,
+    Anchor,
+    Bundle,
+    Detail,
+    HeadLeaf,
+    LoggedLeaf,
+    Vouched,
+    encode,
+)
 from tocsin.store import evidence, incidents, log
+from tocsin.store.evidence import RecordedEntry
 from tocsin.store.log import LogEntry, PublishedCheckpoint
 from tocsin.tlog import merkle, sparse
 from tocsin.tlog.checkpoint import Checkpoint
@@ -40,17 +52,22 @@ class _Complete:
 async def export_evidence(work: Work, actor: Actor, ref: IncidentRef) -> bytes:
     """Return an incident's evidence as a file; raise NOT_FOUND, or UNAVAILABLE until it is in the signed log."""
     require(actor, Permission.READ)
-    return encode(await make_bundle(work, ref))
+    return _file(await make_bundle(work, ref))
 
 
-async def export_vouched_evidence(app: App, actor: Actor, ref: IncidentRef, seconds: float) -> bytes:
+async def export_vouched_evidence(
+    app: App, actor: Actor, ref: IncidentRef, seconds: float, *, with_texts: bool = True
+) -> bytes:
     """Return an incident's evidence once others vouch for its checkpoint, or as it is after some time.
 
-    For those who can wait: the witnesses and authorities that are configured answer within a second or two.
+    For those who can wait: the witnesses and authorities that are configured answer within a second or two. Without
+    texts it holds no word of what people wrote, and proves the same of everything else.
     """
     require(actor, Permission.READ)
     async with app.work() as work:
         bundle = await make_bundle(work, ref)
+    if not with_texts:
+        bundle = without_texts(bundle)
     wanted = len(app.settings.log_witnesses) + bool(app.settings.log_timestamp_url)
     for _ in range(int(seconds / TRY_AGAIN_SECONDS) if wanted else 0):
         if _number_of_vouchers(bundle) >= wanted:
@@ -58,7 +75,24 @@ async def export_vouched_evidence(app: App, actor: Actor, ref: IncidentRef, seco
         await asyncio.sleep(TRY_AGAIN_SECONDS)
         async with app.work() as work:
             bundle = await _with_vouchers(work, bundle)
-    return encode(bundle)
+    return _file(bundle)
+
+
+def without_texts(bundle: Bundle) -> Bundle:
+    """Return the bundle with no text in it: the record only commits to them."""
+    return replace(
+        bundle,
+        entries=tuple(replace(entry, disclosures=()) for entry in bundle.entries),
+        details=tuple(replace(detail, disclosures=()) for detail in bundle.details),
+    )
+
+
+def _file(bundle: Bundle) -> bytes:
+    try:
+        return encode(bundle)
+    except EvidenceError as error:
+        hint = f"Leave out what people wrote: `tocsin export {bundle.number} --without-texts`."
+        raise refuse(Code.TOO_LARGE, f"INC-{bundle.number}: {error}.", hint) from None
 
 
 def _number_of_vouchers(bundle: Bundle) -> int:
@@ -76,10 +110,9 @@ async def make_bundle(work: Work, ref: IncidentRef) -> Bundle:
     row = await incidents.get(work.tx, incident_id) if incident_id else None
     if row is None:
         raise not_found(ref)
-    recorded = [bytes(entry.canonical) for entry in await evidence.entries(work.tx, row.id)][:MAX_ENTRIES]
+    recorded = (await evidence.entries(work.tx, row.id))[:MAX_ENTRIES]
     checkpoint, entries, complete = await _at_a_checkpoint(work, row.number, row.id, len(recorded))
     recorded = recorded[: len(entries)]
-    details = await evidence.details(work.tx, row.id)
     leaves = await _leaves(work, checkpoint.size, entries, recorded)
     bundle = Bundle(
         origin=Checkpoint.parse(Note.parse(checkpoint.note).text).origin,
@@ -87,7 +120,7 @@ async def make_bundle(work: Work, ref: IncidentRef) -> Bundle:
         incident_id=str(row.id),
         number=row.number,
         entries=tuple(leaves),
-        details=tuple(details[checksum] for checksum in _named(recorded) if checksum in details),
+        details=await _details(work, row.id, recorded),
         heads=complete.heads if complete else None,
         head=complete.head if complete else None,
         checkpoint=Vouched(checkpoint.note),
@@ -139,8 +172,12 @@ async def _complete(
     return _Complete(heads, HeadLeaf(head, tuple(proof)))
 
 
-async def _leaves(work: Work, size: int, entries: Sequence[LogEntry], recorded: Sequence[bytes]) -> list[LoggedLeaf]:
-    return await _proven(work, size, [(one.index, data) for one, data in zip(entries, recorded, strict=True)])
+async def _leaves(
+    work: Work, size: int, entries: Sequence[LogEntry], recorded: Sequence[RecordedEntry]
+) -> list[LoggedLeaf]:
+    pairs = list(zip(entries, recorded, strict=True))
+    leaves = await _proven(work, size, [(one.index, bytes(entry.canonical)) for one, entry in pairs])
+    return [replace(leaf, disclosures=tuple(entry.disclosures)) for leaf, (_, entry) in zip(leaves, pairs, strict=True)]
 
 
 async def _proven(work: Work, size: int, leaves: Sequence[tuple[int, bytes]]) -> list[LoggedLeaf]:
@@ -150,14 +187,12 @@ async def _proven(work: Work, size: int, leaves: Sequence[tuple[int, bytes]]) ->
     return [LoggedLeaf(index, tuple(merkle.inclusion_proof(index, size, hashes)), data) for index, data in leaves]
 
 
-def _named(recorded: Iterable[bytes]) -> list[bytes]:
-    """Return the checksums of the details that entries name, in the entries' order."""
-    found = []
-    for data in recorded:
-        checksum = json.loads(data)["detail_checksum"]
-        if checksum is not None:
-            found.append(bytes.fromhex(checksum[2:]))
-    return found
+async def _details(work: Work, incident_id: UUID, recorded: Iterable[RecordedEntry]) -> tuple[Detail, ...]:
+    """Return the details that entries name, in the entries' order."""
+    known = await evidence.details(work.tx, incident_id)
+    named = [json.loads(bytes(entry.canonical))["detail_checksum"] for entry in recorded]
+    found = [known.get(bytes.fromhex(checksum[2:])) for checksum in named if checksum is not None]
+    return tuple(Detail(bytes(one.canonical), tuple(one.disclosures)) for one in found if one is not None)
 
 
 async def _with_vouchers(work: Work, bundle: Bundle) -> Bundle:

@@ -21,7 +21,8 @@ from tocsin.app.verify_result import Counted, Progress, Verification
 from tocsin.app.work import Work
 from tocsin.domain import disclosure
 from tocsin.domain.disclosure import BESIDE, COMMITMENTS, DISCLOSABLE
-from tocsin.domain.timeline import CANONICAL_VERSION, canonical_bytes, leaf_hash, plain_texts
+from tocsin.domain.sealing import canonical_bytes, plain_texts
+from tocsin.domain.timeline import CANONICAL_VERSION, leaf_hash
 from tocsin.domain.workflow import TRANSITIONS
 from tocsin.store import verification
 from tocsin.store.database import Tx

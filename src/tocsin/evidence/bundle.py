@@ -11,7 +11,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeVar
 
 from tocsin.domain.timeline import MAX_DETAIL_BYTES, MAX_ENTRY_BYTES
@@ -27,6 +27,8 @@ MAX_ANCHORS = 128
 MAX_KEYS = 16
 MAX_COSIGNATURES = 64
 MAX_TIMESTAMPS = 16
+MAX_DISCLOSURES = 16
+MAX_DISCLOSURE_CHARACTERS = MAX_DETAIL_BYTES
 MAX_PROOF_HASHES = 64
 MAX_COSIGNATURE_CHARACTERS = 10_000
 MAX_INTEGER = 2**53 - 1
@@ -39,11 +41,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class LoggedLeaf:
-    """A leaf of the log: its place, its bytes, and its inclusion proof in the bundle's checkpoint."""
+    """A leaf of the log: its place, its bytes, and its inclusion proof in the bundle's checkpoint.
+
+    If it is an entry, also the disclosures of texts that it commits to.
+    """
 
     index: int
     proof: tuple[bytes, ...]
     data: bytes
+    disclosures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What an entry names by its checksum: its bytes, and the disclosures of texts that they commit to."""
+
+    data: bytes
+    disclosures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +101,7 @@ class Bundle:
     incident_id: str
     number: int
     entries: tuple[LoggedLeaf, ...]
-    details: tuple[bytes, ...]
+    details: tuple[Detail, ...]
     heads: LoggedLeaf | None
     head: HeadLeaf | None
     checkpoint: Vouched
@@ -102,7 +116,10 @@ def encode(bundle: Bundle) -> bytes:
         "keys": list(bundle.keys),
         "incident": {"id": bundle.incident_id, "number": bundle.number},
         "entries": [_leaf_document(leaf, disclosed=True) for leaf in bundle.entries],
-        "details": [{"canonical": data.decode("utf-8"), "disclosures": []} for data in bundle.details],
+        "details": [
+            {"canonical": detail.data.decode("utf-8"), "disclosures": list(detail.disclosures)}
+            for detail in bundle.details
+        ],
         "heads": _leaf_document(bundle.heads) if bundle.heads else None,
         "head": {"proof": _hex(bundle.head.proof), "canonical": bundle.head.data.decode()} if bundle.head else None,
         "checkpoint": _vouched_document(bundle.checkpoint),
@@ -122,7 +139,7 @@ def _leaf_document(leaf: LoggedLeaf, *, disclosed: bool = False) -> dict[str, ob
         "proof": _hex(leaf.proof),
         "canonical": leaf.data.decode("utf-8"),
     }
-    return document | {"disclosures": []} if disclosed else document
+    return document | {"disclosures": list(leaf.disclosures)} if disclosed else document
 
 
 def _vouched_document(vouched: Vouched) -> dict[str, object]:
@@ -281,18 +298,18 @@ def _leaf(fields: _Fields) -> LoggedLeaf:
 
 def _entry(value: object, where: str) -> LoggedLeaf:
     fields = _Fields.of(value, where).only("index", "proof", "canonical", "disclosures")
-    fields.items("disclosures", 0, _nothing)
-    return _leaf(fields)
+    return replace(_leaf(fields), disclosures=_disclosures(fields))
 
 
-def _detail(value: object, where: str) -> bytes:
+def _detail(value: object, where: str) -> Detail:
     fields = _Fields.of(value, where).only("canonical", "disclosures")
-    fields.items("disclosures", 0, _nothing)
-    return fields.text("canonical", MAX_DETAIL_BYTES).encode("utf-8")
+    return Detail(fields.text("canonical", MAX_DETAIL_BYTES).encode("utf-8"), _disclosures(fields))
 
 
-def _nothing(_value: object, where: str) -> NoReturn:
-    raise EvidenceError(f"{where}: this version discloses nothing")
+def _disclosures(fields: _Fields) -> tuple[str, ...]:
+    return fields.items(
+        "disclosures", MAX_DISCLOSURES, lambda value, where: _text(value, where, MAX_DISCLOSURE_CHARACTERS)
+    )
 
 
 def _head(fields: _Fields) -> HeadLeaf:

@@ -15,7 +15,8 @@ import rfc8785
 from tocsin.domain.timeline import CANONICAL_VERSION, EntryKind
 from tocsin.domain.workflow import TRANSITIONS
 from tocsin.evidence import EvidenceError
-from tocsin.evidence.bundle import load_json
+from tocsin.evidence.bundle import Detail, LoggedLeaf, load_json
+from tocsin.evidence.texts import Erasures, RecordTexts, Text, erasures_of, texts_of
 from tocsin.tlog.merkle import leaf_hash
 
 _DETAILS = {
@@ -48,6 +49,14 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class _Detail:
+    """A detail, read, with its texts."""
+
+    said: dict[str, Any]
+    texts: RecordTexts
+
+
+@dataclass(frozen=True, slots=True)
 class Timeline:
     """A timeline that holds together."""
 
@@ -55,6 +64,7 @@ class Timeline:
     number: int
     entries: tuple[Entry, ...]
     details: int
+    texts: tuple[Text, ...]
 
     @property
     def last(self) -> Entry:
@@ -62,28 +72,36 @@ class Timeline:
         return self.entries[-1]
 
 
-def check_timeline(incident_id: str, number: int, entries: Sequence[bytes], details: Sequence[bytes]) -> Timeline:
+def check_timeline(incident_id: str, number: int, entries: Sequence[LoggedLeaf], details: Sequence[Detail]) -> Timeline:
     """Return the timeline if it is one, of this incident. Raises EvidenceError naming the entry that breaks it."""
     if not entries:
         raise EvidenceError("the bundle has no entry")
     read: list[Entry] = []
-    for place, data in enumerate(entries, 1):
+    for place, leaf in enumerate(entries, 1):
         try:
-            read.append(_entry(incident_id, place, data, read))
+            read.append(_entry(incident_id, place, leaf.data, read))
         except EvidenceError as error:
             raise EvidenceError(f"entry {place}: {error}") from None
-    by_checksum = _details(incident_id, details)
-    named: list[dict[str, Any]] = []
-    for place, entry in enumerate(read, 1):
+    erased = _erased(read)
+    by_checksum = _details(incident_id, details, erased)
+    named: list[_Detail | None] = []
+    texts: list[Text] = []
+    for place, (entry, leaf) in enumerate(zip(read, entries, strict=True), 1):
         try:
-            named.append(_take_detail(entry, by_checksum, named))
+            detail = _take_detail(entry, by_checksum, named)
+            own = texts_of(entry.said, leaf.disclosures, erased.pop(("incident_lifecycle", entry.checksum.hex()), {}))
         except EvidenceError as error:
             raise EvidenceError(f"entry {place} ({entry.kind}): {error}") from None
+        named.append(detail)
+        for part in (detail.texts if detail else None, own):
+            texts += part.of_entry(place, entry.kind) if part else ()
     if by_checksum:
         raise EvidenceError("no entry names one of the details")
-    if named[0].get("number") != number:
+    if erased:
+        raise EvidenceError("an entry erased texts of a record that is not there")
+    if named[0] is None or named[0].said.get("number") != number:
         raise EvidenceError("the incident's own record has another number than the bundle says")
-    return Timeline(incident_id, number, tuple(read), len(details))
+    return Timeline(incident_id, number, tuple(read), len(details), tuple(texts))
 
 
 def canonical(data: bytes, what: str) -> dict[str, Any]:
@@ -133,45 +151,63 @@ def _stepped(data: bytes, said: dict[str, Any], before: Sequence[Entry]) -> Entr
     return Entry(step, leaf_hash(data), _instant(said["event_at"]), after, said)
 
 
-def _details(incident_id: str, details: Sequence[bytes]) -> dict[str, dict[str, Any]]:
-    """Return the details by their checksums, as entries name them."""
-    found: dict[str, dict[str, Any]] = {}
-    for place, data in enumerate(details, 1):
+def _erased(entries: Sequence[Entry]) -> Erasures:
+    """Return which texts the entries erased."""
+    found: Erasures = {}
+    for place, entry in enumerate(entries, 1):
+        if entry.kind is EntryKind.PERSONAL_DATA_ERASED:
+            try:
+                erasures_of(place, entry.said, found)
+            except EvidenceError as error:
+                raise EvidenceError(f"entry {place} ({entry.kind}): {error}") from None
+    return found
+
+
+def _details(incident_id: str, details: Sequence[Detail], erased: Erasures) -> dict[str, _Detail]:
+    """Return the details by their checksums, as entries name them; take what of them was erased."""
+    found: dict[str, _Detail] = {}
+    for place, detail in enumerate(details, 1):
         what = f"detail {place}"
-        said = canonical(data, what)
+        said = canonical(detail.data, what)
         table = said.get("record")
         if said.get("v") != CANONICAL_VERSION or table not in [name for name, _ in _DETAILS.values()]:
             raise EvidenceError(f"{what} is no detail of version {CANONICAL_VERSION}")
         if said.get("id" if table == "incidents" else "incident_id") != incident_id:
             raise EvidenceError(f"{what} belongs to another incident")
-        found[_bytea(leaf_hash(data))] = said
+        checksum = leaf_hash(detail.data)
+        try:
+            texts = texts_of(said, detail.disclosures, erased.pop((table, checksum.hex()), {}))
+        except EvidenceError as error:
+            raise EvidenceError(f"{what} ({table}): {error}") from None
+        found[_bytea(checksum)] = _Detail(said, texts)
     if len(found) != len(details):
         raise EvidenceError("a detail is there twice")
     return found
 
 
-def _take_detail(entry: Entry, left: dict[str, dict[str, Any]], earlier: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Take the detail that an entry names out of those that are left; empty if it names none and need not."""
+def _take_detail(entry: Entry, left: dict[str, _Detail], earlier: Sequence[_Detail | None]) -> _Detail | None:
+    """Take the detail that an entry names out of those that are left; None if it names none and need not."""
     checksum = entry.said["detail_checksum"]
     table, actor = _DETAILS.get(entry.kind, ("", ""))
     if checksum is None and entry.kind is EntryKind.CLOSED:
         _check_resolution_closes(earlier)
-        return {}
+        return None
     if checksum is None and not table:
-        return {}
+        return None
     if checksum is None or not table:
         raise EvidenceError("it names no detail" if table else "it names a detail, and its kind has none")
     detail = left.pop(checksum, None) if isinstance(checksum, str) else None
     if detail is None:
         raise EvidenceError("the detail that it names is not there, was changed, or belongs to an earlier entry")
-    if detail["record"] != table or detail.get(actor) != entry.said["actor_user_id"]:
+    if detail.said["record"] != table or detail.said.get(actor) != entry.said["actor_user_id"]:
         raise EvidenceError("the detail that it names is of another kind, or of another person")
     return detail
 
 
-def _check_resolution_closes(earlier: Sequence[dict[str, Any]]) -> None:
-    resolution = next((detail for detail in earlier if detail.get("record") == "incident_resolution"), {})
-    if not resolution.get("lessons_learned") or not resolution.get("follow_up_actions"):
+def _check_resolution_closes(earlier: Sequence[_Detail | None]) -> None:
+    resolutions = [detail.texts for detail in earlier if detail and detail.texts.table == "incident_resolution"]
+    # It always has a summary as well: where texts are withheld, so many there must be.
+    if not any(texts.may_have("resolution_summary", "lessons_learned", "follow_up_actions") for texts in resolutions):
         raise EvidenceError("neither it nor the resolution has lessons learned and follow-up actions")
 
 

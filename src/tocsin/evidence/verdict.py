@@ -11,11 +11,14 @@ from datetime import datetime
 
 from tocsin.evidence.bundle import Bundle
 from tocsin.evidence.policy import NOBODY, Policy
+from tocsin.evidence.texts import Text, TextState
 from tocsin.evidence.timeline import Timeline
 from tocsin.evidence.timestamp import Stamp
 from tocsin.tlog.checkpoint import Checkpoint
 from tocsin.tlog.note import VerifierKey
 
+MAX_NAMED = 5
+"""Of many texts so many are named."""
 NEVER = (
     "That what was reported is true: evidence shows what was recorded, and when.",
     "That something which nobody reported did not happen.",
@@ -35,6 +38,8 @@ class Report:
         headline: the verdict in one sentence.
         shown: what is proven, and against whom.
         missing: why it is not proven, when it is not; what is weaker than it could be, otherwise.
+        texts: what people wrote, as far as it is disclosed.
+        about_texts: how much of that is disclosed, and why the rest is not.
         never: what no bundle proves.
     """
 
@@ -46,6 +51,8 @@ class Report:
     size: int
     shown: tuple[str, ...]
     missing: tuple[str, ...]
+    texts: tuple[Text, ...]
+    about_texts: tuple[str, ...]
     never: tuple[str, ...] = NEVER
 
 
@@ -109,6 +116,8 @@ class Judgement:
             size,
             tuple(self._shown()),
             (*reasons, *self._weaknesses()),
+            self.timeline.texts,
+            tuple(_about(self.timeline.texts)),
         )
 
     @property
@@ -214,6 +223,39 @@ class Judgement:
             yield "No time stamp that the policy trusts: the times are those of the server's own clock."
         if unknown := sum(one.unknown for one in (self.main, *self.anchors)):
             yield f"{unknown} cosignatures or time stamps are by nobody that the policy names; they count for nothing."
+
+
+def _about(texts: Sequence[Text]) -> Iterator[str]:
+    """Say in words how much of what people wrote is disclosed, and what is known of the rest."""
+    disclosed, withheld, erased = (
+        [text for text in texts if text.state is state]
+        for state in (TextState.DISCLOSED, TextState.WITHHELD, TextState.ERASED)
+    )
+    if disclosed:
+        yield f"{len(disclosed):,} of {len(texts):,} texts are disclosed: to the letter what the record commits to."
+    if withheld:
+        yield (
+            f"{len(withheld):,} of {len(texts):,} texts are withheld by whoever made this file ({_named(withheld)}). "
+            "The record commits to them: they can be shown later, and nothing else in their place."
+        )
+    if erased:
+        yield (
+            f"{len(erased):,} of {len(texts):,} texts are erased ({_named(erased)}): {_erasers(erased)} why, and "
+            "nobody can prove any more what they said."
+        )
+    if kept := [text for text in disclosed if text.erased_by is not None]:
+        yield f"{len(kept):,} of those that are disclosed were erased meanwhile ({_named(kept)}): {_erasers(kept)} why."
+
+
+def _named(texts: Sequence[Text]) -> str:
+    names = [f"entry {text.entry}: {text.name or 'one of ' + text.table}" for text in texts[:MAX_NAMED]]
+    return "; ".join([*names, *(["…"] if len(texts) > MAX_NAMED else [])])
+
+
+def _erasers(texts: Sequence[Text]) -> str:
+    entries = sorted({text.erased_by for text in texts if text.erased_by is not None})
+    shown = ", ".join(map(str, entries[:MAX_NAMED])) + (", …" if len(entries) > MAX_NAMED else "")
+    return f"entry {shown} says" if len(entries) == 1 else f"entries {shown} say"
 
 
 def _entries(number: int) -> str:

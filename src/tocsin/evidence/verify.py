@@ -29,8 +29,7 @@ def verify(bundle: Bundle, policy: Policy | None = None) -> Report:
     """
     trusted = policy or Policy()
     try:
-        leaves = [entry.data for entry in bundle.entries]
-        timeline = check_timeline(bundle.incident_id, bundle.number, leaves, bundle.details)
+        timeline = check_timeline(bundle.incident_id, bundle.number, bundle.entries, bundle.details)
         keys = _claimed(bundle)
         main = _statement("the checkpoint", bundle.checkpoint, bundle.origin, keys, trusted)
         _check_inclusion(bundle, main.checkpoint)

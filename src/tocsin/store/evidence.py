@@ -16,10 +16,11 @@ QUERIES = Queries("evidence")
 
 @dataclass(frozen=True, slots=True)
 class RecordedEntry:
-    """An entry as it was recorded."""
+    """An entry as it was recorded, and the texts that it commits to as far as they are there."""
 
     sequence: int
     canonical: bytes
+    disclosures: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class RecordedDetail:
 
     checksum: bytes
     canonical: bytes
+    disclosures: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,10 @@ async def entries(tx: Tx, incident_id: UUID) -> list[RecordedEntry]:
     return await tx.rows(QUERIES["entries"], RecordedEntry, {"incident_id": incident_id})
 
 
-async def details(tx: Tx, incident_id: UUID) -> dict[bytes, bytes]:
-    """Return the canonical bytes of an incident's details by their checksums."""
+async def details(tx: Tx, incident_id: UUID) -> dict[bytes, RecordedDetail]:
+    """Return an incident's details by their checksums."""
     rows = await tx.rows(QUERIES["details"], RecordedDetail, {"incident_id": incident_id})
-    return {bytes(row.checksum): bytes(row.canonical) for row in rows}
+    return {bytes(row.checksum): row for row in rows}
 
 
 async def first_vouched(tx: Tx, indexes: Sequence[int]) -> list[int]:

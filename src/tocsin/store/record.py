@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from tocsin import ids
-from tocsin.domain.timeline import Sealed, seal
+from tocsin.domain.sealing import Sealed, seal
 from tocsin.store.database import Tx
 from tocsin.store.queries import Queries
 

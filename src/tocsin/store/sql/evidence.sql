@@ -1,18 +1,18 @@
 -- What was recorded of one incident, byte for byte, and who vouches for the checkpoints of the log.
 
 -- name: entries
--- The canonical bytes of a timeline, in its order.
-SELECT sequence, canonical FROM incident_lifecycle WHERE incident_id = %(incident_id)s ORDER BY sequence
+-- The canonical bytes of a timeline, in its order, with what they commit to.
+SELECT sequence, canonical, disclosures FROM incident_lifecycle WHERE incident_id = %(incident_id)s ORDER BY sequence
 
 -- name: details
--- The canonical bytes of everything that the entries of an incident name, by checksum.
-SELECT checksum, canonical FROM incidents WHERE id = %(incident_id)s
-UNION ALL SELECT checksum, canonical FROM incident_acknowledgments WHERE incident_id = %(incident_id)s
-UNION ALL SELECT checksum, canonical FROM incident_root_causes WHERE incident_id = %(incident_id)s
-UNION ALL SELECT checksum, canonical FROM incident_escalations WHERE incident_id = %(incident_id)s
-UNION ALL SELECT checksum, canonical FROM incident_escalation_acknowledgments WHERE incident_id = %(incident_id)s
-UNION ALL SELECT checksum, canonical FROM incident_resolution WHERE incident_id = %(incident_id)s
-UNION ALL SELECT checksum, canonical FROM incident_closures WHERE incident_id = %(incident_id)s
+-- The canonical bytes of everything that the entries of an incident name, with what they commit to, by checksum.
+SELECT checksum, canonical, disclosures FROM incidents WHERE id = %(incident_id)s
+UNION ALL SELECT checksum, canonical, disclosures FROM incident_acknowledgments WHERE incident_id = %(incident_id)s
+UNION ALL SELECT checksum, canonical, disclosures FROM incident_root_causes WHERE incident_id = %(incident_id)s
+UNION ALL SELECT checksum, canonical, disclosures FROM incident_escalations WHERE incident_id = %(incident_id)s
+UNION ALL SELECT checksum, canonical, '{}' FROM incident_escalation_acknowledgments WHERE incident_id = %(incident_id)s
+UNION ALL SELECT checksum, canonical, disclosures FROM incident_resolution WHERE incident_id = %(incident_id)s
+UNION ALL SELECT checksum, canonical, disclosures FROM incident_closures WHERE incident_id = %(incident_id)s
 
 -- name: first_vouched
 -- For each of these leaves the sizes at which a witness, and an authority, first vouched for a checkpoint that has it.
