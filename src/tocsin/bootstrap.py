@@ -177,9 +177,10 @@ def _copy(text: str, settings: Settings, http: Http, clock: Clock) -> Copy:
     if kind == "s3":
         return _bucket(text, settings, http, clock)
     remote, _, branch = text.removeprefix("git+").partition("#")
-    # The clone is a cache: it is made anew from the remote when it is gone.
-    clone = settings.data_dir / "log-copies" / hashlib.sha256(remote.encode()).hexdigest()[:16]
-    return GitCopy(remote.removeprefix("file://"), branch or DEFAULT_BRANCH, clone)
+    branch = branch or DEFAULT_BRANCH
+    # The clone is a cache: it is made anew from the remote when it is gone. Two branches must not share one.
+    clone = settings.data_dir / "log-copies" / hashlib.sha256(f"{remote}#{branch}".encode()).hexdigest()[:16]
+    return GitCopy(remote.removeprefix("file://"), branch, clone)
 
 
 def _bucket(text: str, settings: Settings, http: Http, clock: Clock) -> S3Copy:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
 
+from tests.app.conftest import Tables
 from tests.support.clock import FakeClock
 from tests.support.lives import LESSONS, Lived, actor_of, live, reported
 from tocsin.app import erase
@@ -50,8 +52,7 @@ async def lived(app: App, clock: FakeClock, signer: Signer) -> Lived:
 
 async def evidence_of(app: App, ref: UUID | int) -> Bundle:
     admin = await actor_of(app, "ada@example.org")
-    async with app.work() as work:
-        return parse_bundle(await export_evidence(work, admin, ref))
+    return parse_bundle(await export_evidence(app, admin, ref))
 
 
 def judged(bundle: Bundle, signer: Signer) -> Report:
@@ -135,6 +136,25 @@ async def test_what_is_not_in_a_signed_checkpoint_is_not_exported(
     assert refused.value.refusal.code is Code.NOT_FOUND
 
 
+async def test_who_waits_for_the_log_holds_no_connection(
+    app: App, lived: Lived, monkeypatch: pytest.MonkeyPatch, tables: Tables
+) -> None:
+    held = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'"
+    )
+    while_waiting = []
+
+    async def pause(seconds: float) -> None:
+        while_waiting.append(tables.value(held))
+
+    monkeypatch.setattr(exporting, "asyncio", SimpleNamespace(sleep=pause))
+    fresh = await reported(app, "a moment ago")
+    with pytest.raises(TocsinError, match="no signed checkpoint"):
+        await evidence_of(app, fresh)
+    assert set(while_waiting) == {0}
+
+
 async def test_without_a_signature_of_the_last_batch_completeness_is_not_claimed(
     app: App, lived: Lived, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,9 +191,8 @@ async def test_only_who_may_read_gets_evidence(app: App, lived: Lived) -> None:
     admin = await actor_of(app, "ada@example.org")
     for role, may in {Role.AUDITOR: True, Role.RESPONDER: True, Role.MEMBER: False}.items():
         actor = Actor(admin.user_id, admin.name, role)
-        async with app.work() as work:
-            if may:
-                assert await export_evidence(work, actor, lived["closed"])
-            else:
-                with pytest.raises(TocsinError):
-                    await export_evidence(work, actor, lived["closed"])
+        if may:
+            assert await export_evidence(app, actor, lived["closed"])
+        else:
+            with pytest.raises(TocsinError):
+                await export_evidence(app, actor, lived["closed"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -81,8 +82,7 @@ async def vouched_for(app: App, settings: Settings) -> None:
 
 async def evidence_of(app: App, number: int) -> Bundle:
     admin = await actor_of(app, "ada@example.org")
-    async with app.work() as work:
-        return parse_bundle(await export_evidence(work, admin, number))
+    return parse_bundle(await export_evidence(app, admin, number))
 
 
 async def problems(app: App) -> dict[str, str]:
@@ -175,6 +175,39 @@ async def test_a_copy_that_has_more_or_other_leaves_is_a_critical_incident(
     assert "the last are gone" in said[0][1] or "contradicts" in said[0][1]
 
 
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("loss", ["emptied", "gone", "rolled back"])
+async def test_a_copy_that_lost_something_is_a_critical_incident_and_is_not_filled_again(
+    keeper: Keeper, clock: FakeClock, tmp_path: Path, tables: Tables, loss: str
+) -> None:
+    app, root = keeper.app, tmp_path / "copy"
+    settings = named(app, log_copies=(f"file://{root}",), log_copy_every=1)
+    for number in range(2):
+        await vouched_for(app, settings)
+        if not (tmp_path / "before").exists():
+            shutil.copytree(root, tmp_path / "before")
+        await reported(app, f"failure {number}")
+        await keeper.keep()
+        clock.forward(seconds=2)
+    shutil.rmtree(root)
+    if loss == "emptied":
+        root.mkdir()
+    elif loss == "rolled back":
+        shutil.copytree(tmp_path / "before", root)
+    left = contents(root)
+    for _ in range(3):
+        await vouched_for(app, settings)
+        clock.forward(minutes=6)
+    assert contents(root) == left
+    assert root.exists() is (loss != "gone")
+    assert "leaves and has" in (await problems(app))["log_copy"]
+    said = tables.rows("SELECT severity FROM incidents WHERE title LIKE 'LogContradicted%%'")
+    assert said == [("CRITICAL",)]
+
+
 async def test_a_witness_that_is_down_is_told_and_becomes_an_incident(
     keeper: Keeper, clock: FakeClock, tables: Tables
 ) -> None:
@@ -263,6 +296,13 @@ async def test_after_a_rotation_either_key_is_believed_as_long_as_both_sign(keep
 def test_wrong_settings_are_named(name: str, value: object) -> None:
     with pytest.raises(TocsinError, match=f"TOCSIN_{name.upper()}"):
         load_settings(**{name: value}, _env_file=None)
+
+
+async def test_two_branches_of_one_remote_have_a_clone_each(app: App) -> None:
+    copies = ("git+file:///remote.git#one", "git+file:///remote.git#two", "git+file:///remote.git")
+    async with bootstrap.vouchers_of(named(app, log_copies=copies)) as vouchers:
+        clones = {voucher.copy.clone for voucher in vouchers}  # type: ignore[attr-defined]
+    assert len(clones) == 3
 
 
 async def test_a_bucket_without_keys_is_named(app: App) -> None:

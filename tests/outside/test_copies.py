@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.support.s3_server import s3_server
 from tocsin.clock import system_clock
 from tocsin.outside import Copy, File, OutsideError
 from tocsin.outside.directory import DirectoryCopy
-from tocsin.outside.git import GitCopy
+from tocsin.outside.git import MAX_OUTPUT_BYTES, GitCopy
 from tocsin.outside.http import Http
 from tocsin.outside.s3 import Bucket, Credentials, S3Copy, sign
 
@@ -71,6 +72,16 @@ async def test_a_directory_that_cannot_be_written_is_said(tmp_path: Path) -> Non
         await DirectoryCopy(tmp_path / "file").put(each(FILES), FIRST)
 
 
+async def test_a_directory_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
+    copy = DirectoryCopy(tmp_path / "log")
+    await copy.put(each(FILES), FIRST)
+    assert await copy.held() == FIRST
+    (tmp_path / "log").rename(tmp_path / "unmounted")
+    with pytest.raises(OutsideError, match="is it mounted"):
+        await copy.put(each(WHOLE), SECOND)
+    assert not (tmp_path / "log").exists()
+
+
 def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
 
@@ -106,6 +117,55 @@ async def test_a_remote_that_went_on_without_us_is_not_overwritten(tmp_path: Pat
     with pytest.raises(OutsideError, match="git push failed"):
         await mine.put(each(FILES), SECOND)
     assert await mine.held() == FIRST
+
+
+def pushed(tmp_path: Path, remote: Path) -> Path:
+    """Return a clone of somebody else, who may push to the remote's branch as well."""
+    folder = tmp_path / "somebody"
+    git(tmp_path, "clone", "-q", "-b", "log", str(remote), str(folder))
+    return folder
+
+
+def push(folder: Path) -> None:
+    git(folder, "add", "-A")
+    git(folder, "-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "-q", "-m", "x")
+    git(folder, "push", "-q", "origin", "HEAD:refs/heads/log")
+
+
+@pytest.mark.parametrize("link", ["tile", "tile/1"])
+async def test_a_link_that_was_pushed_leads_nowhere(tmp_path: Path, remote: Path, link: str) -> None:
+    copy = GitCopy(str(remote), "log", tmp_path / "clone")
+    assert await copy.held() is None
+    await copy.put(each(FILES), FIRST)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    theirs = pushed(tmp_path, remote)
+    if link == "tile":
+        git(theirs, "rm", "-rq", "tile")
+    (theirs / link).symlink_to(elsewhere)
+    push(theirs)
+    assert await copy.held() == FIRST
+    with pytest.raises(OutsideError, match="cannot be written"):
+        await copy.put(each(WHOLE), SECOND)
+    assert list(elsewhere.iterdir()) == []
+
+
+async def test_a_huge_checkpoint_is_not_held_in_memory(tmp_path: Path, remote: Path) -> None:
+    copy = GitCopy(str(remote), "log", tmp_path / "clone")
+    assert await copy.held() is None
+    await copy.put(each(FILES), FIRST)
+    theirs = pushed(tmp_path, remote)
+    (theirs / "checkpoint").write_bytes(bytes(32 * 1024 * 1024))
+    push(theirs)
+    tracemalloc.start()
+    try:
+        held = await copy.held()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held is not None
+    assert len(held) == MAX_OUTPUT_BYTES
+    assert most < 4 * 1024 * 1024
 
 
 @pytest.mark.parametrize("address", ["/nowhere/at/all", "ext::sh -c 'touch pwned'", "--upload-pack=touch pwned"])

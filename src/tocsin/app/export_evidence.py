@@ -31,6 +31,7 @@ from tocsin.evidence.bundle import (
 )
 from tocsin.store import evidence, incidents, log
 from tocsin.store.evidence import RecordedEntry
+from tocsin.store.incidents import IncidentRow
 from tocsin.store.log import LogEntry, PublishedCheckpoint
 from tocsin.tlog import merkle, sparse
 from tocsin.tlog.checkpoint import Checkpoint
@@ -49,10 +50,20 @@ class _Complete:
     head: HeadLeaf
 
 
-async def export_evidence(work: Work, actor: Actor, ref: IncidentRef) -> bytes:
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a checkpoint has of an incident; `whole` if that is all, and proven to be."""
+
+    checkpoint: PublishedCheckpoint
+    entries: list[LogEntry]
+    complete: _Complete | None
+    whole: bool
+
+
+async def export_evidence(app: App, actor: Actor, ref: IncidentRef) -> bytes:
     """Return an incident's evidence as a file; raise NOT_FOUND, or UNAVAILABLE until it is in the signed log."""
     require(actor, Permission.READ)
-    return _file(await make_bundle(work, ref))
+    return _file(await make_bundle(app, ref))
 
 
 async def export_vouched_evidence(
@@ -64,8 +75,7 @@ async def export_vouched_evidence(
     texts it holds no word of what people wrote, and proves the same of everything else.
     """
     require(actor, Permission.READ)
-    async with app.work() as work:
-        bundle = await make_bundle(work, ref)
+    bundle = await make_bundle(app, ref)
     if not with_texts:
         bundle = without_texts(bundle)
     wanted = len(app.settings.log_witnesses) + bool(app.settings.log_timestamp_url)
@@ -103,53 +113,66 @@ def _number_of_vouchers(bundle: Bundle) -> int:
     return len(witnesses) + any(one.timestamps for one in covering)
 
 
-async def make_bundle(work: Work, ref: IncidentRef) -> Bundle:
-    """Return an incident's bundle; raise NOT_FOUND, or UNAVAILABLE until it is in the signed log."""
+async def make_bundle(app: App, ref: IncidentRef) -> Bundle:
+    """Return an incident's bundle; raise NOT_FOUND, or UNAVAILABLE until it is in the signed log.
+
+    The log goes on while it is read: what was recorded a moment ago is not sealed, and the head tree is that of the
+    last batch, whose checkpoint may not be signed yet. So a few looks are taken; the last one takes what there is.
+    Between two of them no connection is held: who waits for the log must not keep others from it.
+    """
+    async with app.work() as work:
+        row = await _incident(work, ref)
+        recorded = (await evidence.entries(work.tx, row.id))[:MAX_ENTRIES]
+    for attempt in range(MOST_TRIES):
+        async with app.work() as work:
+            look = await _look(work, row, len(recorded))
+            if look is not None and (look.whole or attempt == MOST_TRIES - 1):
+                return await _bundle(work, row, recorded, look)
+        await asyncio.sleep(TRY_AGAIN_SECONDS)
+    raise refuse(
+        Code.UNAVAILABLE,
+        f"INC-{row.number} is in no signed checkpoint of the log yet.",
+        "Try again in a moment. If it stays so, `tocsin doctor` says whether a worker seals and signs the log.",
+    )
+
+
+async def _incident(work: Work, ref: IncidentRef) -> IncidentRow:
     number = ref if isinstance(ref, int) else None
     incident_id = await incidents.find(work.tx, incident_id=None if isinstance(ref, int) else ref, number=number)
     row = await incidents.get(work.tx, incident_id) if incident_id else None
     if row is None:
         raise not_found(ref)
-    recorded = (await evidence.entries(work.tx, row.id))[:MAX_ENTRIES]
-    checkpoint, entries, complete = await _at_a_checkpoint(work, row.number, row.id, len(recorded))
-    recorded = recorded[: len(entries)]
-    leaves = await _leaves(work, checkpoint.size, entries, recorded)
+    return row
+
+
+async def _look(work: Work, row: IncidentRow, recorded: int) -> _Look | None:
+    """Return what the newest checkpoint has of an incident; None if it has nothing of it."""
+    checkpoint = await log.last_checkpoint(work.tx)
+    if checkpoint is None:
+        return None
+    known = await log.entries_of(work.tx, row.number)
+    entries = [one for one in known if one.index < checkpoint.size][:recorded]
+    if not entries:
+        return None
+    complete = await _complete(work, checkpoint, entries, row.id, row.number)
+    return _Look(checkpoint, entries, complete, whole=complete is not None and len(entries) == recorded)
+
+
+async def _bundle(work: Work, row: IncidentRow, recorded: Sequence[RecordedEntry], look: _Look) -> Bundle:
+    recorded = recorded[: len(look.entries)]
+    leaves = await _leaves(work, look.checkpoint.size, look.entries, recorded)
     bundle = Bundle(
-        origin=Checkpoint.parse(Note.parse(checkpoint.note).text).origin,
+        origin=Checkpoint.parse(Note.parse(look.checkpoint.note).text).origin,
         keys=(),
         incident_id=str(row.id),
         number=row.number,
         entries=tuple(leaves),
         details=await _details(work, row.id, recorded),
-        heads=complete.heads if complete else None,
-        head=complete.head if complete else None,
-        checkpoint=Vouched(checkpoint.note),
+        heads=look.complete.heads if look.complete else None,
+        head=look.complete.head if look.complete else None,
+        checkpoint=Vouched(look.checkpoint.note),
     )
     return await _with_vouchers(work, bundle)
-
-
-async def _at_a_checkpoint(
-    work: Work, number: int, incident_id: UUID, recorded: int
-) -> tuple[PublishedCheckpoint, list[LogEntry], _Complete | None]:
-    """Return the newest checkpoint, which of the incident's entries it has, and the proof that those are all.
-
-    The log goes on while it is read: what was recorded a moment ago is not sealed, and the head tree is that of the
-    last batch, whose checkpoint may not be signed yet. So a few looks are taken; the last one takes what there is.
-    """
-    for attempt in range(MOST_TRIES):
-        checkpoint = await log.last_checkpoint(work.tx)
-        known = await log.entries_of(work.tx, number)
-        entries = [one for one in known if checkpoint and one.index < checkpoint.size][:recorded]
-        complete = await _complete(work, checkpoint, entries, incident_id, number) if checkpoint and entries else None
-        whole = complete is not None and len(entries) == recorded
-        if checkpoint is not None and entries and (whole or attempt == MOST_TRIES - 1):
-            return checkpoint, entries, complete
-        await asyncio.sleep(TRY_AGAIN_SECONDS)
-    raise refuse(
-        Code.UNAVAILABLE,
-        f"INC-{number} is in no signed checkpoint of the log yet.",
-        "Try again in a moment. If it stays so, `tocsin doctor` says whether a worker seals and signs the log.",
-    )
 
 
 async def _complete(

@@ -46,8 +46,12 @@ class Voucher(Protocol):
     @property
     def every(self) -> timedelta: ...
 
-    async def vouch(self, app: App) -> int:
-        """Let them vouch for the log; return up to which size they do now. Raises OutsideError."""
+    async def vouch(self, app: App, known: int) -> int:
+        """Let them vouch for the log; return up to which size they do now. Raises OutsideError.
+
+        Args:
+            known: up to which size they were known to vouch already; 0 if they never did.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +68,16 @@ class WitnessVoucher:
         """Return the witness's own name."""
         return f"witness {self.witness.key.name}"
 
-    async def vouch(self, app: App) -> int:
+    async def vouch(self, app: App, known: int) -> int:  # noqa: ARG002 - what it cosigned, its lines say
         """See `Voucher.vouch`."""
         known_as = self.witness.key.encode()[:300]
         checkpoint = await _last_checkpoint(app)
         async with app.work() as work:
-            known = await outside.cosigned_size(work.tx, known_as)
+            cosigned = await outside.cosigned_size(work.tx, known_as)
         try:
-            line = await cosign(self.http, self.witness, checkpoint.note, known, lambda old, new: _proof(app, old, new))
+            line = await cosign(
+                self.http, self.witness, checkpoint.note, cosigned, lambda old, new: _proof(app, old, new)
+            )
         except KnowsMoreError as error:
             if (await _last_checkpoint(app)).size >= error.known:
                 raise OutsideError("another worker was faster") from None
@@ -95,7 +101,7 @@ class StampVoucher:
         """Return where it is."""
         return f"timestamp {self.url}"[:300]
 
-    async def vouch(self, app: App) -> int:
+    async def vouch(self, app: App, known: int) -> int:  # noqa: ARG002 - each stamp stands alone
         """See `Voucher.vouch`. Stamped is the signed note: so the log's signature, too, existed by then."""
         checkpoint = await _last_checkpoint(app)
         nonce = int.from_bytes(ids.new_nonce())
@@ -114,10 +120,14 @@ class CopyVoucher:
     every: timedelta
     kind: str = field(default="copy", init=False)
 
-    async def vouch(self, app: App) -> int:
-        """See `Voucher.vouch`."""
+    async def vouch(self, app: App, known: int) -> int:
+        """See `Voucher.vouch`. A copy that lost something is not filled again: that would hide that it was lost."""
         held = await self.copy.held()
         size = await _checked_size(app, held) if held is not None else 0
+        if size < known:
+            raise ContradictionError(
+                f"it had {known:,} leaves and has {size:,}: it was emptied, rolled back, or is not mounted"
+            )
         async with app.work() as work:
             checkpoint = await outside.next_checkpoint(work.tx, size, REACH)
         if checkpoint is None:
@@ -186,7 +196,7 @@ async def look_after(app: App, voucher: Voucher) -> bool:
     if standing is None:
         return False
     try:
-        size = await voucher.vouch(app)
+        size = await voucher.vouch(app, standing.size)
     except OutsideError as error:
         await note_failure(app, voucher, standing.failures, error)
         return True

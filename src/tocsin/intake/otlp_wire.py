@@ -12,6 +12,7 @@ import json
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from typing import TypeVar
 
@@ -187,7 +188,7 @@ def read_logs(body: bytes, content_type: str) -> list[Record | Rejected]:
             raw = scope_logs.log_records or ()
             room = max(0, MAX_RECORDS - len(records))
             records += [_log_record(source, one, len(records) + at) for at, one in enumerate(raw[:room])]
-            records += _beyond(len(raw) - room, "log records")
+            records += [_surplus("log records")] * (len(raw) - room)
     return records
 
 
@@ -213,7 +214,7 @@ def read_exceptions(body: bytes, content_type: str) -> list[Record | Rejected]:
             room = max(0, MAX_RECORDS - spans)
             for span in raw[:room]:
                 records += _exceptions(source, span, len(records))
-            records += _beyond(len(raw) - room, "spans")
+            records += [_surplus("spans")] * (len(raw) - room)
             spans += len(raw)
     return records
 
@@ -255,9 +256,10 @@ class _Budget:
         return some or ()
 
 
-def _beyond(number: int, kind: str) -> list[Record | Rejected]:
-    """Return a rejection for each record that is too many. It is one object: a request may hold a million of them."""
-    return [Rejected(MAX_RECORDS, f"The request has more than {MAX_RECORDS:,} {kind}.")] * number
+@cache
+def _surplus(kind: str) -> Rejected:
+    """Return the rejection of a record that is too many. It is one object: a request may hold a million of them."""
+    return Rejected(MAX_RECORDS, f"The request has more than {MAX_RECORDS:,} {kind}.")
 
 
 M = TypeVar("M", ExportLogsServiceRequest, ExportTraceServiceRequest)
@@ -334,7 +336,7 @@ def _exceptions(source: Source, raw: Span | object, taken: int) -> Iterator[Reco
         if event.name != _EXCEPTION_EVENT:
             continue
         if taken >= MAX_RECORDS:
-            yield from _beyond(1, "exceptions")
+            yield _surplus("exceptions")
             continue
         taken += 1
         attributes, left_out = _plain_attributes(event.attributes or ())

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tocsin.outside import File, OutsideError
@@ -16,21 +16,33 @@ CHECKPOINT = "checkpoint"
 PARTIAL = ".p"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DirectoryCopy:
-    """A directory of another disk, or of another machine by way of the operating system."""
+    """A directory of another disk, or of another machine by way of the operating system.
+
+    It is made for the first checkpoint only: one that held something and is gone was unmounted, and what would be
+    written in its place would lie on this machine's own disk.
+    """
 
     root: Path
+    _begun: bool = field(default=False, init=False)
 
     async def held(self) -> str | None:
         """See `Copy.held`."""
-        return await asyncio.to_thread(read_checkpoint, self.root)
+        found = await asyncio.to_thread(read_checkpoint, self.root)
+        self._begun = self._begun or found is not None
+        return found
 
     async def put(self, files: AsyncIterator[File], checkpoint: str) -> None:
         """See `Copy.put`. Each file appears whole or not at all, and is on the disk before the checkpoint is."""
         async for file in files:
-            await asyncio.to_thread(write_file, self.root, file)
-        await asyncio.to_thread(write_file, self.root, File(CHECKPOINT, checkpoint.encode()), replace=True)
+            await asyncio.to_thread(self._keep, file)
+        await asyncio.to_thread(self._keep, File(CHECKPOINT, checkpoint.encode()), replace=True)
+
+    def _keep(self, file: File, *, replace: bool = False) -> None:
+        if self._begun and not self.root.is_dir():
+            raise OutsideError(f"{self.root} is gone: is it mounted?")
+        write_file(self.root, file, replace=replace)
 
 
 def read_checkpoint(root: Path) -> str | None:

@@ -14,6 +14,8 @@ from tocsin.outside.directory import CHECKPOINT, write_file
 
 MAX_OUTPUT_BYTES = 262_144
 _WHO = ("-c", "user.name=tocsin", "-c", "user.email=tocsin@localhost", "-c", "commit.gpgsign=false")
+_FILES_ONLY = ("-c", "core.symlinks=false")
+"""A link that somebody pushed becomes a file: through a link `tile`, ours would be written outside of the clone."""
 _QUIET = {
     # Nobody sits there who could be asked for a password.
     "GIT_TERMINAL_PROMPT": "0",
@@ -69,14 +71,15 @@ class GitCopy:
         pipe = asyncio.subprocess.PIPE
         try:
             process = await asyncio.create_subprocess_exec(
-                "git", *arguments, cwd=self.clone, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=pipe,
-                stderr=pipe, start_new_session=True,
+                "git", *_FILES_ONLY, *arguments, cwd=self.clone, env=environment, stdin=asyncio.subprocess.DEVNULL,
+                stdout=pipe, stderr=pipe, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             raise OutsideError(f"git cannot be run: {error}") from None
         try:
             async with asyncio.timeout(self.timeout_seconds):
-                said, complained = await process.communicate()
+                said, complained = await asyncio.gather(_beginning(process.stdout), _beginning(process.stderr))
+                await process.wait()
         except TimeoutError:
             raise OutsideError(f"git {arguments[0]} did not end within {self.timeout_seconds:g} seconds") from None
         finally:
@@ -87,4 +90,13 @@ class GitCopy:
         if process.returncode:
             words = " ".join(complained.decode("utf-8", "replace").split())[-300:]
             raise OutsideError(f"git {arguments[0] if arguments[0] != '-c' else 'commit'} failed: {words}")
-        return said[:MAX_OUTPUT_BYTES].decode("utf-8", "replace")
+        return said.decode("utf-8", "replace")
+
+
+async def _beginning(pipe: asyncio.StreamReader | None) -> bytes:
+    """Return the first MAX_OUTPUT_BYTES of what git prints; the rest is read, lest git waits for us, and not kept."""
+    assert pipe is not None
+    kept = bytearray()
+    while chunk := await pipe.read(65_536):
+        kept += chunk[: MAX_OUTPUT_BYTES - len(kept)]
+    return bytes(kept)

@@ -121,7 +121,7 @@ def _incidents(prefix: str, tag: str, read: Permission, respond: Permission) -> 
             read,
             Directly(incidents_api.evidence),
             "A file that `tocsin verify` checks without this server: docs/reference/evidence-bundle.md.",
-            codes=(Code.NOT_FOUND, Code.UNAVAILABLE),
+            codes=(Code.NOT_FOUND, Code.TOO_LARGE, Code.UNAVAILABLE),
             tag=tag,
         ),
         *_workflow(one, tag, respond),

@@ -101,8 +101,7 @@ async def list_reports(work: Work, call: Call) -> ReportsAnswer:
 
 async def evidence(call: Call) -> Response:
     """Give the evidence of an incident, as a file."""
-    async with call.services.app.work() as work:
-        data = await export_evidence(work, call.actor, _ref(call))
+    data = await export_evidence(call.services.app, call.actor, _ref(call))
     name = "".join(letter for letter in call.path("id") if letter.isalnum() or letter == "-")
     headers = {"Content-Disposition": f'attachment; filename="evidence-{name}.json"', "Cache-Control": "no-store"}
     return Response(data, headers=headers, media_type=MEDIA_TYPE)
