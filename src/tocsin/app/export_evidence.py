@@ -12,10 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from tocsin.app.log_keys import named_keys
 from tocsin.app.timeline import IncidentRef, not_found
 from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor, Permission, require
-from tocsin.domain.log_leaf import Heads, KeyChange, LeafKind, head_leaf
+from tocsin.domain.log_leaf import Heads, head_leaf
 from tocsin.errors import Code, refuse
 from tocsin.evidence import EvidenceError
 from tocsin.evidence.bundle import (
@@ -247,8 +248,8 @@ async def _consistency(work: Work, size: int, others: Sequence[int]) -> dict[int
 async def _keys(work: Work, vouched: Sequence[Vouched]) -> tuple[str, ...]:
     """Return the log's keys that signed these checkpoints."""
     used = {signature.key_id for one in vouched for signature in Note.parse(one.note).signatures}
-    changes = [KeyChange.parse(found.leaf) for found in await log.leaves_of_kind(work.tx, LeafKind.KEY)]
-    return tuple(dict.fromkeys(one.new for one in changes if VerifierKey.parse(one.new).key_id in used))
+    named = await named_keys(work)
+    return tuple(dict.fromkeys(key for key in named if VerifierKey.parse(key).key_id in used))
 
 
 def _size(vouched: Vouched) -> int:
