@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from tempfile import TemporaryFile
 
 import aiohttp
 import pytest
@@ -12,6 +16,10 @@ from tests.conftest import ADMIN_TOKEN
 from tests.web.conftest import finish, start
 from tocsin.app.work import App
 from tocsin.errors import Code, TocsinError
+from tocsin.web.listener import listen
+from tocsin.web.metrics import Metrics
+from tocsin.web.server import serve_on
+from tocsin.web.shares import Shares, make_shares
 
 pytestmark = pytest.mark.anyio
 
@@ -77,3 +85,52 @@ async def test_what_is_under_way_is_answered_before_the_server_stops(app: App, m
         assert answer.status == 200
         answer.release()
     await running.task
+
+
+@asynccontextmanager
+async def sharing(app: App, shares: Shares) -> AsyncIterator[socket.socket]:
+    """Let a server accept, and give its listener, as another process of it has it."""
+    listener = await listen("127.0.0.1", 0)
+    another, stop, ready = listener.dup(), asyncio.Event(), asyncio.Event()
+    serving = asyncio.create_task(serve_on(listener, app, stop, Metrics(), ready.set, shares))
+    await ready.wait()
+    with another:
+        yield another
+        stop.set()
+        await serving
+
+
+async def answers(line: socket.socket, seconds: float = 10.0) -> bool:
+    """Tell whether a server answers on a connection in time."""
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(line, b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n")
+    with suppress(TimeoutError):
+        return (await asyncio.wait_for(loop.sock_recv(line, 100), seconds)).startswith(b"HTTP/1.1 200")
+    return False
+
+
+async def test_a_connection_is_left_to_the_process_that_has_fewer_for_a_while(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tocsin.web.server.PATIENCE_SECONDS", 1.0)
+    with TemporaryFile() as file:
+        make_shares(2, file.fileno())
+        ours, others = Shares(file.fileno(), 0), Shares(file.fileno(), 1)
+        others.tell(0)
+        async with sharing(app, ours) as another, AsyncExitStack() as lines:
+
+            async def connected() -> socket.socket:
+                line = lines.enter_context(socket.socket())
+                line.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(line, another.getsockname())
+                return line
+
+            assert await answers(await connected()), "both had none"
+            left = await connected()
+            assert not await answers(left, 0.2), "the other has fewer"
+            another.accept()[0].close()  # so it takes it
+            others.tell(1)
+            assert await answers(await connected()), "both have one"
+            others.tell(0)
+            unwanted = await connected()
+            assert await answers(unwanted), "nobody took it, so we do"

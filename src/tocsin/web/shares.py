@@ -12,7 +12,7 @@ import os
 from array import array
 from typing import Final
 
-PATIENCE_SECONDS = 0.002
+PATIENCE_SECONDS = 0.005
 """How long a new connection waits for a process that has fewer; then whoever saw it takes it."""
 _ABSENT: Final = 0xFFFFFFFF
 _ITEM_BYTES: Final = array("I").itemsize
