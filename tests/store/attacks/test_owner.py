@@ -29,6 +29,8 @@ from tests.store.attacks.attackers import (
 from tests.store.conftest import LivedDatabase
 from tests.support.by_hand import ByHand, Connection, connected
 
+pytestmark = pytest.mark.slow
+
 ELSEWHERE = "CREATE SCHEMA elsewhere"
 SWALLOW = (
     ELSEWHERE,

@@ -36,7 +36,7 @@ from tocsin.evidence.policy import Policy
 from tocsin.evidence.verify import verify
 from tocsin.signing.signer import Signer, SignerRefusesError
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
