@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from tocsin.app.log_keys import named_keys
-from tocsin.app.timeline import IncidentRef, not_found
+from tocsin.app.read_incidents import find_incident
+from tocsin.app.timeline import IncidentRef
 from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor, Permission, require
 from tocsin.domain.log_leaf import Heads, head_leaf
@@ -30,7 +31,7 @@ from tocsin.evidence.bundle import (
     Vouched,
     encode,
 )
-from tocsin.store import evidence, incidents, log
+from tocsin.store import evidence, log
 from tocsin.store.evidence import RecordedEntry
 from tocsin.store.incidents import IncidentRow
 from tocsin.store.log import LogEntry, PublishedCheckpoint
@@ -122,7 +123,7 @@ async def make_bundle(app: App, ref: IncidentRef) -> Bundle:
     Between two of them no connection is held: who waits for the log must not keep others from it.
     """
     async with app.work() as work:
-        row = await _incident(work, ref)
+        row = await find_incident(work, ref)
         recorded = (await evidence.entries(work.tx, row.id))[:MAX_ENTRIES]
     for attempt in range(MOST_TRIES):
         async with app.work() as work:
@@ -135,15 +136,6 @@ async def make_bundle(app: App, ref: IncidentRef) -> Bundle:
         f"INC-{row.number} is in no signed checkpoint of the log yet.",
         "Try again in a moment. If it stays so, `tocsin doctor` says whether a worker seals and signs the log.",
     )
-
-
-async def _incident(work: Work, ref: IncidentRef) -> IncidentRow:
-    number = ref if isinstance(ref, int) else None
-    incident_id = await incidents.find(work.tx, incident_id=None if isinstance(ref, int) else ref, number=number)
-    row = await incidents.get(work.tx, incident_id) if incident_id else None
-    if row is None:
-        raise not_found(ref)
-    return row
 
 
 async def _look(work: Work, row: IncidentRow, recorded: int) -> _Look | None:

@@ -36,6 +36,7 @@ __all__ = [
     "IncidentReports",
     "Stats",
     "escalation_stats",
+    "find_incident",
     "list_incidents",
     "list_reports",
     "show_incident",
@@ -112,7 +113,7 @@ async def list_incidents(
 async def show_incident(work: Work, actor: Actor, ref: IncidentRef) -> IncidentDetail:
     """Return one incident with everything that was recorded of it; raise NOT_FOUND."""
     require(actor, Permission.READ)
-    row = await _row(work, ref)
+    row = await find_incident(work, ref)
     return IncidentDetail(
         incident=row,
         ack=await incidents.acknowledgment(work.tx, row.id),
@@ -128,7 +129,8 @@ async def show_incident(work: Work, actor: Actor, ref: IncidentRef) -> IncidentD
     )
 
 
-async def _row(work: Work, ref: IncidentRef) -> IncidentRow:
+async def find_incident(work: Work, ref: IncidentRef) -> IncidentRow:
+    """Return an incident's row, for a use case that has seen to the rights; raise NOT_FOUND."""
     number = ref if isinstance(ref, int) else None
     incident_id = await incidents.find(work.tx, incident_id=None if isinstance(ref, int) else ref, number=number)
     row = await incidents.get(work.tx, incident_id) if incident_id else None
@@ -143,7 +145,7 @@ async def list_reports(work: Work, actor: Actor, ref: IncidentRef, limit: int = 
     if not 1 <= limit <= MAX_REPORTS:
         problem = f"must be 1 to {MAX_REPORTS}"
         raise refuse(Code.INVALID, f"limit {problem}.", errors=[{"field": "limit", "problem": problem}])
-    row = await _row(work, ref)
+    row = await find_incident(work, ref)
     return IncidentReports(await reports.samples(work.tx, row.id, limit), row.occurrences)
 
 
