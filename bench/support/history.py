@@ -15,9 +15,10 @@ from tocsin.app.open_incident import BY_HAND
 from tocsin.app.paging import ESCALATE
 from tocsin.app.report_errors import TRIGGER
 from tocsin.domain.access import SYSTEM_ROLE
-from tocsin.domain.escalation import DEFAULT_RULES, Duty
+from tocsin.domain.escalation import DEFAULT_RULES
 from tocsin.domain.incident import INCIDENT_TYPES, EscalationReason, RootCauseCategory, Severity, Status
 from tocsin.domain.notification import OPENED, IncidentFacts, PageText, compose
+from tocsin.domain.policy import Duty
 from tocsin.domain.report import ErrorReport, Frame, RaisedException, document
 from tocsin.domain.timeline import EntryKind, split_particulars
 

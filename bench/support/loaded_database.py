@@ -17,7 +17,7 @@ from tocsin import embedded
 from tocsin.app import accounts
 from tocsin.clock import monotonic_seconds, system_clock
 from tocsin.domain.access import Role
-from tocsin.domain.escalation import Duty
+from tocsin.domain.policy import Duty
 
 RESPONDERS = 12
 _MARK = "loaded.json"

@@ -18,7 +18,7 @@ from tocsin.app import accounts
 from tocsin.app.work import App
 from tocsin.channels import Delivered, Message, Outcome
 from tocsin.domain.access import Actor, Role
-from tocsin.domain.escalation import Duty
+from tocsin.domain.policy import Duty
 from tocsin.worker.run import run_due
 
 PASSWORD = "correct horse battery"

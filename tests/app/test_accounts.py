@@ -16,8 +16,8 @@ from tocsin.app import accounts, projects
 from tocsin.app.projects import IntakeKeys
 from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor, Role
-from tocsin.domain.escalation import Duty
 from tocsin.domain.incident import EscalationReason
+from tocsin.domain.policy import Duty
 from tocsin.errors import Code, TocsinError
 
 pytestmark = pytest.mark.anyio

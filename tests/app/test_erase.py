@@ -21,9 +21,9 @@ from tocsin.domain import erasure
 from tocsin.domain.access import Actor
 from tocsin.domain.disclosure import ERASED
 from tocsin.domain.erasure import by_ids, portions
-from tocsin.domain.escalation import Duty
 from tocsin.domain.follow_up import FollowUpAction
 from tocsin.domain.incident import EscalationReason, RootCauseCategory, Severity
+from tocsin.domain.policy import Duty
 from tocsin.domain.workflow import Acknowledge, AddNote, ChangeSeverity, Close, Escalate, RecordRootCause, Resolve
 from tocsin.errors import Code, TocsinError
 

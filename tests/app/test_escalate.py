@@ -14,8 +14,8 @@ from tests.support.lives import RESOLVED_WITH_LESSONS, ROOT_CAUSE, reported
 from tocsin.app import accounts, escalate, leases, maintain, read_incidents, respond
 from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor
-from tocsin.domain.escalation import Duty
 from tocsin.domain.incident import EscalationReason, Severity
+from tocsin.domain.policy import Duty
 from tocsin.domain.workflow import Acknowledge, AddNote, ChangeSeverity, Close, Escalate
 from tocsin.errors import Code, TocsinError
 from tocsin.worker.handlers import CHORES

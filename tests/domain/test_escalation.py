@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from tocsin.domain.escalation import (
     DEFAULT_RULES,
     SESSION_BLOCK_DELAY,
-    Duty,
     EscalationPolicy,
     EscalationRule,
     Timer,
     timers,
 )
 from tocsin.domain.incident import EscalationReason, Severity, Status
+from tocsin.domain.policy import Duty
 from tocsin.domain.workflow import BlockSessions, Escalate, IncidentState, decide
 from tocsin.errors import Refusal
 

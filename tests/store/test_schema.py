@@ -86,6 +86,18 @@ RIGHTS: dict[str, set[str]] = {
     **dict.fromkeys(KEPT_BY_SEALER, READ),
     **dict.fromkeys(KEPT_BY_SIGNER, APPEND),
     "log_signers": ANYTHING,
+    "notification_rules": ANYTHING,
+    "schedules": ANYTHING,
+    "schedule_layers": ANYTHING,
+    "schedule_members": ANYTHING,
+    "schedule_overrides": ANYTHING,
+    "calendar_feeds": KEEP,
+    "policies": ANYTHING,
+    "policy_steps": ANYTHING,
+    "policy_targets": ANYTHING,
+    "policy_routes": ANYTHING,
+    "silences": KEEP,
+    "paging_decisions": APPEND,
     "log_outside": ANYTHING,
 }
 COLUMN_RIGHTS = {
@@ -139,6 +151,7 @@ def test_every_guard_fires_always(schema: Connection) -> None:
         for table in (*KEPT_BY_SEALER, *KEPT_BY_SIGNER)
         for name in ("a_no_change", "a_no_row_change")
     }
+    expected |= {("paging_decisions", name, "A") for name in ("a_no_change", "a_no_row_change")}
     expected |= {(table, "e_erase", "A") for table in ("incident_lifecycle", "log_pending")}
     expected |= {("log_pending", "c_sealed", "A"), ("log_entries", "c_gapless", "A"), ("log_tiles", "b_suffix", "A")}
     expected |= {("log_state", "b_grows", "A"), ("log_checkpoints", "b_true", "A"), ("log_erased", "c_named", "A")}

@@ -108,7 +108,7 @@ def change(connection: Connection, table: str, row_id: UUID, column: str, value:
     name = sql.Identifier(table)
     key = sql.Identifier("incident_id" if table == "incident_heads" else "id")
     statement = sql.SQL("UPDATE {} SET {} = %s WHERE {} = %s").format(name, sql.Identifier(column), key)
-    is_array = column in ("disclosures", "erased")
+    is_array = column in ("disclosures", "erased", "fired_steps")
     parameter = json.dumps(value) if isinstance(value, dict | list) and not is_array else value
     assert connection.execute(statement, [parameter, row_id]).rowcount == 1
 
@@ -175,7 +175,13 @@ async def test_a_row_rewritten_with_its_bytes_breaks_what_names_it(
         assert any("the detail that it names is gone or changed" in found.problem for found in result.findings)
 
 
-HEAD_LIES: dict[str, object] = {"number": 999, "status": "CLOSED", "current_severity": "LOW", "sequence": 99}
+HEAD_LIES: dict[str, object] = {
+    "number": 999,
+    "status": "CLOSED",
+    "current_severity": "LOW",
+    "sequence": 99,
+    "fired_steps": ["0.7"],
+}
 
 
 async def test_every_column_of_a_head_is_checked_against_the_timeline(

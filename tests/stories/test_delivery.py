@@ -22,8 +22,8 @@ from tocsin.app.read_incidents import IncidentDetail
 from tocsin.app.work import App
 from tocsin.bootstrap import outbound_channels
 from tocsin.domain.access import Actor, Role
-from tocsin.domain.escalation import Duty
 from tocsin.domain.incident import Severity
+from tocsin.domain.policy import Duty
 from tocsin.domain.workflow import Acknowledge
 from tocsin.store.incidents import IncidentFilter
 from tocsin.worker.run import run_due

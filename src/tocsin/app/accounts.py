@@ -13,8 +13,9 @@ from tocsin.app.projects import insert_project
 from tocsin.app.sessions import hash_password
 from tocsin.app.work import Work, secret_hash
 from tocsin.domain.access import Actor, Permission, Role, require
-from tocsin.domain.escalation import Duty, EscalationRule
+from tocsin.domain.escalation import EscalationRule
 from tocsin.domain.incident import EscalationReason
+from tocsin.domain.policy import Duty
 from tocsin.domain.workflow import checked_text
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.store import credentials, notifications, projects, users

@@ -17,8 +17,8 @@ from tocsin.app.report_internal import report_internal
 from tocsin.app.timeline import locked_head
 from tocsin.app.work import App, Work
 from tocsin.channels import Channel, Delivered, Message, Outcome, Retry, not_configured
-from tocsin.domain.escalation import Duty
 from tocsin.domain.notification import UNDELIVERED, PageText, shown_address, with_checkpoint
+from tocsin.domain.policy import Duty
 from tocsin.store import log, notifications
 from tocsin.store.log import PublishedCheckpoint
 from tocsin.store.notifications import Notification

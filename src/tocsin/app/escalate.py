@@ -12,8 +12,9 @@ from tocsin.app.sessions import block_sessions
 from tocsin.app.timeline import Detail, IncidentRef, Taken, locked_head, take
 from tocsin.app.work import Work
 from tocsin.domain.access import Actor, Permission, require
-from tocsin.domain.escalation import Duty, EscalationRule, Timer, timers
+from tocsin.domain.escalation import EscalationRule, Timer, timers
 from tocsin.domain.incident import EscalationReason, Severity
+from tocsin.domain.policy import Duty
 from tocsin.domain.timeline import EntryKind
 from tocsin.domain.workflow import AcknowledgeEscalation, Action, ChangeSeverity, Escalate, RaiseSeverity
 from tocsin.errors import Code, refuse

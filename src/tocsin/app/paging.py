@@ -9,9 +9,10 @@ from uuid import UUID
 
 from tocsin.app.work import Work
 from tocsin.domain.disclosure import ERASED
-from tocsin.domain.escalation import SESSION_BLOCK_DELAY, Duty, EscalationPolicy, timers
+from tocsin.domain.escalation import SESSION_BLOCK_DELAY, EscalationPolicy, timers
 from tocsin.domain.incident import Severity, Status
 from tocsin.domain.notification import OPENED, IncidentFacts, PageText, compose
+from tocsin.domain.policy import Duty
 from tocsin.domain.workflow import IncidentState
 from tocsin.store import incidents, jobs, notifications
 from tocsin.store.incidents import Head

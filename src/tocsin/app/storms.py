@@ -19,8 +19,8 @@ from tocsin.app.paging import Subject
 from tocsin.app.timeline import Detail, locked_head, take
 from tocsin.app.work import Work
 from tocsin.domain import notification
-from tocsin.domain.escalation import Duty
 from tocsin.domain.incident import Severity, Status
+from tocsin.domain.policy import Duty
 from tocsin.domain.report import ErrorReport
 from tocsin.domain.timeline import EntryKind
 from tocsin.domain.workflow import AddNote

@@ -13,7 +13,7 @@ from tocsin.app.inspection import Inspection
 from tocsin.app.ledger import Tally
 from tocsin.app.read_ledger import errors_lost
 from tocsin.cli.intake import named_counts
-from tocsin.domain.escalation import Duty
+from tocsin.domain.policy import Duty
 from tocsin.errors import Refusal
 from tocsin.settings import Settings
 

@@ -36,8 +36,8 @@ from tocsin.app.verify_result import Verification
 from tocsin.app.work import App
 from tocsin.bootstrap import Sources
 from tocsin.domain.access import Actor, Role
-from tocsin.domain.escalation import Duty
 from tocsin.domain.incident import Severity, Status
+from tocsin.domain.policy import Duty
 from tocsin.domain.timeline import EntryKind
 from tocsin.domain.workflow import Step
 from tocsin.errors import Code, refuse

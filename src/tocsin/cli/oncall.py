@@ -14,7 +14,7 @@ from tocsin.cli.options import AsOption, EmailArgument, JsonOption, call_of
 from tocsin.cli.output import instant
 from tocsin.cli.running import act
 from tocsin.domain.access import Actor
-from tocsin.domain.escalation import Duty
+from tocsin.domain.policy import Duty
 
 NOBODY = "nobody: the superadmins are paged"
 

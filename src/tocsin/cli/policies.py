@@ -13,8 +13,9 @@ from tocsin.app.work import Work
 from tocsin.cli.options import AsOption, JsonOption, call_of, duration
 from tocsin.cli.running import act
 from tocsin.domain.access import Actor
-from tocsin.domain.escalation import DEFAULT_RULES, Duty, EscalationRule
+from tocsin.domain.escalation import DEFAULT_RULES, EscalationRule
 from tocsin.domain.incident import EscalationReason
+from tocsin.domain.policy import Duty
 
 TimedReason = Enum("TimedReason", {rule.reason.value: rule.reason.value for rule in DEFAULT_RULES})  # type: ignore[misc]  # made of the domain's list
 """The reasons that fire by the clock; the others have no rule to change."""

@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from tocsin.domain.incident import EscalationReason, Severity, Status
+from tocsin.domain.policy import Duty
 from tocsin.domain.workflow import Action, BlockSessions, Escalate, IncidentState
-
-
-class Duty(StrEnum):
-    """Who is told when it gets louder."""
-
-    ON_CALL = "ON_CALL"
-    SUPERVISOR = "SUPERVISOR"
-    DIRECTOR = "DIRECTOR"
 
 
 @dataclass(frozen=True, slots=True)

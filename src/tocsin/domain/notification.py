@@ -24,6 +24,7 @@ _LEADS = {
     EscalationReason.NO_ACK_1HR.value: "Nobody has acknowledged this yet",
     EscalationReason.NO_ACK_4HR.value: "Still not acknowledged: escalated to you as supervisor",
     EscalationReason.NO_ROOT_CAUSE_24HR.value: "Still no root cause: escalated to you as director",
+    EscalationReason.POLICY_STEP.value: "Nobody has acknowledged this yet, and you are the next to be asked",
     EscalationReason.MANUAL_ESCALATION.value: "Somebody asks for your help",
     EscalationReason.SEVERITY_ESCALATED.value: "It got worse",
 }

@@ -32,6 +32,8 @@ class EntryKind(StrEnum):
     SESSIONS_BLOCKED = "SESSIONS_BLOCKED"
     SIGNAL_RECEIVED = "SIGNAL_RECEIVED"
     PERSONAL_DATA_ERASED = "PERSONAL_DATA_ERASED"
+    ACKNOWLEDGMENT_LAPSED = "ACKNOWLEDGMENT_LAPSED"
+    PAGES_HELD = "PAGES_HELD"
 
 
 PERSONAL: Mapping[EntryKind, tuple[str, ...]] = {
@@ -42,6 +44,7 @@ PERSONAL: Mapping[EntryKind, tuple[str, ...]] = {
     EntryKind.SEVERITY_CHANGED: ("reason",),
     EntryKind.NOTE_ADDED: ("text",),
     EntryKind.SIGNAL_RECEIVED: ("text", "eventId"),
+    EntryKind.PAGES_HELD: ("reason",),
 }
 """What of an entry's particulars may concern a person, by its kind. The rest are facts, and stay for ever."""
 

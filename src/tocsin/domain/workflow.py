@@ -206,6 +206,16 @@ class BlockSessions:
     """Block the sessions of everybody who cannot acknowledge, until somebody does."""
 
 
+@dataclass(frozen=True, slots=True)
+class LapseAcknowledgment:
+    """Say that nothing was heard for so long that the acknowledgment does not count any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldPages:
+    """Say that a silence or a maintenance window holds back the pages about the incident."""
+
+
 Action = (
     Acknowledge
     | StartInvestigation
@@ -220,6 +230,8 @@ Action = (
     | ReceiveSignal
     | ErasePersonalData
     | BlockSessions
+    | LapseAcknowledgment
+    | HoldPages
 )
 
 
@@ -378,6 +390,18 @@ def _block_sessions(state: IncidentState, _: BlockSessions) -> Decision:
     return (_step(state, EntryKind.SESSIONS_BLOCKED, state.status),)
 
 
+def _lapse_acknowledgment(state: IncidentState, _: LapseAcknowledgment) -> Decision:
+    if state.status not in (Status.ACKNOWLEDGED, Status.INVESTIGATING):
+        return Refusal(Code.CONFLICT, f"{state.label} waits for nobody's progress.")
+    return (_step(state, EntryKind.ACKNOWLEDGMENT_LAPSED, state.status),)
+
+
+def _hold_pages(state: IncidentState, _: HoldPages) -> Decision:
+    if state.status is Status.CLOSED:
+        return Refusal(Code.ALREADY_CLOSED, f"{state.label} is closed: there are no pages to hold back.")
+    return (_step(state, EntryKind.PAGES_HELD, state.status),)
+
+
 def _step(state: IncidentState, kind: EntryKind, status_after: Status) -> Step:
     return Step(kind, status_after, state.severity)
 
@@ -419,6 +443,8 @@ _RULES: dict[type, Callable[..., Decision]] = {
     ReceiveSignal: _receive_signal,
     ErasePersonalData: _erase_personal_data,
     BlockSessions: _block_sessions,
+    LapseAcknowledgment: _lapse_acknowledgment,
+    HoldPages: _hold_pages,
 }
 
 _STAYS = frozenset({(status, status) for status in Status})
@@ -436,5 +462,9 @@ TRANSITIONS: dict[EntryKind, frozenset[tuple[Status | None, Status]]] = {
     EntryKind.SIGNAL_RECEIVED: _STAYS,
     EntryKind.PERSONAL_DATA_ERASED: _STAYS,
     EntryKind.SESSIONS_BLOCKED: frozenset({(Status.REPORTED, Status.REPORTED)}),
+    EntryKind.ACKNOWLEDGMENT_LAPSED: frozenset(
+        {(Status.ACKNOWLEDGED, Status.ACKNOWLEDGED), (Status.INVESTIGATING, Status.INVESTIGATING)}
+    ),
+    EntryKind.PAGES_HELD: _STAYS - {(Status.CLOSED, Status.CLOSED)},
 }
 """From where to where an entry of each kind may lead: what a verifier can check of a recorded timeline."""

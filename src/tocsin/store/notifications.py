@@ -10,9 +10,10 @@ from uuid import UUID
 
 import msgspec
 
-from tocsin.domain.escalation import Duty, EscalationRule
+from tocsin.domain.escalation import EscalationRule
 from tocsin.domain.incident import EscalationReason
 from tocsin.domain.notification import PageText
+from tocsin.domain.policy import Duty
 from tocsin.store.database import Tx
 from tocsin.store.queries import Queries
 

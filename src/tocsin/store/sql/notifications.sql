@@ -20,9 +20,9 @@ WHERE u.role = 'superadmin' ORDER BY u.created_at, u.id, c.created_at LIMIT %(li
 -- name: insert
 -- Owes pages to people.
 INSERT INTO notifications (id, incident_id, escalation_id, reason, user_id, channel, address, subject, body, payload,
-    created_at, state)
+    created_at, due_at, state)
 SELECT r.id, r.incident_id, r.escalation_id, r.reason, r.user_id, r.channel, r.address, r.subject, r.body, r.payload,
-    %(now)s, 'PENDING'
+    %(now)s, %(now)s, 'PENDING'
 FROM json_to_recordset(%(rows)s) AS r (id uuid, incident_id uuid, escalation_id uuid, reason text, user_id uuid, channel text,
     address text, subject text, body text, payload jsonb)
 

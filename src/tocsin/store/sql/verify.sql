@@ -118,7 +118,12 @@ WITH told AS (
            max(e.event_at) FILTER (WHERE x.escalation_reason = 'NO_ACK_1HR') AS no_ack_1hr_at,
            max(e.event_at) FILTER (WHERE x.escalation_reason = 'NO_ACK_4HR') AS no_ack_4hr_at,
            max(e.event_at) FILTER (WHERE x.escalation_reason = 'NO_ROOT_CAUSE_24HR') AS no_root_cause_24hr_at,
-           max(e.event_at) FILTER (WHERE e.event_type = 'SESSIONS_BLOCKED') AS sessions_blocked_at
+           max(e.event_at) FILTER (WHERE e.event_type = 'SESSIONS_BLOCKED') AS sessions_blocked_at,
+           (array_agg(e.metadata ->> 'service') FILTER (WHERE e.sequence = 1))[1] AS service,
+           max(e.sequence) FILTER (WHERE e.actor_user_id IS NOT NULL AND e.event_type <> 'PERSONAL_DATA_ERASED') AS progressed,
+           array_agg(e.sequence) FILTER (WHERE e.event_type = 'ACKNOWLEDGMENT_LAPSED') AS lapsed,
+           coalesce(array_agg(e.metadata ->> 'step' ORDER BY e.sequence) FILTER (WHERE x.escalation_reason = 'POLICY_STEP'), '{}')
+               AS fired_steps
     FROM incident_lifecycle e
     LEFT JOIN incident_escalations x
            ON e.event_type = 'ESCALATED' AND x.incident_id = e.incident_id AND x.checksum = e.detail_checksum
@@ -127,7 +132,10 @@ WITH told AS (
     SELECT i.id AS incident_id, i.number, l.status_after AS status, coalesce(t.severity, i.severity) AS current_severity,
            t.sequence, l.checksum, i.created_at::timestamptz AS created_at, l.event_at::timestamptz AS last_event_at,
            t.acknowledged_at, t.acknowledged_by, t.root_cause_at, t.resolved_at, t.closed_at,
-           t.no_ack_1hr_at, t.no_ack_4hr_at, t.no_root_cause_24hr_at, t.sessions_blocked_at
+           t.no_ack_1hr_at, t.no_ack_4hr_at, t.no_root_cause_24hr_at, t.sessions_blocked_at, t.service, t.fired_steps,
+           (SELECT s.event_at FROM incident_lifecycle s WHERE s.incident_id = t.incident_id
+                AND s.sequence = greatest(t.progressed, (SELECT max(n) FROM unnest(t.lapsed) n)))::timestamptz AS lease_from,
+           (SELECT count(*) FROM unnest(t.lapsed) n WHERE n > coalesce(t.progressed, 0))::integer AS lapses
     FROM incidents i
     LEFT JOIN told t ON t.incident_id = i.id
     LEFT JOIN incident_lifecycle l ON l.incident_id = t.incident_id AND l.sequence = t.sequence
@@ -139,11 +147,11 @@ LEFT JOIN derived d ON d.incident_id = h.incident_id
 WHERE d.incident_id IS NULL
    OR (h.number, h.status, h.current_severity, h.sequence, h.checksum, h.created_at, h.last_event_at, h.acknowledged_at,
        h.acknowledged_by, h.root_cause_at, h.resolved_at, h.closed_at, h.no_ack_1hr_at, h.no_ack_4hr_at,
-       h.no_root_cause_24hr_at, h.sessions_blocked_at)
+       h.no_root_cause_24hr_at, h.sessions_blocked_at, h.service, h.fired_steps, h.lease_from, h.lapses)
       IS DISTINCT FROM
       (d.number, d.status, d.current_severity, d.sequence, d.checksum, d.created_at, d.last_event_at, d.acknowledged_at,
        d.acknowledged_by, d.root_cause_at, d.resolved_at, d.closed_at, d.no_ack_1hr_at, d.no_ack_4hr_at,
-       d.no_root_cause_24hr_at, d.sessions_blocked_at)
+       d.no_root_cause_24hr_at, d.sessions_blocked_at, d.service, d.fired_steps, d.lease_from, d.lapses)
 ORDER BY h.incident_id
 
 -- name: incidents_without_head
