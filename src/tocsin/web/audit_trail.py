@@ -13,7 +13,8 @@ from tocsin.web.problems import problem_response
 
 log = structlog.get_logger()
 
-AUDITED = ("/api/admin", "/api/incidents", "/api/auth", "/api/projects", "/api/intake", "/api/heartbeats")
+_OWN = ("/api/contacts", "/api/notification-rules")
+AUDITED = ("/api/admin", "/api/incidents", "/api/auth", "/api/projects", "/api/intake", "/api/heartbeats", *_OWN)
 _BELOW = tuple(f"{prefix}/" for prefix in AUDITED)
 
 
