@@ -594,15 +594,6 @@ _OPERATIONS = (
         media_type="text/html",
         tag="Operation",
     ),
-    Endpoint(
-        "GET",
-        "/",
-        "Leads to /docs",
-        Access.PUBLIC,
-        Directly(operations_api.root),
-        status=307,
-        tag="Operation",
-    ),
 )
 
 ENDPOINTS: tuple[Endpoint, ...] = (
