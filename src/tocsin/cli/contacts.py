@@ -21,9 +21,9 @@ from tocsin.domain.notification import shown_address
 commands = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help=f"""The ways in which a user is reached: {", ".join(CHANNELS)}.
+    help=f"""The ways in which a user is reached.
 
-    Who has verified ones is paged over these alone; who has none, over all.
+    Channels: {", ".join(CHANNELS)}. Who has verified ones is paged over these alone; who has none, over all.
 
     \b
     Example:
@@ -36,9 +36,10 @@ commands = typer.Typer(
 rules = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="""Notification rules: after how long a user is paged over which contact method.
+    help="""Which way is used when: notification rules.
 
-    Without rules, over every usable one at once. Something always goes at once.
+    Each says after how long a page goes over a contact method. Without rules, over every usable one at once.
+    Something always goes at once.
 
     \b
     Example:
@@ -89,9 +90,9 @@ def add(
 
 @commands.command("list")
 def list_(context: typer.Context, email: EmailArgument, _as: AsOption = None, _json: JsonOption = False) -> None:
-    """List the ways in which a user is reached, and what came of the last code or test over each.
+    """List the ways in which a user is reached.
 
-    URLs are shown without what follows the host, for that is often a secret.
+    With what came of the last code or test over each. URLs are shown without what follows the host, for that is often a secret.
 
     \b
     Example:
@@ -242,7 +243,9 @@ def rule_add(
     _as: AsOption = None,
     _json: JsonOption = False,
 ) -> None:
-    """Add a rule: after so long without acknowledgment, over this contact method.
+    """Add a rule.
+
+    After so long without acknowledgment, a page goes over this contact method.
 
     \b
     Example:
