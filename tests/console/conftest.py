@@ -71,9 +71,7 @@ async def visit(browser: Browser, live: Live) -> AsyncIterator[Visit]:
         window.set_default_timeout(PATIENCE_MILLISECONDS)
         visitor = Visitor(live, window, await window.new_page())
         visitor.page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
-        visitor.page.on(
-            "console", lambda said: visitor.complaints.append(said.text) if said.type == "error" else None
-        )
+        visitor.page.on("console", lambda said: visitor.complaints.append(said.text) if said.type == "error" else None)
         visitors.append(visitor)
         return visitor
 

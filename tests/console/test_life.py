@@ -8,6 +8,8 @@ from playwright.async_api import expect
 from tests.console.conftest import DESK, PHONE, Visit
 from tests.web.conftest import Live
 
+pytestmark = pytest.mark.slow
+
 ERROR = {
     "severity": "CRITICAL",
     "type": "PoolExhausted",
@@ -16,7 +18,9 @@ ERROR = {
         {
             "type": "PoolExhausted",
             "message": "no connection within 30 s",
-            "frames": [{"function": "pay", "filename": "shop/pay.py", "line": 42, "sourceLine": "pool.get()", "inApp": True}],
+            "frames": [
+                {"function": "pay", "filename": "shop/pay.py", "line": 42, "sourceLine": "pool.get()", "inApp": True}
+            ],
         }
     ],
 }
