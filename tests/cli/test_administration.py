@@ -21,11 +21,12 @@ def test_a_user_comes_is_reached_takes_a_duty_and_is_shut_out(cli: Cli) -> None:
     cli.done("users", "contact", "remove", "noor@example.org", "webhook", hook)
     last = cli("users", "contact", "remove", "noor@example.org", "email", "noor@example.org")
     assert (last.code, "ON_CALL" in last.err) == (1, True)
-    cli.done("users", "deactivate", "noor@example.org")
-    assert "NOT REACHABLE" in cli.done("oncall", "show").out
-    cli.done("users", "activate", "noor@example.org")
+    needed = cli("users", "deactivate", "noor@example.org")
+    assert (needed.code, "ON_CALL is held by noor@example.org, who is not active" in needed.err) == (1, True)
     cli.done("users", "role", "noor@example.org", "AUDITOR")
     cli.done("oncall", "assign", "ON_CALL", ADMIN_EMAIL)
+    cli.done("users", "deactivate", "noor@example.org")
+    cli.done("users", "activate", "noor@example.org")
 
 
 def test_the_last_superadmin_stays(cli: Cli) -> None:
