@@ -112,11 +112,16 @@ def parse_policy(document: object) -> PolicyDraft:
     steps = _list("steps", fields.get("steps", []), 0, MAX_STEPS)
     lease = fields.get("leaseSeconds", _seconds(DEFAULT_LEASE)) or 0
     return PolicyDraft(
-        checked_line("name", _text("name", fields.get("name")), MAX_NAME_CHARACTERS),
+        checked_name(_text("name", fields.get("name"))),
         tuple(_step(f"steps[{index}]", step) for index, step in enumerate(steps)),
         _whole("repeat", fields.get("repeat", 0), MAX_REPEAT),
         checked_lease(timedelta(seconds=_whole("leaseSeconds", lease, _seconds(MAX_LEASE)))),
     )
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a policy, stripped; raise INVALID when it cannot be one."""
+    return checked_line("name", name, MAX_NAME_CHARACTERS)
 
 
 def checked_lease(lease: timedelta) -> timedelta | None:
