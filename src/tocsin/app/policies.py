@@ -57,6 +57,7 @@ class RouteView:
     position: int
     service: str | None
     severities: tuple[Severity, ...] | None
+    policy_id: UUID
     policy: str
 
 
@@ -263,6 +264,7 @@ def _route_views(known: Policies) -> list[RouteView]:
             place,
             route.service,
             tuple(one for one in Severity if one in route.severities) if route.severities is not None else None,
+            route.policy_id,
             known.policies[route.policy_id].name,
         )
         for place, route in enumerate(known.routes, 1)

@@ -27,6 +27,9 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "key": {"schema": {"type": "string"}, "description": "The key in the heartbeat's URL."},
     "projectId": {"schema": {"type": "string", "pattern": "^[0-9]{1,9}$"}, "description": "The project's number."},
     "keyId": {"schema": {"type": "string", "format": "uuid"}},
+    "policyId": {"schema": {"type": "string", "format": "uuid"}},
+    "routeId": {"schema": {"type": "string", "format": "uuid"}},
+    "silenceId": {"schema": {"type": "string", "format": "uuid"}},
     "project": {"schema": {"type": "string", "pattern": "^[0-9]{1,9}$"}, "description": "The number in the DSN."},
 }
 _HEADERS: dict[str, dict[str, Any]] = {
