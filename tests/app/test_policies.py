@@ -180,7 +180,10 @@ async def test_whom_a_policy_in_force_needs_stays(app: App, crew: Crew, tables: 
     await routed(app, crew.ada, "payments", "payments")
     refusal = await refused(app, leave)
     assert refusal.code is Code.CONFLICT
-    assert "Policy payments: the step POLICY_STEP after 10m reaches nobody: the schedule Week" in refusal.message
+    assert "Policy payments: the step POLICY_STEP after 10m would reach nobody any more: the schedule Week" in (
+        refusal.message
+    )
+    assert "Let the step page somebody else first: `tocsin policies change payments`" in refusal.hint
     await done(app, lambda work: policies.remove_route(work, crew.ada, 1))
     await done(app, leave)
 

@@ -61,7 +61,10 @@ def test_a_target_that_reaches_nobody_is_named(target: Target, why: str, hint: s
     first, second = unreachable([DEFAULT], directory)
     assert (first.step.reason, second.step.reason) == (StepReason.INCIDENT_OPENED, StepReason.NO_ACK_1HR)
     assert "ON_CALL is held by" in first.message
+    assert "the step INCIDENT_OPENED at once reaches nobody" in first.message
+    assert "would reach nobody any more: ON_CALL is held by" in first.loss
     assert "oncall assign ON_CALL" in first.hint
+    assert "oncall assign ON_CALL" in first.prevention
 
 
 def test_a_duty_that_nobody_holds_reaches_nobody_and_all_reasons_are_told() -> None:
@@ -79,6 +82,7 @@ def test_a_duty_that_nobody_holds_reaches_nobody_and_all_reasons_are_told() -> N
     assert found.message.endswith("(the superadmins are paged instead).")
     (found,) = unreachable([replace(DEFAULT, steps=DEFAULT_STEPS[:1])], replace(directory, superadmins_told=False))
     assert found.message.endswith("(no superadmin can be reached either).")
+    assert found.loss.endswith(", and no superadmin can be reached either.")
 
 
 def test_only_what_a_change_made_worse_counts() -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 from tocsin.app.work import Work
 from tocsin.domain.policy import StepReason
 from tocsin.domain.policy_reach import Unreached, unreachable, worsened
-from tocsin.errors import Code, refuse
+from tocsin.errors import Code, TocsinError, refuse
 from tocsin.store import policies, users
 
 
@@ -30,20 +30,23 @@ async def keeping_reach(work: Work) -> AsyncIterator[None]:
     await users.lock(work.tx)
     before = await in_force(work)
     yield
-    _refuse(worsened(before, await in_force(work)), Code.CONFLICT)
+    found = worsened(before, await in_force(work))
+    if found:
+        raise _refusal(Code.CONFLICT, [one.loss for one in found], found[0].prevention)
 
 
 async def require_reach(work: Work, policy_id: UUID, reason: StepReason | None = None) -> None:
     """Raise INVALID when a step of a policy reaches nobody, or the one for a reason."""
     policy = (await policies.load(work.tx)).policies[policy_id]
     found = unreachable([policy], await policies.directory(work.tx, work.now))
-    _refuse(tuple(one for one in found if reason in (None, one.step.reason)), Code.INVALID)
+    concerned = [one for one in found if reason in (None, one.step.reason)]
+    if concerned:
+        problems = [f"{one.place} reaches nobody: {one.why}." for one in concerned]
+        raise _refusal(Code.INVALID, problems, concerned[0].hint)
 
 
-def _refuse(found: Sequence[Unreached], code: Code) -> None:
-    if not found:
-        return
-    first, *others = found
-    more = f" So do {len(others)} more steps." if others else ""
-    errors = [{"field": "steps", "problem": one.message} for one in found]
-    raise refuse(code, f"{first.message}{more}", first.hint, errors=errors)
+def _refusal(code: Code, problems: Sequence[str], hint: str) -> TocsinError:
+    more = len(problems) - 1
+    others = f" The same goes for {more} more {'step' if more == 1 else 'steps'}." if more else ""
+    errors = [{"field": "steps", "problem": problem} for problem in problems]
+    return refuse(code, f"{problems[0]}{others}", hint, errors=errors)

@@ -60,15 +60,32 @@ class Unreached:
     superadmins_told: bool
 
     @property
+    def place(self) -> str:
+        """Return which step it is, in words."""
+        when = f"after {delay_text(self.step.after)}" if self.step.after else "at once"
+        return f"Policy {self.policy}: the step {self.step.reason} {when}"
+
+    @property
     def message(self) -> str:
         """Return the problem in words."""
         instead = (
             "the superadmins are paged instead" if self.superadmins_told else "no superadmin can be reached either"
         )
-        return (
-            f"Policy {self.policy}: the step {self.step.reason} after {delay_text(self.step.after)} reaches nobody: "
-            f"{self.why} ({instead})."
-        )
+        return f"{self.place} reaches nobody: {self.why} ({instead})."
+
+    @property
+    def loss(self) -> str:
+        """Return in words what a change would bring about."""
+        either = "" if self.superadmins_told else ", and no superadmin can be reached either"
+        return f"{self.place} would reach nobody any more: {self.why}{either}."
+
+    @property
+    def prevention(self) -> str:
+        """Return what to do before such a change."""
+        duty = next((target.duty for target in self.step.targets if target.duty is not None), None)
+        if duty is not None:
+            return f"Give the duty to somebody else first: `tocsin oncall assign {duty} EMAIL`."
+        return f"Let the step page somebody else first: `tocsin policies change {self.policy}`."
 
 
 def unreachable(policies: Iterable[Policy], directory: Directory) -> tuple[Unreached, ...]:
