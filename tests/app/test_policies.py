@@ -13,6 +13,7 @@ import pytest
 
 from tests.app.conftest import Crew, Tables
 from tests.conftest import ADMIN_EMAIL
+from tests.support import reached
 from tocsin.app import accounts, erase, policies
 from tocsin.app.erase import Grounds
 from tocsin.app.policies import PolicyView, RouteView
@@ -164,7 +165,7 @@ def leavings(crew: Crew) -> dict[str, Change[object]]:
     email = "olga@example.org"
     return {
         "deactivated": lambda work: accounts.set_active(work, crew.ada, email, active=False),
-        "unreachable": lambda work: accounts.remove_contact(work, crew.ada, email, "email", email),
+        "unreachable": lambda work: reached.no_more_by(work, crew.ada, email, "email", email),
         "erased": lambda work: erase.erase_user(work, crew.ada, email, Grounds("asked", None)),
     }
 
@@ -194,7 +195,7 @@ async def test_what_reached_nobody_before_does_not_stand_in_the_way(app: App, cr
     await done(app, lambda work: accounts.set_active(work, crew.ada, "mia@example.org", active=False))
     await done(app, lambda work: accounts.assign_duty(work, crew.ada, Duty.SUPERVISOR, "dee@example.org"))
     sam, ada = (
-        lambda work, email=email: accounts.remove_contact(work, crew.ada, email, "email", email)
+        lambda work, email=email: reached.no_more_by(work, crew.ada, email, "email", email)
         for email in ("sam@example.org", ADMIN_EMAIL)
     )
     await done(app, sam)

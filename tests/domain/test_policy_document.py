@@ -118,7 +118,7 @@ def test_what_cannot_be_meant_is_refused_by_its_field(wrong: Any, field: str) ->
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0"), (1, "1s"), (5400, "1h30m"), (90_061, "1d1h1m1s"), (31_536_000, "365d")]
+    ("seconds", "text"), [(0, "0s"), (1, "1s"), (5400, "1h30m"), (90_061, "1d1h1m1s"), (31_536_000, "365d")]
 )
 def test_a_delay_reads_as_the_command_line_takes_it(seconds: int, text: str) -> None:
     assert delay_text(timedelta(seconds=seconds)) == text

@@ -82,7 +82,7 @@ def delay_text(delay: timedelta) -> str:
     """Return a delay as the command line takes it: `1h30m`."""
     seconds = int(delay.total_seconds())
     parts = ((seconds // 86_400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s"))
-    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0"
+    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
 
 
 def document_of(draft: PolicyDraft) -> dict[str, object]:
