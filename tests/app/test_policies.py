@@ -280,7 +280,7 @@ async def test_routes_are_asked_in_their_order(app: App, crew: Crew) -> None:
     assert (moved.position, moved.severities) == (3, None)
     assert [place[1] for place in await places(app, crew.ada)] == ["payments", None, "search"]
     used = await refused(app, lambda work: policies.remove_policy(work, crew.ada, "night"))
-    assert (used.code, "2 routes lead to it, the first at place 2" in used.message) == (Code.CONFLICT, True)
+    assert (used.code, "the route at place 2, 3 leads to it" in used.message) == (Code.CONFLICT, True)
     removed = await done(app, lambda work: policies.remove_route(work, crew.ada, 1))
     assert removed.severities == (Severity.HIGH, Severity.CRITICAL)
     await done(app, lambda work: policies.remove_policy(work, crew.ada, "payments"))

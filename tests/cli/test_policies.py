@@ -199,7 +199,7 @@ def test_routes_are_listed_moved_and_removed(cli: Cli) -> None:
     ]
     first = cli.done("policies", "routes", "list", "--json").json["routes"][0]
     cli.done("policies", "routes", "move", first["id"], "2")
-    assert "2 routes lead to it" in cli("policies", "remove", "night").err
+    assert "the route at place 1, 2 leads to it" in cli("policies", "remove", "night").err
     cli.done("policies", "routes", "remove", "2")
     cli.done("policies", "routes", "remove", "1")
     cli.done("policies", "remove", "night")

@@ -242,8 +242,8 @@ async def remove_policy(work: Work, actor: Actor, ref: PolicyRef) -> None:
     if places:
         raise refuse(
             Code.CONFLICT,
-            f"The policy {policy.name} is in use: {len(places)} routes lead to it, the first at place {places[0]}.",
-            f"Remove them first: `tocsin policies routes remove {places[0]}`.",
+            f"The policy {policy.name} is in use: the route at place {', '.join(map(str, places[:5]))} leads to it.",
+            f"Remove it first: `tocsin policies routes remove {places[0]}`.",
         )
     await policies.remove(work.tx, policy.id)
 
