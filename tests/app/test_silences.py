@@ -274,8 +274,10 @@ async def test_who_holds_a_page_back_while_it_is_ended_is_waited_for(
     async with app.work() as work:
         assert await store.hold(work.tx, row.id, clock.now)
         ending = asyncio.create_task(ended(app, crew.ada, row.id))
-        while not tables.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(10):
+            while not tables.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+                assert not ending.done()
+                await asyncio.sleep(0.01)
         await work.tx.connection.execute(
             b"INSERT INTO paging_decisions (id, incident_id, step, reason, via, paged, because, silence_id, decided_at)"
             b" VALUES (%s, %s, 'INCIDENT_OPENED', 'INCIDENT_OPENED', '', false, 'SILENCED', %s, now())",
