@@ -44,8 +44,7 @@ def test_whatever_comes_is_taken_or_refused_in_time(name: str, data: st.DataObje
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_megabyte_of_the_worst_kind_is_read_in_time(shape: str) -> None:
     name, make = SHAPES[shape]
-    # Measured on a quiet machine: within the promise. A busy one shares its processors' caches, and takes up to three times
-    # as much of its own time.
+    # On a quiet machine it is within the promise. A busy one shares its caches, and takes up to three times as long.
     keeps_promise(name, make(), slowness=5.0)
 
 
