@@ -14,8 +14,6 @@ from tocsin.app.sessions import hash_password
 from tocsin.app.work import Work, secret_hash
 from tocsin.domain.access import Actor, Permission, Role, require
 from tocsin.domain.contact_method import address_problem
-from tocsin.domain.escalation import EscalationRule
-from tocsin.domain.incident import EscalationReason
 from tocsin.domain.policy import Duty
 from tocsin.domain.workflow import checked_text
 from tocsin.errors import Code, TocsinError, refuse
@@ -209,30 +207,3 @@ async def list_duties(work: Work, actor: Actor) -> list[DutyRow]:
     """Return who holds which duty."""
     require(actor, Permission.READ)
     return await notifications.duties(work.tx)
-
-
-async def list_rules(work: Work, actor: Actor) -> tuple[EscalationRule, ...]:
-    """Return the escalation rules in force."""
-    require(actor, Permission.READ)
-    return await notifications.rules(work.tx)
-
-
-async def set_rule(
-    work: Work, actor: Actor, reason: EscalationReason, *, after: timedelta, duty: Duty
-) -> EscalationRule:
-    """Change when a timed rule fires and whom it pages; open incidents follow at the next sweep."""
-    require(actor, Permission.ADMINISTER)
-    rule = EscalationRule(reason, after, duty)
-    if reason not in {known.reason for known in await notifications.rules(work.tx)}:
-        problem = "must be one of the rules that a clock fires"
-        raise refuse(
-            Code.INVALID,
-            f"{reason.value} has no clock: the reason {problem}.",
-            "See them: `tocsin policies list`.",
-            errors=[{"field": "reason", "problem": problem}],
-        )
-    if not timedelta(seconds=1) <= after <= timedelta(days=365):
-        problem = "must be between 1 second and 365 days"
-        raise refuse(Code.INVALID, f"The delay {problem}.", errors=[{"field": "after", "problem": problem}])
-    await notifications.set_rule(work.tx, rule)
-    return rule

@@ -51,6 +51,7 @@ from tocsin.web.documents import (
     SignInAnswer,
     SignInBody,
     StatsAnswer,
+    WhyAnswer,
 )
 from tocsin.web.endpoint import Access, Directly, Endpoint, InTransaction
 from tocsin.web.intake.table import INTAKE
@@ -122,6 +123,17 @@ def _incidents(prefix: str, tag: str, read: Permission, respond: Permission) -> 
             "Every report is counted in `occurrences`; of many only samples are kept whole.",
             query=ReportsQuery,
             response=ReportsAnswer,
+            codes=(Code.NOT_FOUND,),
+            tag=tag,
+        ),
+        Endpoint(
+            "GET",
+            f"{one}/why",
+            "Show who was paged, who was not, and why",
+            read,
+            InTransaction(incidents_api.tell_why),
+            "Each step (taken, moot or to come) with every candidate: the reason, the pages, and the answers to them.",
+            response=WhyAnswer,
             codes=(Code.NOT_FOUND,),
             tag=tag,
         ),
