@@ -500,7 +500,7 @@ class AttemptDocument(Document):
     answer: str
 
 
-class PageDocument(Document):
+class PageStoryDocument(Document):
     channel: str
     address: str
     state: str
@@ -517,10 +517,10 @@ class CandidateDocument(Document):
     because: Annotated[Because | None, Meta(description="null while the step is still to come.")]
     words: str
     decided_at: datetime | None
-    pages: list[PageDocument]
+    pages: list[PageStoryDocument]
 
 
-class StepDocument(Document):
+class StepStoryDocument(Document):
     step: Annotated[str, Meta(description="The step's name; each is taken once in an incident's life.")]
     reason: str
     words: str
@@ -532,7 +532,7 @@ class StepDocument(Document):
 class WhyAnswer(Document):
     number: int
     policy: Annotated[str, Meta(description="The policy that the incident follows now.")]
-    steps: list[StepDocument]
+    steps: list[StepStoryDocument]
 
 
 class HealthAnswer(Document):
@@ -632,13 +632,13 @@ def why_answer(found: Why) -> WhyAnswer:
     return WhyAnswer(found.number, found.policy, [_step(step) for step in found.steps])
 
 
-def _step(step: StepStory) -> StepDocument:
+def _step(step: StepStory) -> StepStoryDocument:
     told = [shown(CandidateDocument, one, pages=[_page(page) for page in one.pages]) for one in step.candidates]
-    return shown(StepDocument, step, candidates=told)
+    return shown(StepStoryDocument, step, candidates=told)
 
 
-def _page(page: Page) -> PageDocument:
-    return shown(PageDocument, page, attempts=_shown_each(AttemptDocument, page.attempts))
+def _page(page: Page) -> PageStoryDocument:
+    return shown(PageStoryDocument, page, attempts=_shown_each(AttemptDocument, page.attempts))
 
 
 def ledger_answer(view: LedgerView) -> LedgerAnswer:
