@@ -65,6 +65,20 @@ def commits() -> Commits:
     return made
 
 
+@pytest.fixture
+async def moments(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long lanes waited for those who were just answered; it takes no time."""
+    loop = asyncio.get_running_loop()
+    waited: list[float] = []
+
+    def call_later(seconds: float, wake: Callable[..., None], *arguments: object) -> asyncio.Handle:
+        waited.append(seconds)
+        return loop.call_soon(wake, *arguments)
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+    return waited
+
+
 async def queued(count: int = 1) -> None:
     """Let tasks that were just made run until they wait."""
     for _ in range(count + 1):
@@ -112,11 +126,8 @@ async def test_who_was_just_answered_comes_along_with_those_who_waited_meanwhile
 
 
 async def test_who_does_not_come_back_is_waited_for_once_and_a_moment(
-    commits: Commits, monotonic: Monotonic, monkeypatch: pytest.MonkeyPatch
+    commits: Commits, monotonic: Monotonic, moments: list[float]
 ) -> None:
-    moments: list[float] = []
-    loop = asyncio.get_running_loop()
-    monkeypatch.setattr(loop, "call_later", lambda seconds, *call: moments.append(seconds) or loop.call_soon(*call))
     lane = Lane(commits, max_items=10)
     await asyncio.gather(*(lane.put(1, [name]) for name in "abcd"))
     assert moments == []
@@ -129,13 +140,8 @@ async def test_who_does_not_come_back_is_waited_for_once_and_a_moment(
     assert moments == [MOMENT_SECONDS]
 
 
-async def test_a_batch_that_is_large_enough_waits_for_nobody(
-    commits: Commits, monotonic: Monotonic, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    del monotonic
-    moments: list[float] = []
-    loop = asyncio.get_running_loop()
-    monkeypatch.setattr(loop, "call_later", lambda seconds, *call: moments.append(seconds) or loop.call_soon(*call))
+@pytest.mark.usefixtures("monotonic")
+async def test_a_batch_that_is_large_enough_waits_for_nobody(commits: Commits, moments: list[float]) -> None:
     lane = Lane(commits, max_items=1_000)
     await lane.put(1, ["x"] * 500)
     await lane.put(1, ["x"] * ENOUGH_ITEMS)
