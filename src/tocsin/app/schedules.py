@@ -83,7 +83,8 @@ async def find(work: Work, ref: ScheduleRef, since: datetime | None = None) -> S
     return found[schedule_id]
 
 
-async def _locked(work: Work, ref: ScheduleRef) -> Schedule:
+async def locked(work: Work, ref: ScheduleRef) -> Schedule:
+    """Lock a schedule until the transaction ends and return it; raise NOT_FOUND."""
     schedule_id = (await find(work, ref)).id
     await schedules.lock(work.tx, schedule_id)
     return await find(work, schedule_id)
@@ -173,7 +174,7 @@ async def change(
 ) -> Schedule:
     """Change what is given and leave the rest. Raises INVALID, or CONFLICT when the name is taken."""
     require(actor, Permission.ADMINISTER)
-    before = await _locked(work, ref)
+    before = await locked(work, ref)
     after = checked(
         replace(
             before,
@@ -201,14 +202,14 @@ async def _refuse_taken(work: Work, schedule: Schedule) -> None:
 async def add_layer(work: Work, actor: Actor, ref: ScheduleRef, layer: Layer) -> Schedule:
     """Lay a layer on top of the others."""
     require(actor, Permission.ADMINISTER)
-    schedule = await _locked(work, ref)
+    schedule = await locked(work, ref)
     return await change(work, actor, schedule.id, layers=[*schedule.layers, layer])
 
 
 async def remove_layer(work: Work, actor: Actor, ref: ScheduleRef, name: str) -> Schedule:
     """Take a layer away, by its name; raise NOT_FOUND."""
     require(actor, Permission.ADMINISTER)
-    schedule = await _locked(work, ref)
+    schedule = await locked(work, ref)
     left = [layer for layer in schedule.layers if layer.name.casefold() != name.casefold()]
     if len(left) == len(schedule.layers):
         raise refuse(
@@ -222,7 +223,7 @@ async def remove_layer(work: Work, actor: Actor, ref: ScheduleRef, name: str) ->
 async def remove(work: Work, actor: Actor, ref: ScheduleRef) -> Schedule:
     """Remove a schedule; raise CONFLICT while a duty or a policy uses it."""
     require(actor, Permission.ADMINISTER)
-    schedule = await _locked(work, ref)
+    schedule = await locked(work, ref)
     used = await schedules.uses(work.tx, schedule.id)
     if used:
         raise refuse(
@@ -263,7 +264,7 @@ async def add_override(
 ) -> Override:
     """Put somebody in somebody's place for some time; for oneself whoever responds may, for others a superadmin."""
     require(actor, Permission.RESPOND)
-    schedule = await _locked(work, ref)
+    schedule = await locked(work, ref)
     person = await member(work, "user", email)
     if person.id != actor.user_id:
         require(actor, Permission.ADMINISTER)
@@ -285,7 +286,7 @@ async def put_overrides(work: Work, actor: Actor, schedule: Schedule, overrides:
 async def remove_override(work: Work, actor: Actor, ref: ScheduleRef, override_id: UUID) -> Override:
     """Take an override away; one's own whoever responds may, others' a superadmin. Raises NOT_FOUND."""
     require(actor, Permission.RESPOND)
-    schedule = await _locked(work, ref)
+    schedule = await locked(work, ref)
     found = next((override for override in schedule.overrides if override.id == override_id), None)
     if found is None:
         raise refuse(

@@ -30,6 +30,7 @@ from tocsin.cli import (
     policies,
     projects,
     report,
+    schedules,
     schema,
     service,
     tokens,
@@ -129,6 +130,7 @@ for command in (
 for group, name in (
     (incidents.commands, "incidents"),
     (oncall.commands, "oncall"),
+    (schedules.commands, "schedules"),
     (policies.commands, "policies"),
     (users.commands, "users"),
     (tokens.commands, "tokens"),

@@ -13,7 +13,15 @@ from tocsin.web.problems import problem_response
 
 log = structlog.get_logger()
 
-AUDITED = ("/api/admin", "/api/incidents", "/api/auth", "/api/projects", "/api/intake", "/api/heartbeats")
+AUDITED = (
+    "/api/admin",
+    "/api/incidents",
+    "/api/auth",
+    "/api/projects",
+    "/api/intake",
+    "/api/heartbeats",
+    "/api/schedules",
+)
 _BELOW = tuple(f"{prefix}/" for prefix in AUDITED)
 
 

@@ -100,8 +100,9 @@ JOIN users b ON b.id = f.created_by LEFT JOIN users u ON u.id = f.user_id
 WHERE f.schedule_id = %(schedule_id)s AND f.revoked_at IS NULL ORDER BY f.created_at, f.id LIMIT %(limit)s
 
 -- name: feed
--- The valid feed that a token opens.
-SELECT id, schedule_id, user_id FROM calendar_feeds WHERE token_hash = %(token_hash)s AND revoked_at IS NULL
+-- The valid feed that a token opens; it ends with whoever made it.
+SELECT f.id, f.schedule_id, f.user_id FROM calendar_feeds f JOIN users b ON b.id = f.created_by AND b.active
+WHERE f.token_hash = %(token_hash)s AND f.revoked_at IS NULL
 
 -- name: revoke_feed
 -- Revokes a feed of a schedule, unless it is revoked.
