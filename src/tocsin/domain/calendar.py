@@ -115,12 +115,7 @@ def read(data: bytes, zone: ZoneInfo, now: datetime) -> CalendarReading:
 
 
 def _read(events: Sequence[Any], zone: ZoneInfo, since: datetime, until: datetime) -> CalendarReading:
-    if not events:
-        raise _invalid("has no event")
-    if len(events) > MAX_EVENTS:
-        raise _invalid(f"has more than {MAX_EVENTS} events")
-    if sum("RRULE" in event for event in events) > MAX_RECURRING:
-        raise _invalid(f"has more than {MAX_RECURRING} events that repeat")
+    _refuse_too_many(events)
     changed: dict[str, set[datetime]] = {}
     for number, event in enumerate(events, start=1):
         _refuse_unknown(event, number)
@@ -131,14 +126,22 @@ def _read(events: Sequence[Any], zone: ZoneInfo, since: datetime, until: datetim
     for number, event in enumerate(events, start=1):
         if str(event.get("STATUS", "")).upper() == "CANCELLED":
             continue
-        for one in _each(event, number, zone, since, until, changed.get(str(event.get("UID", "")), set())):
-            if one.starts_at < until and one.ends_at > since:
-                found.append(one)
-            elif "RRULE" not in event:
-                outside += 1
+        each = list(_each(event, number, zone, since, until, changed.get(str(event.get("UID", "")), set())))
+        inside = [one for one in each if one.starts_at < until and one.ends_at > since]
+        found += inside
+        outside += 0 if "RRULE" in event else len(each) - len(inside)
         if len(found) > MAX_EVENTS:
             raise _invalid(f"has more than {MAX_EVENTS} shifts in {(until - since).days} days")
     return CalendarReading(sorted(found, key=lambda one: (one.starts_at, one.ends_at, one.summary)), outside)
+
+
+def _refuse_too_many(events: Sequence[Any]) -> None:
+    if not events:
+        raise _invalid("has no event")
+    if len(events) > MAX_EVENTS:
+        raise _invalid(f"has more than {MAX_EVENTS} events")
+    if sum("RRULE" in event for event in events) > MAX_RECURRING:
+        raise _invalid(f"has more than {MAX_RECURRING} events that repeat")
 
 
 def _refuse_unknown(event: Any, number: int) -> None:

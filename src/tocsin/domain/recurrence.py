@@ -7,7 +7,7 @@ Every day of a bounded time is looked at once, so that no rule takes longer than
 from __future__ import annotations
 
 import calendar
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -79,13 +79,15 @@ def occurrences(rule: Recurrence, first: datetime, last: datetime) -> Iterator[d
 
 def _in_period(rule: Recurrence, first: datetime, here: datetime) -> bool:
     """Tell whether a day lies in one of the periods that count: every INTERVALth."""
-    periods: Mapping[str, Callable[[], int]] = {
-        "DAILY": lambda: (here - first).days,
-        "WEEKLY": lambda: ((here - first).days + (first.weekday() - rule.week_starts_on) % 7) // 7,
-        "MONTHLY": lambda: (here.year - first.year) * 12 + here.month - first.month,
-        "YEARLY": lambda: here.year - first.year,
-    }
-    return periods[rule.frequency]() % rule.interval == 0
+    if rule.frequency == "DAILY":
+        periods = (here - first).days
+    elif rule.frequency == "WEEKLY":
+        periods = ((here - first).days + (first.weekday() - rule.week_starts_on) % 7) // 7
+    else:
+        periods = here.year - first.year
+        if rule.frequency == "MONTHLY":
+            periods = periods * 12 + here.month - first.month
+    return periods % rule.interval == 0
 
 
 def _on_day(rule: Recurrence, first: datetime, here: datetime) -> bool:
@@ -94,9 +96,10 @@ def _on_day(rule: Recurrence, first: datetime, here: datetime) -> bool:
         return False
     if rule.frequency == "YEARLY" and not (rule.months or rule.weekdays or rule.month_days):
         return (here.month, here.day) == (first.month, first.day)
-    days = calendar.monthrange(here.year, here.month)[1]
-    if rule.month_days and here.day not in rule.month_days and here.day - days - 1 not in rule.month_days:
-        return False
+    if rule.month_days and here.day not in rule.month_days:
+        days = calendar.monthrange(here.year, here.month)[1]
+        if here.day - days - 1 not in rule.month_days:
+            return False
     if rule.weekdays:
         return any(_is_weekday(rule, place, weekday, here) for place, weekday in rule.weekdays)
     if rule.month_days or rule.frequency == "DAILY":
