@@ -55,7 +55,9 @@ class _Held:
 
 @commands.command()
 def show(context: typer.Context, _as: AsOption = None, _json: JsonOption = False) -> None:
-    """Show who holds which duty just now, until when, and how they are reached.
+    """Show who holds which duty just now, and until when.
+
+    Also how they are reached, and by which schedule they hold it.
 
     \b
     Example:

@@ -181,9 +181,10 @@ def show(
     _as: AsOption = None,
     _json: JsonOption = False,
 ) -> None:
-    """Show a schedule: who is on call now, or at an instant, its layers, and the overrides that are not over.
+    """Show a schedule, and who is on call.
 
-    The topmost layer that counts wins, so it is shown first.
+    Now, or at an instant. The topmost layer that counts wins, so it is shown first; then come the overrides that are
+    not over.
 
     \b
     Example:
@@ -623,9 +624,9 @@ def import_(
     _as: AsOption = None,
     _json: JsonOption = False,
 ) -> None:
-    """Take the events of a calendar in as overrides: all of them, or none.
+    """Take the events of a calendar in as overrides.
 
-    Who is meant is said by the attendee, else the organizer, else the title: an e-mail or a user's name. Events of
+    All of them, or none. Who is meant is said by the attendee, else the organizer, else the title: an e-mail or a user's name. Events of
     the last 62 days and the next 366 are taken, repetitions too. What was imported before is not added again.
 
     \b
