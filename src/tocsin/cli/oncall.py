@@ -9,7 +9,7 @@ from uuid import UUID
 
 import typer
 
-from tocsin.app import accounts, schedules
+from tocsin.app import accounts, contacts, schedules
 from tocsin.app.work import Work
 from tocsin.cli.options import AsOption, JsonOption, WrongUsageError, call_of
 from tocsin.cli.output import instant
@@ -99,8 +99,8 @@ async def _read(work: Work, actor: Actor) -> list[_Held]:
         elif row.schedule_id is not None:
             held += await _by_schedule(work, actor, duty, row.schedule_id, row.assigned_at)
         else:
-            contacts = await _contacts(work, actor, row.email or "", active=bool(row.active))
-            held.append(_Held(duty, row.email, row.name, row.active, row.assigned_at, contacts))
+            reached_by = await _contacts(work, actor, row.email or "", active=bool(row.active))
+            held.append(_Held(duty, row.email, row.name, row.active, row.assigned_at, reached_by))
     return held
 
 
@@ -110,13 +110,13 @@ async def _by_schedule(work: Work, actor: Actor, duty: Duty, schedule_id: UUID, 
     held = []
     for turn in view.on_call:
         one = turn.person
-        contacts = await _contacts(work, actor, one.email, active=one.active)
-        held.append(_Held(duty, one.email, one.name, one.active, since, contacts, name, turn.ends_at))
+        reached_by = await _contacts(work, actor, one.email, active=one.active)
+        held.append(_Held(duty, one.email, one.name, one.active, since, reached_by, name, turn.ends_at))
     return held or [_Held(duty, assigned_at=since, schedule=name)]
 
 
 async def _contacts(work: Work, actor: Actor, email: str, *, active: bool) -> tuple[str, ...]:
-    methods = await accounts.list_contacts(work, actor, email) if active else []
+    methods = await contacts.list_methods(work, actor, email) if active else []
     return tuple(f"{method.channel} {method.address}" for method in methods)
 
 

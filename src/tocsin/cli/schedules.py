@@ -626,8 +626,9 @@ def import_(
 ) -> None:
     """Take the events of a calendar in as overrides.
 
-    All of them, or none. Who is meant is said by the attendee, else the organizer, else the title: an e-mail or a user's name. Events of
-    the last 62 days and the next 366 are taken, repetitions too. What was imported before is not added again.
+    All of them, or none. Who is meant is said by the attendees, else the organizer, else the title: an e-mail or a
+    user's name. Events of the last 62 days and the next 366 are taken, repetitions too. What was imported before is not
+    added again.
 
     \b
     Example:

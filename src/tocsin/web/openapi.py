@@ -29,6 +29,8 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "scheduleId": {"schema": {"type": "string", "format": "uuid"}},
     "overrideId": {"schema": {"type": "string", "format": "uuid"}},
     "feedId": {"schema": {"type": "string", "format": "uuid"}},
+    "contactId": {"schema": {"type": "string", "format": "uuid"}},
+    "ruleId": {"schema": {"type": "string", "format": "uuid"}},
     "keyId": {"schema": {"type": "string", "format": "uuid"}},
     "project": {"schema": {"type": "string", "pattern": "^[0-9]{1,9}$"}, "description": "The number in the DSN."},
 }
