@@ -8,12 +8,15 @@ from datetime import timedelta
 from uuid import UUID
 
 from tocsin import ids
+from tocsin.app import schedules
 from tocsin.app.policy_reach import keeping_reach
 from tocsin.app.projects import insert_project
+from tocsin.app.schedules import ScheduleRef
 from tocsin.app.sessions import hash_password
 from tocsin.app.work import Work, secret_hash
 from tocsin.domain.access import Actor, Permission, Role, require
 from tocsin.domain.contact_method import address_problem
+from tocsin.domain.oncall import Schedule
 from tocsin.domain.policy import Duty
 from tocsin.domain.workflow import checked_text
 from tocsin.errors import Code, TocsinError, refuse
@@ -192,6 +195,21 @@ async def assign_duty(work: Work, actor: Actor, duty: Duty, email: str) -> None:
     if not user.active or not await contacts.of_user(work.tx, user.id):
         raise _unreachable(email)
     await notifications.assign_duty(work.tx, duty, user.id, work.now)
+
+
+async def assign_schedule(work: Work, actor: Actor, duty: Duty, ref: ScheduleRef) -> Schedule:
+    """Give a duty to a schedule: whoever is on call by it holds it. Raises INVALID for one without layers."""
+    require(actor, Permission.ADMINISTER)
+    schedule = await schedules.find(work, ref)
+    if not schedule.layers:
+        raise refuse(
+            Code.INVALID,
+            f"The schedule {schedule.name} cannot take a duty: it has no layer, so nobody is ever on call.",
+            f"Add one: `tocsin schedules layer add {schedule.name} LAYER --member EMAIL`.",
+            errors=[{"field": "schedule", "problem": "has no layer"}],
+        )
+    await notifications.assign_duty(work.tx, duty, None, work.now, schedule_id=schedule.id)
+    return schedule
 
 
 def _unreachable(email: str) -> TocsinError:

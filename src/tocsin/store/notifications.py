@@ -55,14 +55,16 @@ class NotificationRow:
 
 @dataclass(frozen=True, slots=True)
 class DutyRow:
-    """Who holds a duty."""
+    """Who holds a duty: a user, or a schedule; what belongs to the other one is None."""
 
     duty: str
-    user_id: UUID
-    name: str
-    email: str
-    active: bool
+    user_id: UUID | None
+    name: str | None
+    email: str | None
+    active: bool | None
     assigned_at: datetime
+    schedule_id: UUID | None
+    schedule: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +149,12 @@ async def duties(tx: Tx) -> list[DutyRow]:
     return await tx.rows(QUERIES["duties"], DutyRow)
 
 
-async def assign_duty(tx: Tx, duty: Duty, user_id: UUID, now: datetime) -> None:
-    """Give a duty to a user."""
-    await tx.run(QUERIES["assign_duty"], {"duty": duty.value, "user_id": user_id, "now": now})
+async def assign_duty(
+    tx: Tx, duty: Duty, user_id: UUID | None, now: datetime, *, schedule_id: UUID | None = None
+) -> None:
+    """Give a duty to a user, or to a schedule."""
+    columns = {"duty": duty.value, "user_id": user_id, "schedule_id": schedule_id, "now": now}
+    await tx.run(QUERIES["assign_duty"], columns)
 
 
 async def owed_since(tx: Tx, incident_id: UUID, reason: str, since: datetime) -> bool:

@@ -34,12 +34,14 @@ WHERE n.incident_id = %(incident_id)s ORDER BY n.created_at, n.id LIMIT %(limit)
 
 -- name: duties
 -- Who holds which duty.
-SELECT d.duty, d.user_id, u.name, u.email, u.active, d.assigned_at FROM duties d JOIN users u ON u.id = d.user_id ORDER BY d.duty
+SELECT d.duty, d.user_id, u.name, u.email, u.active, d.assigned_at, d.schedule_id, s.name AS schedule
+FROM duties d LEFT JOIN users u ON u.id = d.user_id LEFT JOIN schedules s ON s.id = d.schedule_id ORDER BY d.duty
 
 -- name: assign_duty
--- Gives a duty to a user.
-INSERT INTO duties (duty, user_id, assigned_at) VALUES (%(duty)s, %(user_id)s, %(now)s)
-ON CONFLICT (duty) DO UPDATE SET user_id = excluded.user_id, assigned_at = excluded.assigned_at
+-- Gives a duty to a user or a schedule.
+INSERT INTO duties (duty, user_id, schedule_id, assigned_at) VALUES (%(duty)s, %(user_id)s, %(schedule_id)s, %(now)s)
+ON CONFLICT (duty) DO UPDATE
+SET user_id = excluded.user_id, schedule_id = excluded.schedule_id, assigned_at = excluded.assigned_at
 
 -- name: owed_since
 -- Whether a page was owed for this incident and reason since then.

@@ -14,7 +14,8 @@ FROM schedule_layers l WHERE %(ids)s::uuid[] IS NULL OR l.schedule_id = ANY (%(i
 -- name: overrides
 -- The overrides of some schedules that end after an instant, in the order in which they lie on each other.
 SELECT id, schedule_id, user_id, instead_of, starts_at, ends_at FROM schedule_overrides
-WHERE (%(ids)s::uuid[] IS NULL OR schedule_id = ANY (%(ids)s)) AND ends_at > %(since)s ORDER BY schedule_id, created_at, id
+WHERE (%(ids)s::uuid[] IS NULL OR schedule_id = ANY (%(ids)s)) AND ends_at > %(since)s
+ORDER BY schedule_id, created_at, starts_at, id
 
 -- name: by_name
 -- The id of the schedule of a name, whatever its case.
