@@ -8,10 +8,10 @@ from datetime import timedelta
 from enum import StrEnum
 from ipaddress import ip_address
 
-from tocsin import bootstrap
 from tocsin.app.inspection import Inspection
 from tocsin.app.ledger import Tally
 from tocsin.app.read_ledger import errors_lost
+from tocsin.channels.working import working_channels
 from tocsin.cli.intake import named_counts
 from tocsin.domain.policy import Duty
 from tocsin.errors import Refusal
@@ -193,7 +193,7 @@ def check_duties(facts: Facts) -> Iterator[Finding]:
     """Is every duty held by somebody who is active and can be reached over a channel that works?"""
     if facts.inspection is None:
         return
-    working = bootstrap.working_channels(facts.settings)
+    working = working_channels(facts.settings)
     holders = {holder.duty: holder for holder in facts.inspection.duty_holders}
     for duty in Duty:
         holder, name = holders.get(duty.value), f"duty_{duty.value.lower()}"

@@ -63,6 +63,24 @@ class Gap:
     missing: int
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Who has one of the places, and through what: the turn of a layer, or an override. Equal: the same shift."""
+
+    user_id: UUID
+    source: str
+    through: tuple[int, int] | UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A time in which nothing changes, with who is on call in it; who has the turn is first."""
+
+    starts_at: datetime
+    ends_at: datetime
+    places: tuple[Place, ...]
+
+
 def on_call(schedule: Schedule, at: datetime) -> tuple[UUID, ...]:
     """Return who is on call at an instant; with several people, who has the turn is first."""
     return tuple(place.user_id for place in _stretch_at(schedule, at).places)
@@ -75,7 +93,7 @@ def shifts(schedule: Schedule, start: datetime, end: datetime) -> Iterator[Shift
     same shift.
     """
     found: list[Shift] = []
-    running: dict[_Place, datetime] = {}
+    running: dict[Place, datetime] = {}
     for stretch in _stretches(schedule, _beginning_of_shifts(schedule, start)):
         for place in [place for place in running if place not in stretch.places]:
             found.append(Shift(running.pop(place), stretch.starts_at, place.user_id, place.source))
@@ -90,13 +108,19 @@ def shifts(schedule: Schedule, start: datetime, end: datetime) -> Iterator[Shift
     )
 
 
-def gaps(schedule: Schedule, start: datetime, end: datetime) -> list[Gap]:
-    """Return when in a period fewer people are on call than there should be."""
-    found: list[Gap] = []
+def stretches(schedule: Schedule, start: datetime, end: datetime) -> Iterator[Stretch]:
+    """Give the times into which changes part a period, each with who is on call in it."""
     for stretch in _stretches(schedule, _stretch_at(schedule, start)):
         if stretch.starts_at >= end:
             break
-        gap = Gap(max(stretch.starts_at, start), min(stretch.ends_at, end), schedule.people - len(stretch.places))
+        yield Stretch(max(stretch.starts_at, start), min(stretch.ends_at, end), stretch.places)
+
+
+def gaps(schedule: Schedule, start: datetime, end: datetime) -> list[Gap]:
+    """Return when in a period fewer people are on call than there should be."""
+    found: list[Gap] = []
+    for stretch in stretches(schedule, start, end):
+        gap = Gap(stretch.starts_at, stretch.ends_at, schedule.people - len(stretch.places))
         if found and (found[-1].ends_at, found[-1].missing) == (gap.starts_at, gap.missing):
             gap = Gap(found.pop().starts_at, gap.ends_at, gap.missing)
         if gap.missing:
@@ -104,32 +128,14 @@ def gaps(schedule: Schedule, start: datetime, end: datetime) -> list[Gap]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Who has one of the places, and through what: the turn of a layer, or an override. Equal: the same shift."""
-
-    user_id: UUID
-    source: str
-    through: tuple[int, int] | UUID
-
-
-@dataclass(frozen=True, slots=True)
-class _Stretch:
-    """A time in which nothing changes."""
-
-    starts_at: datetime
-    ends_at: datetime
-    places: tuple[_Place, ...]
-
-
-def _stretches(schedule: Schedule, first: _Stretch) -> Iterator[_Stretch]:
+def _stretches(schedule: Schedule, first: Stretch) -> Iterator[Stretch]:
     yield first
     while first.ends_at < END:
         first = _stretch_at(schedule, first.ends_at)
         yield first
 
 
-def _beginning_of_shifts(schedule: Schedule, at: datetime) -> _Stretch:
+def _beginning_of_shifts(schedule: Schedule, at: datetime) -> Stretch:
     """Return the stretch with which the first of the shifts that run at an instant began."""
     stretch = _stretch_at(schedule, at)
     running = set(stretch.places)
@@ -142,16 +148,16 @@ def _beginning_of_shifts(schedule: Schedule, at: datetime) -> _Stretch:
     return stretch
 
 
-def _stretch_at(schedule: Schedule, at: datetime) -> _Stretch:
+def _stretch_at(schedule: Schedule, at: datetime) -> Stretch:
     starts_at, ends_at = BEGINNING, END
-    in_turn: list[_Place] = []
+    in_turn: list[Place] = []
     for index in reversed(range(len(schedule.layers))):
         layer = schedule.layers[index]
         span = span_at(layer, schedule.zone, at)
         starts_at, ends_at = max(starts_at, span.starts_at), min(ends_at, span.ends_at)
         if span.turn is not None:
             source = f"layer {layer.name}"
-            in_turn = [_Place(user, source, (index, span.turn)) for user in members_in_turn(layer, span.place)]
+            in_turn = [Place(user, source, (index, span.turn)) for user in members_in_turn(layer, span.place)]
             break
     active = []
     for override in schedule.overrides:
@@ -162,12 +168,12 @@ def _stretch_at(schedule: Schedule, at: datetime) -> _Stretch:
             ends_at = min(ends_at, override.starts_at)
         else:
             starts_at = max(starts_at, override.ends_at)
-    return _Stretch(starts_at, ends_at, _placed(schedule.people, in_turn, active))
+    return Stretch(starts_at, ends_at, _placed(schedule.people, in_turn, active))
 
 
-def _placed(people: int, in_turn: list[_Place], active: list[Override]) -> tuple[_Place, ...]:
+def _placed(people: int, in_turn: list[Place], active: list[Override]) -> tuple[Place, ...]:
     """Return who has the places: the first members in turn, unless overrides put somebody else there."""
-    places: list[_Place | None] = [*in_turn[:people], *([None] * (people - len(in_turn)))]
+    places: list[Place | None] = [*in_turn[:people], *([None] * (people - len(in_turn)))]
     replaced: set[UUID] = set()
     unnamed = 0
     for override in active:
@@ -179,14 +185,14 @@ def _placed(people: int, in_turn: list[_Place], active: list[Override]) -> tuple
             continue
         if (before := places[index]) is not None:
             replaced.add(before.user_id)
-        places[index] = _Place(override.user_id, OVERRIDE, override.id)
+        places[index] = Place(override.user_id, OVERRIDE, override.id)
         replaced.discard(override.user_id)
     return (
         _each_once(places, [place for place in in_turn if place.user_id not in replaced]) if active else _there(places)
     )
 
 
-def _each_once(places: list[_Place | None], next_in_turn: list[_Place]) -> tuple[_Place, ...]:
+def _each_once(places: list[Place | None], next_in_turn: list[Place]) -> tuple[Place, ...]:
     """Let who would be on call twice give way to the next member who is not on call yet, if there is one."""
     seen = {place.user_id for place in places if place and place.source == OVERRIDE}
     spare = [place for place in next_in_turn if place.user_id not in {one.user_id for one in places if one}]
@@ -202,5 +208,5 @@ def _each_once(places: list[_Place | None], next_in_turn: list[_Place]) -> tuple
     return _there(places)
 
 
-def _there(places: list[_Place | None]) -> tuple[_Place, ...]:
+def _there(places: list[Place | None]) -> tuple[Place, ...]:
     return tuple(place for place in places if place is not None)
