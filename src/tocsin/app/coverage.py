@@ -27,7 +27,7 @@ class Thin:
     after: timedelta
     starts_at: datetime
     ends_at: datetime
-    reached: str
+    reached: Reached
     why: str
 
 
@@ -59,6 +59,21 @@ class Covered:
     starts_at: datetime
     ends_at: datetime
     weaknesses: list[Weakness]
+
+    @property
+    def unreached_now(self) -> list[Weakness]:
+        """Return the steps that reach nobody now."""
+        return [one for one in self._unreached if one.span.starts_at == self.starts_at]
+
+    @property
+    def gaps_ahead(self) -> list[Weakness]:
+        """Return when steps will reach nobody, the first time before the others."""
+        ahead = [one for one in self._unreached if one.span.starts_at > self.starts_at]
+        return sorted(ahead, key=lambda one: one.span.starts_at)
+
+    @property
+    def _unreached(self) -> list[Weakness]:
+        return [one for one in self.weaknesses if one.span.reached is Reached.NOBODY]
 
     def without_channel(self, working: Collection[str]) -> list[Reach]:
         """Return who may be paged and has contact methods, none of which goes over a channel that works."""
@@ -110,9 +125,7 @@ def _thin(one: Weakness, directory: Directory) -> Thin:
         for obstacle in one.span.obstacles
     )
     span = one.span
-    return Thin(
-        one.policy.name, one.step.reason, one.step.after, span.starts_at, span.ends_at, Reached(span.reached).name, why
-    )
+    return Thin(one.policy.name, one.step.reason, one.step.after, span.starts_at, span.ends_at, span.reached, why)
 
 
 def _hard_to_reach(found: Covered, working: Collection[str]) -> list[HardToReach]:

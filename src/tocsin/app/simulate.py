@@ -14,7 +14,7 @@ from uuid import UUID
 
 from tocsin.app import paging
 from tocsin.app.policies import PolicyRef, policy_of
-from tocsin.app.projects import ProjectRef, find_project
+from tocsin.app.projects import ProjectRef, find_project, rules_of
 from tocsin.app.schedules import member
 from tocsin.app.why import Candidate, Page, Quiet, Stage, StepStory, in_words, title
 from tocsin.app.work import Work
@@ -132,7 +132,7 @@ async def _facts(work: Work, question: Question) -> SilenceFacts:
     service = question.service
     if service is not None:
         service = checked_line("service", service, MAX_SERVICE_CHARACTERS)
-    project = await find_project(work, question.project) if question.project is not None else None
+    project = await rules_of(work, await find_project(work, question.project)) if question.project is not None else None
     # As with a report: without a service of its own, it is the project's name that decides.
     named = service or (project.name if project else None)
     return SilenceFacts(work.new_id(), project.id if project else None, named, question.severity)

@@ -100,7 +100,8 @@ def check_machinery(facts: Facts) -> Iterator[Finding]:
         return
     condition = facts.inspection.condition
     for problem in condition.problems:
-        yield Finding(problem.name, Level.PROBLEM, problem.message, problem.hint)
+        level = Level.WARNING if problem.risk else Level.PROBLEM
+        yield Finding(problem.name, level, problem.message, problem.hint)
     if condition.health.workers_alive:
         yield Finding("workers", Level.OK, f"{condition.health.workers_alive} worker(s) seen in the last 30 seconds.")
 
@@ -190,7 +191,7 @@ def check_dead_jobs(facts: Facts) -> Iterator[Finding]:
 
 
 def check_duties(facts: Facts) -> Iterator[Finding]:
-    """Is every duty held by somebody who is active and can be reached over a channel that works?"""
+    """Is every duty held by somebody who is active and can be reached? Of channels, the machinery's check speaks."""
     if facts.inspection is None:
         return
     working = working_channels(facts.settings)
@@ -208,15 +209,10 @@ def check_duties(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 name, Level.PROBLEM, f"{duty.value} is {holder.email}, who is shut out.", f"Give it on: {assign}"
             )
-        elif not working.intersection(holder.channels):
-            reached = ", ".join(holder.channels) or "nothing"
-            yield Finding(
-                name,
-                Level.PROBLEM,
-                f"{duty.value} is {holder.email}, reached by {reached}: no page can get there.",
-                "Set TOCSIN_SMTP_HOST, or add another contact method: `tocsin users contact add`.",
-            )
-        else:
+        elif not holder.channels:
+            message = f"{duty.value} is {holder.email}, who has no contact method: no page can get there."
+            yield Finding(name, Level.PROBLEM, message, "Add one: `tocsin users contact add`.")
+        elif working.intersection(holder.channels):
             yield Finding(name, Level.OK, f"{duty.value} is {holder.email}, reached by {', '.join(holder.channels)}.")
 
 

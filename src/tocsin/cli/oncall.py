@@ -11,6 +11,7 @@ import typer
 
 from tocsin.app import accounts, contacts, schedules
 from tocsin.app.work import Work
+from tocsin.cli.forecast import forecast_command
 from tocsin.cli.options import AsOption, JsonOption, WrongUsageError, call_of
 from tocsin.cli.output import instant
 from tocsin.cli.running import act
@@ -34,6 +35,9 @@ commands = typer.Typer(
     Next: `tocsin policies list` tells when each of them is paged.
     """,
 )
+
+
+commands.command("forecast")(forecast_command)
 
 
 @dataclass(frozen=True, slots=True)

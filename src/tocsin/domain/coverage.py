@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import IntEnum
+from enum import StrEnum
 from uuid import UUID
 
 from tocsin.domain.oncall import OVERRIDE, Place, Schedule, stretches
@@ -22,13 +22,16 @@ MAX_DAYS = 60
 SOMEBODY = "somebody"
 
 
-class Reached(IntEnum):
+class Reached(StrEnum):
     """Whom a step reaches at some time, the worst first."""
 
-    NOBODY = 0
-    UNVERIFIED = 1
+    NOBODY = "NOBODY"
+    UNVERIFIED = "UNVERIFIED"
     """Only over contact methods of which nobody knows whether they work."""
-    SOMEBODY = 2
+    SOMEBODY = "SOMEBODY"
+
+
+_WORST_FIRST = {reached: rank for rank, reached in enumerate(Reached)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,7 @@ class _Coverage:
             found.append(known[place.user_id, role])
         if not found:
             return Reached.NOBODY, (Obstacle(where, "nobody is on call"),)
-        best = max(reached for reached, _ in found)
+        best = max((reached for reached, _ in found), key=_WORST_FIRST.__getitem__)
         return best, () if best is Reached.SOMEBODY else tuple(obstacle for _, obstacle in found if obstacle)
 
 
@@ -176,7 +179,7 @@ def _both(one: Sequence[Span], other: Sequence[Span]) -> Iterator[Span]:
     here, there = next(left, None), next(right, None)
     while here is not None and there is not None:
         starts_at, ends_at = max(here.starts_at, there.starts_at), min(here.ends_at, there.ends_at)
-        reached = max(here.reached, there.reached)
+        reached = max(here.reached, there.reached, key=_WORST_FIRST.__getitem__)
         obstacles = () if reached is Reached.SOMEBODY else (*here.obstacles, *there.obstacles)
         yield Span(starts_at, ends_at, reached, tuple(dict.fromkeys(obstacles)))
         if here.ends_at == ends_at:

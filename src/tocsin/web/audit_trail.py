@@ -16,6 +16,7 @@ log = structlog.get_logger()
 AUDITED = (
     *("/api/admin", "/api/incidents", "/api/auth", "/api/projects", "/api/intake", "/api/heartbeats"),
     *("/api/contacts", "/api/notification-rules", "/api/policies", "/api/routes", "/api/silences", "/api/schedules"),
+    "/api/oncall",
     *("/incidents", "/sign-in", "/sign-out"),
 )
 HOME = "/"
