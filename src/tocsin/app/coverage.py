@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -100,7 +101,9 @@ async def cover(work: Work, days: int = DEFAULT_DAYS) -> Covered:
     followed = {known.default_id, *(route.policy_id for route in known.routes)}
     policies = [policy for policy in known.policies.values() if policy.id in followed]
     directory = await paging.people(work, arrangements, policies)
-    return Covered(policies, directory, work.now, until, coverage.forecast(policies, directory, work.now, until))
+    # In a thread: many schedules of hourly turns take longer than others should wait.
+    weaknesses = await asyncio.to_thread(coverage.forecast, policies, directory, work.now, until)
+    return Covered(policies, directory, work.now, until, weaknesses)
 
 
 async def forecast(work: Work, actor: Actor, days: int = DEFAULT_DAYS) -> Forecast:

@@ -6,7 +6,7 @@ reaches nobody goes on to the next one, and at last to the superadmins, mends th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -16,6 +16,7 @@ from tocsin.domain.oncall import OVERRIDE, Place, Schedule, stretches
 from tocsin.domain.paging import Directory
 from tocsin.domain.policy import Policy, Step, Target
 from tocsin.domain.reach import Reach, plan, usable
+from tocsin.domain.rotation import counts_throughout
 
 DEFAULT_DAYS = 14
 MAX_DAYS = 60
@@ -138,6 +139,8 @@ class _Coverage:
 
     def _of_schedule(self, schedule: Schedule, lead: str) -> Sequence[Span]:
         where = f"{lead}schedule {schedule.name}"
+        if _always_somebody(schedule, self.directory.people, self.start, self.end):
+            return [Span(self.start, self.end, Reached.SOMEBODY)]
         known: _Known = {}
         spans = (
             Span(stretch.starts_at, stretch.ends_at, *self._on_call(stretch.places, where, known))
@@ -157,6 +160,17 @@ class _Coverage:
             return Reached.NOBODY, (Obstacle(where, "nobody is on call"),)
         best = max((reached for reached, _ in found), key=_WORST_FIRST.__getitem__)
         return best, () if best is Reached.SOMEBODY else tuple(obstacle for _, obstacle in found if obstacle)
+
+
+def _always_somebody(schedule: Schedule, people: Mapping[UUID, Reach], start: datetime, end: datetime) -> bool:
+    """Tell whether somebody is reached whoever is on call, as somebody always is: then nothing need be reckoned.
+
+    That is so of most schedules most of the time, and readiness is asked for every few seconds.
+    """
+    named = {member for layer in schedule.layers for member in layer.members}
+    named |= {override.user_id for override in schedule.overrides}
+    covered = any(counts_throughout(layer, schedule.zone, start, end) for layer in schedule.layers)
+    return covered and all(plan(people[user_id]) and is_verified(people[user_id]) for user_id in named)
 
 
 _Known = dict[tuple[UUID, str], tuple[Reached, Obstacle | None]]

@@ -207,8 +207,10 @@ def _running(state: IncidentState, created_at: datetime, terms: Terms) -> Iterat
 def _steps(state: IncidentState, created_at: datetime, policy: Policy) -> Iterator[Timer]:
     for round_ in range(policy.repeat + 1):
         for position, step in enumerate(policy.steps):
+            if _why_moot(state, step):
+                continue
             escalate = _escalate(policy, position, round_)
-            if escalate is None or _why_moot(state, step) or _has_fired(state, escalate):
+            if escalate is None or _has_fired(state, escalate):
                 continue
             asked = _asked(policy, position, name_of(escalate), str(escalate.reason))
             yield Timer(created_at + round_ * cycle(policy) + step.after, escalate, asked)
