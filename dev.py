@@ -254,7 +254,8 @@ def lock_versions(arguments: Sequence[str]) -> int:
         refuse("lock needs uv: .venv/bin/python -m pip install uv")
     compile_ = [uv, "pip", "compile", "-q", "--universal", "--python-version", "3.11", "--generate-hashes"]
     compile_ += ["--no-emit-index-url", "--custom-compile-command", "python3 dev.py lock", "--extra", "demo"]
-    everything = [*compile_, "--group", "dev", "pyproject.toml", "-o", "requirements/dev.txt", *arguments]
+    everything = [*compile_, "--extra", "apprise", "--group", "dev"]
+    everything += ["pyproject.toml", "-o", "requirements/dev.txt", *arguments]
     operators = [*compile_, "-c", "requirements/dev.txt", "pyproject.toml", "-o", "requirements/runtime.txt"]
     return call(everything) or call([*operators, *arguments])
 

@@ -15,14 +15,21 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from tocsin import embedded, ids
-from tocsin.address_guard import AddressGuard
+from tocsin.address_guard import AddressGuard, parse_networks
 from tocsin.app.accounts import FirstStart, first_start
 from tocsin.app.vouch import CopyVoucher, StampVoucher, Voucher, WitnessVoucher
 from tocsin.app.work import App
-from tocsin.channels import Channel
+from tocsin.channels import Channel, apprise
+from tocsin.channels.apprise import AppriseChannel
+from tocsin.channels.gateway import GatewayChannel, Kind
+from tocsin.channels.http import GuardedHttp
+from tocsin.channels.ntfy import NtfyChannel
+from tocsin.channels.slack import SlackChannel
+from tocsin.channels.slack_app import SlackAppChannel
 from tocsin.channels.smtp import Security, SmtpChannel, SmtpSettings
 from tocsin.channels.webhook import WebhookChannel
 from tocsin.clock import Clock, system_clock
+from tocsin.domain.contact_method import CHANNELS
 from tocsin.errors import Code, refuse
 from tocsin.outside import Copy
 from tocsin.outside.directory import DirectoryCopy
@@ -40,6 +47,7 @@ from tocsin.tlog.note import VerifierKey
 Progress = Callable[[str], None]
 SHORTEST_KEY_BYTES = 32
 DEFAULT_BRANCH = "tocsin-log"
+ANYWHERE = AddressGuard(parse_networks("0.0.0.0/0 ::/0"))
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]+")
 _NEW_PRIVATE_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
@@ -100,20 +108,49 @@ async def prepare(sources: Sources, app_settings: Settings, clock: Clock = syste
 
 @asynccontextmanager
 async def outbound_channels(settings: Settings) -> AsyncIterator[Mapping[str, Channel]]:
-    """Give the channels that are configured; e-mail needs TOCSIN_SMTP_HOST."""
+    """Give the channels that are configured (`working_channels`)."""
     async with AsyncExitStack() as stack:
-        channels: dict[str, Channel] = {}
+        guard = AddressGuard(settings.webhook_allowed_networks)
+        people = GuardedHttp(guard, timeout_seconds=settings.delivery_timeout)
+        # An address that the operator set may lead anywhere: a gateway often lives on the same machine, and opening
+        # the inside for it would open it for the addresses of people too.
+        operators = GuardedHttp(ANYWHERE, timeout_seconds=settings.delivery_timeout)
+        for http in (people, operators):
+            await stack.enter_async_context(http)
+        key = secret_key(settings)
+        channels: dict[str, Channel] = {
+            "webhook": WebhookChannel(people, lambda address: _receivers_key(key, address)),
+            "slack": SlackChannel(people),
+            "ntfy": NtfyChannel(people),
+            "apprise": AppriseChannel(guard, timeout_seconds=settings.delivery_timeout),
+        }
         if settings.smtp_host:
             channels["email"] = SmtpChannel(_smtp_settings(settings, settings.smtp_host))
-        key = secret_key(settings)
-        guard = AddressGuard(settings.webhook_allowed_networks)
-        webhook = WebhookChannel(
-            guard,
-            lambda address: hmac.digest(key, address.encode(), "sha256"),
-            timeout_seconds=settings.delivery_timeout,
-        )
-        channels["webhook"] = await stack.enter_async_context(webhook)
-        yield channels
+        if settings.slack_token:
+            token, interactive = settings.slack_token.get_secret_value(), settings.slack_signing_secret is not None
+            channels["slack_app"] = SlackAppChannel(operators, settings.slack_api_url, token, interactive=interactive)
+        if url := settings.gateway_url:
+            for kind in Kind:
+                channels[kind.value] = GatewayChannel(operators, url, _receivers_key(key, url), kind)
+        working = working_channels(settings)
+        yield {name: channel for name, channel in channels.items() if name in working}
+
+
+def working_channels(settings: Settings) -> frozenset[str]:
+    """Return the channels over which messages can leave, as far as the settings say."""
+    needs = {
+        "email": settings.smtp_host,
+        "slack_app": settings.slack_token,
+        "sms": settings.gateway_url,
+        "voice": settings.gateway_url,
+        "apprise": apprise.available(),
+    }
+    return frozenset(channel for channel in CHANNELS if needs.get(channel, True))
+
+
+def _receivers_key(key: bytes, url: str) -> bytes:
+    """Return the key that signs what is sent to a URL: each receiver has its own."""
+    return hmac.digest(key, url.encode(), "sha256")
 
 
 def _smtp_settings(settings: Settings, host: str) -> SmtpSettings:

@@ -36,6 +36,11 @@ def new_key() -> str:
     return secrets.token_hex(16)
 
 
+def new_code() -> str:
+    """Return eight random digits, for people to type."""
+    return f"{secrets.randbelow(10**8):08}"
+
+
 def jitter(fraction: float) -> float:
     """Return a random factor in [1 − fraction, 1 + fraction], to spread retries."""
     return 1.0 + (secrets.randbelow(2_000_001) - 1_000_000) / 1_000_000 * fraction

@@ -102,8 +102,22 @@ class Settings(BaseSettings):
     smtp_password: SecretStr | None = Field(None, description="Goes with the user name.")
     smtp_security: Literal["none", "starttls", "tls"] = Field("starttls", description="`starttls`, `tls` or `none`.")
     smtp_sender: str = Field("tocsin@localhost", description="The From address of pages.")
+    slack_token: SecretStr | None = Field(
+        None, description="The bot token (xoxb-…) of your Slack app; unset: Slack is reached by incoming webhooks only."
+    )
+    slack_signing_secret: SecretStr | None = Field(
+        None, description="Your Slack app's signing secret; with it, Slack messages have a button that acknowledges."
+    )
+    slack_api_url: str = Field(
+        "https://slack.com/api", pattern=r"^https?://[!-~]+$", description="Where Slack's API is."
+    )
+    gateway_url: str | None = Field(
+        None,
+        pattern=r"^https?://[!-~]+$",
+        description="Your gateway for SMS and calls (docs/reference/gateway.md); unset: nobody is called.",
+    )
     webhook_allowed_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
-        (), description="Inside networks that webhooks may reach, as JSON: '[\"10.0.0.0/8\"]'."
+        (), description="Inside networks that addresses of people may lead to, as JSON: '[\"10.0.0.0/8\"]'."
     )
     delivery_timeout: float = Field(20.0, gt=0, le=45, description="Seconds that one delivery may take.")
 

@@ -11,8 +11,9 @@ import pytest
 
 from tests.app.conftest import PASSWORD, Crew, Tables
 from tests.conftest import ADMIN_EMAIL, INTAKE_KEY, Installation
+from tests.support import reached
 from tests.support.lives import actor_of
-from tocsin.app import accounts, projects
+from tocsin.app import accounts, contacts, projects
 from tocsin.app.projects import IntakeKeys
 from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor, Role
@@ -53,7 +54,7 @@ async def test_the_first_start_makes_one_superadmin_with_every_duty_and_a_key(
         assert {row.duty for row in await accounts.list_duties(work, admin)} == set(Duty)
         assert await project_id_of(installation.app, INTAKE_KEY) == installation.first.project_id == 1
         assert [project.id for project in await projects.list_projects(work, admin)] == [0, 1]
-        assert [contact.address for contact in await accounts.list_contacts(work, admin, ADMIN_EMAIL)] == [ADMIN_EMAIL]
+        assert [contact.address for contact in await contacts.list_methods(work, admin, ADMIN_EMAIL)] == [ADMIN_EMAIL]
         assert await accounts.first_start(work) is None
 
 
@@ -119,7 +120,7 @@ async def test_what_is_no_address_is_refused(app: App, admin: Actor, email: str)
         app, lambda work: accounts.add_user(work, admin, email=email, name="X", role=Role.MEMBER, password=None)
     )
     assert code is Code.INVALID
-    code = await refused(app, lambda work: accounts.add_contact(work, admin, ADMIN_EMAIL, "email", email))
+    code = await refused(app, lambda work: contacts.add_method(work, admin, ADMIN_EMAIL, "email", email))
     assert code is Code.INVALID
 
 
@@ -136,9 +137,9 @@ async def test_what_is_no_address_is_refused(app: App, admin: Actor, email: str)
     ],
 )
 async def test_what_is_no_webhook_is_refused(app: App, admin: Actor, address: str) -> None:
-    code = await refused(app, lambda work: accounts.add_contact(work, admin, ADMIN_EMAIL, "webhook", address))
+    code = await refused(app, lambda work: contacts.add_method(work, admin, ADMIN_EMAIL, "webhook", address))
     assert code is Code.INVALID
-    code = await refused(app, lambda work: accounts.add_contact(work, admin, ADMIN_EMAIL, "pigeon", address))
+    code = await refused(app, lambda work: contacts.add_method(work, admin, ADMIN_EMAIL, "pigeon", address))
     assert code is Code.INVALID
 
 
@@ -165,7 +166,7 @@ def assigning(actor: Actor, email: str) -> Change:
 
 
 async def test_a_duty_goes_only_to_somebody_who_can_be_reached(app: App, crew: Crew, tables: Tables) -> None:
-    await done(app, lambda work: accounts.remove_contact(work, crew.ada, "mia@example.org", "email", "mia@example.org"))
+    await done(app, lambda work: reached.no_more_by(work, crew.ada, "mia@example.org", "email", "mia@example.org"))
     await done(app, lambda work: accounts.set_active(work, crew.ada, "sam@example.org", active=False))
     for email, code in (
         ("mia@example.org", Code.INVALID),
@@ -178,15 +179,15 @@ async def test_a_duty_goes_only_to_somebody_who_can_be_reached(app: App, crew: C
 
 async def test_the_last_way_to_reach_somebody_with_a_duty_stays(app: App, crew: Crew) -> None:
     email = "olga@example.org"
-    remove: Change = lambda work: accounts.remove_contact(work, crew.ada, email, "email", email)  # noqa: E731
+    remove: Change = lambda work: reached.no_more_by(work, crew.ada, email, "email", email)  # noqa: E731
     assert await refused(app, remove) is Code.CONFLICT
     hook = "https://pager.example.org/olga"
-    await done(app, lambda work: accounts.add_contact(work, crew.ada, email, "webhook", hook))
-    code = await refused(app, lambda work: accounts.add_contact(work, crew.ada, email, "webhook", hook))
+    await done(app, lambda work: contacts.add_method(work, crew.ada, email, "webhook", hook))
+    code = await refused(app, lambda work: contacts.add_method(work, crew.ada, email, "webhook", hook))
     assert code is Code.CONFLICT
     await done(app, remove)
     assert await refused(app, remove) in (Code.CONFLICT, Code.NOT_FOUND)
-    code = await refused(app, lambda work: accounts.remove_contact(work, crew.ada, email, "webhook", hook))
+    code = await refused(app, lambda work: reached.no_more_by(work, crew.ada, email, "webhook", hook))
     assert code is Code.CONFLICT
 
 
@@ -255,8 +256,8 @@ def administrations(by: Actor) -> list[Change]:
         lambda work: accounts.set_active(work, by, email, active=False),
         lambda work: accounts.add_token(work, by, email=ADMIN_EMAIL, name="x", days=None),
         lambda work: accounts.list_tokens(work, by),
-        lambda work: accounts.add_contact(work, by, ADMIN_EMAIL, "email", "eve@example.org"),
-        lambda work: accounts.remove_contact(work, by, email, "email", email),
+        lambda work: contacts.add_method(work, by, ADMIN_EMAIL, "email", "eve@example.org"),
+        lambda work: reached.no_more_by(work, by, email, "email", email),
         lambda work: accounts.assign_duty(work, by, Duty.ON_CALL, email),
         lambda work: accounts.set_rule(work, by, EscalationReason.NO_ACK_1HR, **rule),
         lambda work: projects.add_project(work, by, "mine"),
@@ -276,7 +277,7 @@ async def test_a_member_reads_nothing(app: App, crew: Crew) -> None:
         lambda work: accounts.list_duties(work, crew.mia),
         lambda work: accounts.list_rules(work, crew.mia),
         lambda work: projects.list_projects(work, crew.mia),
-        lambda work: accounts.list_contacts(work, crew.mia, ADMIN_EMAIL),
+        lambda work: contacts.list_methods(work, crew.mia, ADMIN_EMAIL),
     ]
     for reading in readings:
         assert await refused(app, reading) is Code.FORBIDDEN
@@ -293,12 +294,12 @@ async def test_nothing_may_leave_a_duty_without_anybody_who_is_told(app: App, ad
         for duty in Duty:
             await accounts.assign_duty(work, admin, duty, "noor@example.org")
         for email in (ADMIN_EMAIL, "bob@example.org"):
-            await accounts.remove_contact(work, admin, email, "email", email)
+            await reached.no_more_by(work, admin, email, "email", email)
 
     await done(app, hire)
     leaves = await refused(app, lambda work: accounts.set_active(work, admin, "noor@example.org", active=False))
     assert leaves is Code.CONFLICT
-    await done(app, lambda work: accounts.add_contact(work, admin, ADMIN_EMAIL, "email", ADMIN_EMAIL))
+    await done(app, lambda work: contacts.add_method(work, admin, ADMIN_EMAIL, "email", ADMIN_EMAIL))
     await done(app, lambda work: accounts.set_active(work, admin, "noor@example.org", active=False))
-    silenced = await refused(app, lambda work: accounts.remove_contact(work, admin, ADMIN_EMAIL, "email", ADMIN_EMAIL))
+    silenced = await refused(app, lambda work: reached.no_more_by(work, admin, ADMIN_EMAIL, "email", ADMIN_EMAIL))
     assert silenced is Code.CONFLICT

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from tests.app.conftest import Crew, Inbox, Tables, run, with_settings
+from tests.support import reached
 from tests.support.clock import FakeClock
 from tests.support.lives import RESOLVED_WITH_LESSONS, ROOT_CAUSE, reported
 from tocsin.app import accounts, escalate, leases, maintain, read_incidents, respond
@@ -238,7 +239,7 @@ async def test_when_nobody_holds_the_duty_every_superadmin_is_told(
 
 async def test_a_page_goes_to_every_contact_method(app: App, crew: Crew, tables: Tables) -> None:
     async with app.work() as work:
-        await accounts.add_contact(work, crew.ada, "olga@example.org", "webhook", "https://pager.example.org/olga")
+        await reached.also_by(work, "olga@example.org", "webhook", "https://pager.example.org/olga")
     await reported(app)
     assert tables.rows("SELECT channel, address FROM notifications ORDER BY channel") == [
         ("email", "olga@example.org"),

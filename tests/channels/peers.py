@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -36,6 +38,28 @@ async def raw_peer(behaviour: Behaviour) -> AsyncIterator[int]:
         for task in running:
             task.cancel()
         await asyncio.gather(*running)
+
+
+@asynccontextmanager
+async def receiver(answer: Answer) -> AsyncIterator[str]:
+    """Serve `answer` on loopback for every POST; yields a URL with the path /hook."""
+    application = web.Application()
+    application.router.add_post("/{path:.*}", answer)
+    runner = web.AppRunner(application, shutdown_timeout=0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    finally:
+        await runner.cleanup()
+
+
+def answering(status: int, text: str = "", headers: dict[str, str] | None = None) -> AbstractAsyncContextManager[str]:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, text=text, headers=headers)
+
+    return receiver(answer)
 
 
 class FixedResolver(AbstractResolver):

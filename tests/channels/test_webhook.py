@@ -8,8 +8,8 @@ import hashlib
 import hmac
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -21,18 +21,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tocsin
-from tests.channels.peers import FixedResolver, raw_peer
+from tests.channels.peers import FixedResolver, answering, raw_peer, receiver
 from tocsin.address_guard import AddressGuard, parse_networks
 from tocsin.channels import Delivered, Message, Rejected, Retry
-from tocsin.channels.webhook import MAX_REQUEST_BYTES, WebhookChannel, retry_after_seconds, signature
+from tocsin.channels.http import MAX_REQUEST_BYTES, GuardedHttp, retry_after_seconds, signature
+from tocsin.channels.webhook import SecretFor, WebhookChannel
 
 pytestmark = pytest.mark.anyio
 
 LOOPBACK = AddressGuard(parse_networks("127.0.0.0/8"))
 SECRET = b"0123456789abcdef0123456789abcdef"
 NOON = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
-
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def keyed(_address: str) -> bytes | None:
@@ -43,32 +42,18 @@ def unsigned(_address: str) -> bytes | None:
     return None
 
 
+@asynccontextmanager
+async def webhooks(
+    guard: AddressGuard, secret_for: SecretFor, *, timeout_seconds: float = 5, resolver: FixedResolver | None = None
+) -> AsyncIterator[WebhookChannel]:
+    async with GuardedHttp(guard, timeout_seconds=timeout_seconds, resolver=resolver) as http:
+        yield WebhookChannel(http, secret_for)
+
+
 @pytest.fixture
 async def channel() -> AsyncIterator[WebhookChannel]:
-    async with WebhookChannel(LOOPBACK, keyed, timeout_seconds=5) as opened:
+    async with webhooks(LOOPBACK, keyed) as opened:
         yield opened
-
-
-@asynccontextmanager
-async def receiver(answer: Answer) -> AsyncIterator[str]:
-    """Serve `answer` on loopback; yields the URL."""
-    application = web.Application()
-    application.router.add_post("/hook", answer)
-    runner = web.AppRunner(application, shutdown_timeout=0)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    finally:
-        await runner.cleanup()
-
-
-def answering(status: int, text: str = "", headers: dict[str, str] | None = None) -> AbstractAsyncContextManager[str]:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        return web.Response(status=status, text=text, headers=headers)
-
-    return receiver(answer)
 
 
 async def test_request_carries_the_payload_and_who_sends_it(channel: WebhookChannel, message: Message) -> None:
@@ -144,7 +129,7 @@ async def test_receiver_without_a_secret_gets_no_signature(message: Message) -> 
         seen.append(request)
         return web.Response()
 
-    async with receiver(answer) as url, WebhookChannel(LOOPBACK, unsigned) as channel:
+    async with receiver(answer) as url, webhooks(LOOPBACK, unsigned) as channel:
         await channel.send(url, message)
     assert "webhook-signature" not in seen[0].headers
 
@@ -156,7 +141,7 @@ async def test_every_address_is_signed_with_its_own_key(message: Message) -> Non
         asked.append(address)
         return SECRET
 
-    async with answering(200) as url, WebhookChannel(LOOPBACK, secret_for) as channel:
+    async with answering(200) as url, webhooks(LOOPBACK, secret_for) as channel:
         await channel.send(url, message)
     assert asked == [url]
 
@@ -266,7 +251,7 @@ async def test_hanging_receiver_is_given_up_in_time(message: Message) -> None:
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
-    async with raw_peer(hang) as port, WebhookChannel(LOOPBACK, keyed, timeout_seconds=0.1) as channel:
+    async with raw_peer(hang) as port, webhooks(LOOPBACK, keyed, timeout_seconds=0.1) as channel:
         async with asyncio.timeout(3):
             outcome = await channel.send(f"http://127.0.0.1:{port}/", message)
     assert outcome == Retry(f"no answer from 127.0.0.1:{port} within 0.1 seconds")
@@ -280,7 +265,7 @@ async def test_dripping_headers_are_given_up_in_time(message: Message) -> None:
             await writer.drain()
             await asyncio.sleep(0.02)
 
-    async with raw_peer(drip) as port, WebhookChannel(LOOPBACK, keyed, timeout_seconds=0.2) as channel:
+    async with raw_peer(drip) as port, webhooks(LOOPBACK, keyed, timeout_seconds=0.2) as channel:
         async with asyncio.timeout(3):
             assert isinstance(await channel.send(f"http://127.0.0.1:{port}/", message), Retry)
 
@@ -292,7 +277,7 @@ async def test_accepted_page_is_delivered_although_the_body_never_ends(message: 
         await writer.drain()
         await asyncio.Event().wait()
 
-    async with raw_peer(promise_more) as port, WebhookChannel(LOOPBACK, keyed, timeout_seconds=0.2) as channel:
+    async with raw_peer(promise_more) as port, webhooks(LOOPBACK, keyed, timeout_seconds=0.2) as channel:
         async with asyncio.timeout(3):
             outcome = await channel.send(f"http://127.0.0.1:{port}/", message)
     assert outcome == Delivered("200 OK accepted (the body did not end in time)")
@@ -419,7 +404,7 @@ async def test_loopback_is_refused_unless_allowed(message: Message) -> None:
         requests += 1
         return web.Response()
 
-    async with receiver(answer) as url, WebhookChannel(AddressGuard(), keyed) as channel:
+    async with receiver(answer) as url, webhooks(AddressGuard(), keyed) as channel:
         for address in (url, url.replace("127.0.0.1", "localhost"), url.replace("127.0.0.1", "127.1")):
             assert isinstance(await channel.send(address, message), Rejected)
     assert requests == 0
@@ -427,7 +412,7 @@ async def test_loopback_is_refused_unless_allowed(message: Message) -> None:
 
 async def test_name_that_resolves_inside_is_rejected_with_the_address(message: Message) -> None:
     resolver = FixedResolver(["10.0.0.1"])
-    async with WebhookChannel(AddressGuard(), keyed, resolver=resolver) as channel:
+    async with webhooks(AddressGuard(), keyed, resolver=resolver) as channel:
         outcome = await channel.send("http://innocent.example/", message)
     assert isinstance(outcome, Rejected)
     assert "innocent.example leads inside: the address 10.0.0.1 is inside" in outcome.answer
@@ -444,7 +429,7 @@ async def test_name_rebound_to_the_inside_between_two_pages_is_refused(message: 
     # 127.0.0.1 plays the outside here, 127.0.0.2 the inside: the same receiver listens to both.
     guard = AddressGuard(parse_networks("127.0.0.1"))
     resolver = FixedResolver(["127.0.0.1"], ["127.0.0.2"])
-    async with receiver(answer) as url, WebhookChannel(guard, keyed, resolver=resolver) as channel:
+    async with receiver(answer) as url, webhooks(guard, keyed, resolver=resolver) as channel:
         address = url.replace("127.0.0.1", "rebinding.example")
         assert isinstance(await channel.send(address, message), Delivered)
         assert isinstance(await channel.send(address, message), Rejected)
@@ -455,13 +440,13 @@ async def test_name_rebound_to_the_inside_between_two_pages_is_refused(message: 
 async def test_connection_goes_to_the_permitted_address_of_a_mixed_answer(message: Message) -> None:
     guard = AddressGuard(parse_networks("127.0.0.1"))
     resolver = FixedResolver(["10.0.0.1", "127.0.0.1", "169.254.169.254"])
-    async with answering(200) as url, WebhookChannel(guard, keyed, resolver=resolver, timeout_seconds=5) as channel:
+    async with answering(200) as url, webhooks(guard, keyed, resolver=resolver, timeout_seconds=5) as channel:
         outcome = await channel.send(url.replace("127.0.0.1", "mixed.example"), message)
     assert isinstance(outcome, Delivered)
 
 
 async def test_name_that_does_not_exist_is_tried_again(message: Message) -> None:
-    async with WebhookChannel(AddressGuard(), keyed, resolver=FixedResolver([])) as channel:
+    async with webhooks(AddressGuard(), keyed, resolver=FixedResolver([])) as channel:
         assert isinstance(await channel.send("http://gone.example/", message), Retry)
 
 
@@ -495,7 +480,7 @@ async def test_cancelled_send_leaves_nothing_open(message: Message) -> None:
         connected.set()
         await reader.read()
 
-    async with raw_peer(hang) as port, WebhookChannel(LOOPBACK, keyed) as channel:
+    async with raw_peer(hang) as port, webhooks(LOOPBACK, keyed) as channel:
         sending = asyncio.create_task(channel.send(f"http://127.0.0.1:{port}/", message))
         await connected.wait()
         sending.cancel()
@@ -509,12 +494,13 @@ async def test_many_pages_at_once_all_arrive(channel: WebhookChannel, message: M
     assert all(isinstance(outcome, Delivered) for outcome in outcomes)
 
 
-async def test_closed_channel_may_be_closed_again_and_opens_anew(message: Message) -> None:
-    channel = WebhookChannel(LOOPBACK, keyed)
-    await channel.close()
+async def test_closed_connections_may_be_closed_again_and_open_anew(message: Message) -> None:
+    http = GuardedHttp(LOOPBACK)
+    channel = WebhookChannel(http, keyed)
+    await http.close()
     async with answering(200) as url:
         assert isinstance(await channel.send(url, message), Delivered)
-        await channel.close()
-        await channel.close()
+        await http.close()
+        await http.close()
         assert isinstance(await channel.send(url, message), Delivered)
-    await channel.close()
+    await http.close()

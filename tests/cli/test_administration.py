@@ -15,9 +15,10 @@ def test_a_user_comes_is_reached_takes_a_duty_and_is_shut_out(cli: Cli) -> None:
     assert "passwordHash" not in noor
     hook = "https://hooks.example.org/tocsin"
     cli.done("users", "contact", "add", "noor@example.org", "webhook", hook)
-    assert hook in cli.done("users", "contact", "list", "noor@example.org").out
+    shown = "https://hooks.example.org/…"
+    assert shown in cli.done("users", "contact", "list", "noor@example.org").out
     cli.done("oncall", "assign", "on_call", "noor@example.org")
-    assert f"email noor@example.org, webhook {hook}" in cli.done("oncall", "show").out
+    assert f"email noor@example.org, webhook {shown}" in cli.done("oncall", "show").out
     cli.done("users", "contact", "remove", "noor@example.org", "webhook", hook)
     last = cli("users", "contact", "remove", "noor@example.org", "email", "noor@example.org")
     assert (last.code, "ON_CALL" in last.err) == (1, True)

@@ -28,13 +28,13 @@ from tests.store.attacks.attackers import (
 from tests.store.attacks.test_application import insertion
 from tests.store.conftest import LivedDatabase, copied
 from tests.store.test_verify import problems, verified
-from tests.support import lives
+from tests.support import lives, reached
 from tests.support.by_hand import ByHand, Connection, connected, row_of, seal
 from tests.support.clock import FakeClock
 from tests.support.lives import STAGES
 from tests.support.reporting import accept
 from tocsin import ids
-from tocsin.app import accounts, erase, escalate, respond
+from tocsin.app import erase, escalate, respond
 from tocsin.app.erase import Grounds, Reports
 from tocsin.app.seal import seal_everything
 from tocsin.app.work import App
@@ -355,7 +355,7 @@ async def _leave_traces(app: App, living: LivedDatabase) -> UUID:
     ada = await lives.actor_of(app, "ada@example.org")
     bob = await lives.actor_of(app, "bob@example.org")
     async with app.work() as work:
-        await accounts.add_contact(work, ada, "bob@example.org", "email", "bob.mobile@example.org")
+        await reached.also_by(work, "bob@example.org", "email", "bob.mobile@example.org")
     incident_id = await lives.reported(app, f"SignInError of {CUSTOMER}")
     await accept(app, 1, [lives.error_report("only a warning", Severity.LOW, message=f"{CUSTOMER} waits")])
     async with app.work() as work:

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from tests.conftest import ADMIN_EMAIL, Installation
+from tests.support import reached
 from tests.support.clock import FakeClock
 from tests.support.mailbox import smtp_server
 from tocsin.app import accounts, read_incidents, respond
@@ -112,8 +113,8 @@ async def test_a_webhook_that_fails_twice_is_tried_until_it_answers(
     async with receiving(503, 500) as receiver:
         app = _with(installation.app, **INSIDE)
         async with app.work() as work:
-            await accounts.add_contact(work, installation.admin, ADMIN_EMAIL, "webhook", receiver.url)
-            await accounts.remove_contact(work, installation.admin, ADMIN_EMAIL, "email", ADMIN_EMAIL)
+            await reached.also_by(work, ADMIN_EMAIL, "webhook", receiver.url)
+            await reached.no_more_by(work, installation.admin, ADMIN_EMAIL, "email", ADMIN_EMAIL)
         await _open(app, installation.admin)
         for _ in range(3):
             await _run(app)
@@ -130,8 +131,8 @@ async def test_a_webhook_into_the_inside_is_refused_and_that_becomes_an_incident
     app, admin = installation.app, installation.admin
     async with receiving() as receiver:
         async with app.work() as work:
-            await accounts.add_contact(work, admin, ADMIN_EMAIL, "webhook", receiver.url)
-            await accounts.remove_contact(work, admin, ADMIN_EMAIL, "email", ADMIN_EMAIL)
+            await reached.also_by(work, ADMIN_EMAIL, "webhook", receiver.url)
+            await reached.no_more_by(work, admin, ADMIN_EMAIL, "email", ADMIN_EMAIL)
         await _open(app, admin)
         async with outbound_channels(app.settings) as channels:
             # The page about the page that failed goes to the same address: it joins, and does not run in circles.
@@ -174,8 +175,8 @@ async def test_when_one_person_cannot_be_reached_the_others_are_told_and_the_sec
                 await accounts.add_user(
                     work, admin, email="noor@example.org", name="Noor", role=Role.RESPONDER, password=None
                 )
-                await accounts.add_contact(work, admin, "noor@example.org", "webhook", f"{receiver.url}?secret=s3cret")
-                await accounts.remove_contact(work, admin, "noor@example.org", "email", "noor@example.org")
+                await reached.also_by(work, "noor@example.org", "webhook", f"{receiver.url}?secret=s3cret")
+                await reached.no_more_by(work, admin, "noor@example.org", "email", "noor@example.org")
                 await accounts.assign_duty(work, admin, Duty.ON_CALL, "noor@example.org")
             await _open(app, admin)
             await _run(app)

@@ -20,7 +20,7 @@ from tocsin.web.endpoints import ENDPOINTS
 pytestmark = pytest.mark.anyio
 
 # The key in the path of a heartbeat is its credential.
-PUBLIC = {"/healthz", "/readyz", "/openapi.json", "/docs", "/", "/api/auth/sign-in", "/api/v1/heartbeats/{key}"}
+PUBLIC = {"/healthz", "/readyz", "/openapi.json", "/docs", "/api/auth/sign-in", "/api/v1/heartbeats/{key}"}
 CLOSED = [one for one in ENDPOINTS if isinstance(one.access, Permission)]
 
 

@@ -1,4 +1,4 @@
-"""Accounts: users, tokens, duties, contact methods, and the very first start."""
+"""Accounts: users, tokens, duties, and the very first start."""
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ from tocsin.app.projects import insert_project
 from tocsin.app.sessions import hash_password
 from tocsin.app.work import Work, secret_hash
 from tocsin.domain.access import Actor, Permission, Role, require
+from tocsin.domain.contact_method import address_problem
 from tocsin.domain.escalation import EscalationRule
 from tocsin.domain.incident import EscalationReason
 from tocsin.domain.policy import Duty
 from tocsin.domain.workflow import checked_text
 from tocsin.errors import Code, TocsinError, refuse
-from tocsin.store import credentials, notifications, projects, users
+from tocsin.store import contacts, credentials, notifications, projects, users
 from tocsin.store.credentials import TokenRow
 from tocsin.store.notifications import DutyRow
-from tocsin.store.users import ContactMethod, User
+from tocsin.store.users import User
 
-_EMAIL = re.compile(r"(?=[!-~]+\Z)[^@<>\"',;:]{1,64}@[A-Za-z0-9.-]{1,189}")
-_WEBHOOK = re.compile(r"https?://[!-~]{1,1980}")
 MIN_PASSWORD_CHARACTERS = 12
-CHANNELS = ("email", "webhook")
 DEFAULT_ADMIN_EMAIL = "admin@localhost"
 
 
@@ -62,7 +60,7 @@ async def first_start(work: Work) -> FirstStart | None:
 
 def checked_email(email: str) -> str:
     """Return the address, or raise INVALID when it is not one (a subset of RFC 5321 that every server takes)."""
-    if not _EMAIL.fullmatch(email):
+    if address_problem("email", email) is not None:
         problem = "is not an e-mail address"
         raise refuse(Code.INVALID, f"{email!r} {problem}.", errors=[{"field": "email", "problem": problem}])
     return email
@@ -95,9 +93,7 @@ async def _insert_user(work: Work, email: str, name: str, role: Role, password: 
         password_hash=hash_password(checked_password(password)) if password is not None else None,
         created_at=work.now,
     )
-    await users.add_contact(
-        work.tx, contact_id=work.new_id(), user_id=user_id, channel="email", address=email, now=work.now
-    )
+    await contacts.add(work.tx, contact_id=work.new_id(), user_id=user_id, channel="email", address=email, now=work.now)
     return user_id
 
 
@@ -201,60 +197,12 @@ async def revoke_token(work: Work, actor: Actor, token_id: UUID) -> None:
         raise refuse(Code.NOT_FOUND, f"There is no valid token {token_id}.", "List them: `tocsin tokens list`.")
 
 
-async def add_contact(work: Work, actor: Actor, email: str, channel: str, address: str) -> None:
-    """Add a way to reach a user; raise CONFLICT when it is there already."""
-    require(actor, Permission.ADMINISTER)
-    user = await find_user(work, email)
-    contact_id = work.new_id()
-    if not await users.add_contact(
-        work.tx,
-        contact_id=contact_id,
-        user_id=user.id,
-        channel=channel,
-        address=_checked_address(channel, address),
-        now=work.now,
-    ):
-        raise refuse(Code.CONFLICT, f"{email} is reached by {channel} at {address} already.")
-
-
-def _checked_address(channel: str, address: str) -> str:
-    if channel == "email":
-        return checked_email(address)
-    if channel == "webhook" and _WEBHOOK.fullmatch(address):
-        return address
-    problem = "must be an e-mail address, or a webhook's http(s) URL"
-    raise refuse(Code.INVALID, f"The address {problem}.", errors=[{"field": "address", "problem": problem}])
-
-
-async def remove_contact(work: Work, actor: Actor, email: str, channel: str, address: str) -> None:
-    """Remove a way to reach a user; the last one of somebody with a duty stays."""
-    require(actor, Permission.ADMINISTER)
-    await users.lock(work.tx)
-    user = await find_user(work, email)
-    held = [row.duty for row in await notifications.duties(work.tx) if row.user_id == user.id]
-    if held and len(await users.contacts(work.tx, user.id)) == 1:
-        raise refuse(
-            Code.CONFLICT,
-            f"{email} is {', '.join(held)} and has no other contact method: pages would reach nobody.",
-            "Add another one first, or give the duty to somebody else: `tocsin oncall assign`.",
-        )
-    if not await users.remove_contact(work.tx, user_id=user.id, channel=channel, address=address):
-        raise refuse(Code.NOT_FOUND, f"{email} is not reached by {channel} at {address}.")
-    await require_somebody_told(work)
-
-
-async def list_contacts(work: Work, actor: Actor, email: str) -> list[ContactMethod]:
-    """Return the ways to reach a user."""
-    require(actor, Permission.READ)
-    return await users.contacts(work.tx, (await find_user(work, email)).id)
-
-
 async def assign_duty(work: Work, actor: Actor, duty: Duty, email: str) -> None:
     """Give a duty to an active user who can be reached."""
     require(actor, Permission.ADMINISTER)
     await users.lock(work.tx)
     user = await find_user(work, email)
-    if not user.active or not await users.contacts(work.tx, user.id):
+    if not user.active or not await contacts.of_user(work.tx, user.id):
         raise _unreachable(email)
     await notifications.assign_duty(work.tx, duty, user.id, work.now)
 

@@ -16,7 +16,7 @@ from tocsin.app.paging import Subject
 from tocsin.app.report_internal import report_internal
 from tocsin.app.timeline import locked_head
 from tocsin.app.work import App, Work
-from tocsin.channels import Channel, Delivered, Message, Outcome, Retry
+from tocsin.channels import Channel, Delivered, Message, Outcome, Retry, not_configured
 from tocsin.domain.notification import UNDELIVERED, PageText, shown_address, with_checkpoint
 from tocsin.domain.policy import Duty
 from tocsin.store import log, notifications
@@ -103,7 +103,9 @@ async def tell_others(work: Work, page: Notification) -> None:
 async def _send(channels: Mapping[str, Channel], owed: Notification, text: PageText, now: datetime) -> Outcome:
     channel = channels.get(owed.channel)
     if channel is None:
-        return Retry(f"The channel {owed.channel} is not configured: set TOCSIN_SMTP_HOST for e-mail.")
+        return not_configured(owed.channel)
+    incident = text.payload.get("incident")
+    facts = incident if isinstance(incident, dict) else {}
     message = Message(
         notification_id=owed.id,
         subject=text.subject,
@@ -111,6 +113,10 @@ async def _send(channels: Mapping[str, Channel], owed: Notification, text: PageT
         payload=text.payload,
         sent_at=now,
         reply_thread=str(owed.incident_id),
+        title=facts.get("title", ""),
+        severity=facts.get("severity", ""),
+        incident_number=facts.get("number"),
+        url=facts.get("url", ""),
     )
     return await channel.send(owed.address, message)
 

@@ -23,7 +23,7 @@ from tocsin.domain.log_leaf import Erasure, LeafKind
 from tocsin.domain.timeline import EntryKind, time_text
 from tocsin.domain.workflow import ErasePersonalData, checked_text
 from tocsin.errors import Code, refuse
-from tocsin.store import erasure, incidents, log, notifications, users
+from tocsin.store import contacts, erasure, incidents, log, notifications
 from tocsin.store.erasure import MAX_REPORTS, FoundReport
 from tocsin.store.incidents import Head
 from tocsin.store.projects import INTERNAL_PROJECT_ID
@@ -222,8 +222,8 @@ async def erase_user(work: Work, actor: Actor, email: str, grounds: Grounds, *, 
     user = await changeable(work, email, stays_superadmin=False)
     await _refuse_the_needed(work, actor, user)
     await erasure.take_time(work.tx)
-    contacts = await users.contacts(work.tx, user.id)
-    addresses = sorted({user.email, *(contact.address for contact in contacts)})
+    methods = await contacts.of_user(work.tx, user.id)
+    addresses = sorted({user.email, *(method.address for method in methods)})
     accesses = await erasure.accesses_naming(work.tx, addresses)
     own = await erasure.count_accesses_of(work.tx, user.id)
     # Our own reports of pages that could not be delivered name the address.

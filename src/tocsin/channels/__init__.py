@@ -15,6 +15,15 @@ from uuid import UUID
 
 MAX_ANSWER_CHARACTERS = 500
 
+NEEDS = {
+    "email": "set TOCSIN_SMTP_HOST",
+    "slack_app": "set TOCSIN_SLACK_TOKEN",
+    "sms": "set TOCSIN_GATEWAY_URL",
+    "voice": "set TOCSIN_GATEWAY_URL",
+    "apprise": "install tocsin[apprise]",
+}
+"""What an operator does to have a channel; those that are missing here need nothing."""
+
 # They make a line read otherwise than it is ("Trojan Source"); joiners, which many scripts need, are left alone.
 _DIRECTION_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -48,6 +57,11 @@ class Message:
         sent_at: when this attempt is made, timezone-aware. Receivers of signed webhooks refuse a timestamp that
             is minutes old, so a retry needs its own (Standard Webhooks, "Webhook metadata").
         reply_thread: what the message belongs to (the incident's id); e-mails of one thread are shown together.
+        title: what happened, in the words of the error; the subject without its lead; empty if there is no incident.
+        severity: CRITICAL, HIGH, MEDIUM or LOW; empty if there is no incident.
+        incident_number: of the incident; None if the message is about none, and nothing is to be acknowledged.
+        url: where a person looks at the incident.
+        acknowledge_url: the link that acknowledges it; empty if there is none.
     """
 
     notification_id: UUID
@@ -56,6 +70,11 @@ class Message:
     payload: dict[str, object]
     sent_at: datetime
     reply_thread: str = ""
+    title: str = ""
+    severity: str = ""
+    incident_number: int | None = None
+    url: str = ""
+    acknowledge_url: str = ""
 
     def __post_init__(self) -> None:
         if self.sent_at.tzinfo is None:
@@ -94,6 +113,11 @@ class Rejected:
 
 
 Outcome = Delivered | Retry | Rejected
+
+
+def not_configured(channel: str) -> Retry:
+    """Return the outcome of a channel that is not there: the operator will set it up, and the page is still owed."""
+    return Retry(f"The channel {channel} is not configured: {NEEDS.get(channel, 'this version does not know it')}.")
 
 
 class Channel(Protocol):

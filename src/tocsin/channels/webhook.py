@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import hashlib
-import hmac
-import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from types import TracebackType
 
-import aiohttp
 import msgspec
-from aiohttp.abc import AbstractResolver
-from yarl import URL
 
-import tocsin
-from tocsin.address_guard import AddressGuard, AddressRefusedError, guarded_session
-from tocsin.channels import Delivered, Message, Outcome, Rejected, Retry
-
-MAX_REQUEST_BYTES = 256 * 1024
-MAX_RESPONSE_BYTES = 4 * 1024
-MAX_RETRY_AFTER_SECONDS = 3600.0
-
-_TRY_AGAIN = frozenset({408, 425, 429})
-_DELAY_SECONDS = re.compile(r"[0-9]+", re.ASCII)
+from tocsin.channels import Message, Outcome
+from tocsin.channels.http import Answer, GuardedHttp, outcome_of, signed_headers
 
 SecretFor = Callable[[str], bytes | None]
 """Returns the signing key of one webhook address, or None to send unsigned.
@@ -36,158 +17,15 @@ The specification wants a key of its own for every receiver (24 to 64 bytes), sh
 
 
 class WebhookChannel:
-    """Sends notifications to HTTP addresses. Close it when done: `async with`, or `close()`."""
+    """Sends notifications to HTTP addresses."""
 
-    def __init__(
-        self,
-        guard: AddressGuard,
-        secret_for: SecretFor,
-        *,
-        timeout_seconds: float = 10.0,
-        resolver: AbstractResolver | None = None,
-    ) -> None:
-        """`resolver` answers for host names, the system's by default; `guard` judges its answers."""
-        self._guard = guard
+    def __init__(self, http: GuardedHttp, secret_for: SecretFor) -> None:
+        self._http = http
         self._secret_for = secret_for
-        self._timeout_seconds = timeout_seconds
-        self._resolver = resolver
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> WebhookChannel:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close what is still connected; a later `send` opens anew."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-        if self._resolver is not None:
-            await self._resolver.close()
 
     async def send(self, address: str, message: Message) -> Outcome:
-        """POST the message's payload to the URL `address`; see `Channel.send`.
-
-        2xx is delivered; 408, 425, 429, 5xx and everything that goes wrong on the way is tried again, honouring
-        Retry-After; other answers are final. Redirects are not followed: they would go around the guard's
-        verdict on the address that somebody approved.
-        """
-        try:
-            url = self._guard.checked_url(address)
-        except AddressRefusedError as refused:
-            return Rejected(f"webhook not sent: {refused}")
+        """POST the message's payload to the URL `address`; see `Channel.send` and `outcome_of`."""
         body = msgspec.json.encode(message.payload, order="deterministic")
-        if len(body) > MAX_REQUEST_BYTES:
-            return Rejected(f"webhook not sent: {len(body)} bytes of JSON, at most {MAX_REQUEST_BYTES} are")
-        headers = _headers(message, body, self._secret_for(address))
-        return await self._exchange(url, body, headers, message.sent_at)
-
-    async def _exchange(self, url: URL, body: bytes, headers: dict[str, str], sent_at: datetime) -> Outcome:
-        peer = f"{url.host}:{url.port}"
-        try:
-            async with asyncio.timeout(self._timeout_seconds) as limit:
-                response = await self._opened().post(url, data=body, headers=headers, allow_redirects=False)
-        except (AddressRefusedError, aiohttp.InvalidURL) as refused:
-            return Rejected(f"webhook not sent: {refused}")
-        except TimeoutError:
-            return Retry(f"no answer from {peer} within {self._timeout_seconds:g} seconds")
-        except (aiohttp.ClientError, OSError) as error:
-            return Retry(f"no answer from {peer}: {str(error) or type(error).__name__}")
-        try:
-            said = await _read_start(response, limit.when())
-        finally:
-            # Not released: what was not read is not waited for.
-            response.close()
-        return _outcome(response, said, sent_at)
-
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = guarded_session(self._guard, self._resolver)
-        return self._session
-
-
-def signature(key: bytes, webhook_id: str, timestamp: int, body: bytes) -> str:
-    """Return the `webhook-signature` of a body: v1, HMAC-SHA256 over id.timestamp.body, base64."""
-    signed = f"{webhook_id}.{timestamp}.".encode() + body
-    digest = hmac.new(key, signed, hashlib.sha256).digest()
-    return "v1," + base64.b64encode(digest).decode("ascii")
-
-
-def retry_after_seconds(value: str | None, now: datetime) -> float | None:
-    """Read a Retry-After header (RFC 9110, 10.2.3): seconds or a date; None if absent or unreadable.
-
-    The result is bounded to MAX_RETRY_AFTER_SECONDS: a page does not wait until tomorrow because a header says so.
-    """
-    text = (value or "").strip()
-    if _DELAY_SECONDS.fullmatch(text):
-        # More digits than any bound has; int() itself refuses thousands of them.
-        return MAX_RETRY_AFTER_SECONDS if len(text) > 9 else min(float(text), MAX_RETRY_AFTER_SECONDS)
-    date = _http_date(text)
-    if date is None:
-        return None
-    return min(max((date - now) / timedelta(seconds=1), 0.0), MAX_RETRY_AFTER_SECONDS)
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
-
-
-def _headers(message: Message, body: bytes, key: bytes | None) -> dict[str, str]:
-    webhook_id = str(message.notification_id)
-    timestamp = int(message.sent_at.timestamp())
-    headers = {
-        "Content-Type": "application/json",
-        "User-Agent": f"tocsin/{tocsin.__version__}",
-        "Accept-Encoding": "identity",
-        "Idempotency-Key": webhook_id,
-        "webhook-id": webhook_id,
-        "webhook-timestamp": str(timestamp),
-    }
-    if key is not None:
-        headers["webhook-signature"] = signature(key, webhook_id, timestamp, body)
-    return headers
-
-
-async def _read_start(response: aiohttp.ClientResponse, deadline: float | None) -> str:
-    """Return the first bytes of the body as text, and what kept us from reading on.
-
-    The status is known by now and decides alone: a 200 whose body hangs is a delivered page, and sending it
-    again because of the body would page somebody twice.
-    """
-    start = bytearray()
-    trouble = ""
-    try:
-        async with asyncio.timeout_at(deadline):
-            while len(start) < MAX_RESPONSE_BYTES:
-                chunk = await response.content.read(MAX_RESPONSE_BYTES - len(start))
-                if not chunk:
-                    break
-                start += chunk
-    except TimeoutError:
-        trouble = " (the body did not end in time)"
-    except (aiohttp.ClientError, OSError) as error:
-        trouble = f" (the body broke off: {str(error) or type(error).__name__})"
-    return start.decode("utf-8", "replace") + trouble
-
-
-def _outcome(response: aiohttp.ClientResponse, said: str, sent_at: datetime) -> Outcome:
-    status = response.status
-    answer = f"{status} {response.reason or ''} {said}"
-    if 200 <= status < 300:
-        return Delivered(answer)
-    if 300 <= status < 400:
-        target = response.headers.get("Location", "nowhere")[:200]
-        return Rejected(f"{status}: the receiver redirects to {target}; set the address to where it really is")
-    if status in _TRY_AGAIN or not 400 <= status < 500:
-        # The receiver's own clock, if it tells it, measures the receiver's dates better than ours.
-        now = _http_date(response.headers.get("Date", "")) or sent_at
-        return Retry(answer, retry_after_seconds(response.headers.get("Retry-After"), now))
-    return Rejected(answer)
+        headers = signed_headers(message, body, self._secret_for(address))
+        answer = await self._http.post(address, body, headers, what="webhook")
+        return outcome_of(answer, message.sent_at) if isinstance(answer, Answer) else answer

@@ -8,6 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from ipaddress import ip_address
 
+from tocsin import bootstrap
 from tocsin.app.inspection import Inspection
 from tocsin.app.ledger import Tally
 from tocsin.app.read_ledger import errors_lost
@@ -192,7 +193,7 @@ def check_duties(facts: Facts) -> Iterator[Finding]:
     """Is every duty held by somebody who is active and can be reached over a channel that works?"""
     if facts.inspection is None:
         return
-    working = {"webhook"} | ({"email"} if facts.settings.smtp_host else set())
+    working = bootstrap.working_channels(facts.settings)
     holders = {holder.duty: holder for holder in facts.inspection.duty_holders}
     for duty in Duty:
         holder, name = holders.get(duty.value), f"duty_{duty.value.lower()}"
@@ -211,7 +212,7 @@ def check_duties(facts: Facts) -> Iterator[Finding]:
                 name,
                 Level.PROBLEM,
                 f"{duty.value} is {holder.email}, reached by {reached}: no page can get there.",
-                "Set TOCSIN_SMTP_HOST, or add a webhook: `tocsin users contact add`.",
+                "Set TOCSIN_SMTP_HOST, or add another contact method: `tocsin users contact add`.",
             )
         else:
             yield Finding(name, Level.OK, f"{duty.value} is {holder.email}, reached by {', '.join(holder.channels)}.")

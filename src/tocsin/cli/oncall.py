@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tocsin.app import accounts
+from tocsin.app import accounts, contacts
 from tocsin.app.work import Work
 from tocsin.cli.options import AsOption, EmailArgument, JsonOption, call_of
 from tocsin.cli.output import instant
@@ -82,9 +82,9 @@ async def _read(work: Work, actor: Actor) -> list[_Held]:
         if (row := holders.get(duty)) is None:
             duties.append(_Held(duty))
             continue
-        methods = await accounts.list_contacts(work, actor, row.email) if row.active else []
-        contacts = tuple(f"{method.channel} {method.address}" for method in methods)
-        duties.append(_Held(duty, row.email, row.name, row.active, row.assigned_at, contacts))
+        methods = await contacts.list_methods(work, actor, row.email) if row.active else []
+        reached_by = tuple(f"{method.channel} {method.address}" for method in methods)
+        duties.append(_Held(duty, row.email, row.name, row.active, row.assigned_at, reached_by))
     return duties
 
 

@@ -90,6 +90,13 @@ def duration(text: str) -> timedelta:
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
+def duration_text(delay: timedelta) -> str:
+    """Return a duration as `duration` reads it: `1h30m`."""
+    seconds = int(delay.total_seconds())
+    parts = ((seconds // 86_400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+
+
 def instant_of(text: str) -> datetime:
     """Read an instant of RFC 3339; one without an offset is UTC, as everything that is shown."""
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from enum import Enum
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from tocsin.app import accounts
 from tocsin.app.work import Work
-from tocsin.cli.options import AsOption, JsonOption, call_of, duration
+from tocsin.cli.options import AsOption, JsonOption, call_of, duration, duration_text
 from tocsin.cli.running import act
 from tocsin.domain.access import Actor
 from tocsin.domain.escalation import DEFAULT_RULES, EscalationRule
@@ -48,7 +47,7 @@ def list_(context: typer.Context, _as: AsOption = None, _json: JsonOption = Fals
     """
     call = call_of(context)
     rules = act(call, "policies list", "", accounts.list_rules)
-    rows = [(rule.reason.value, _in_words(rule.after), rule.duty.value) for rule in rules]
+    rows = [(rule.reason.value, duration_text(rule.after), rule.duty.value) for rule in rules]
     call.answer({"rules": [_document(rule) for rule in rules]}, lambda: call.table(("REASON", "AFTER", "PAGES"), rows))
 
 
@@ -75,16 +74,9 @@ def set_(
         return await accounts.set_rule(work, actor, EscalationReason(reason.value), after=delay, duty=duty)
 
     rule = act(call, "policies set", f"{reason.value} {after} {duty.value}", operate)
-    words = f"{rule.reason.value} pages {rule.duty.value} after {_in_words(rule.after)}."
+    words = f"{rule.reason.value} pages {rule.duty.value} after {duration_text(rule.after)}."
     call.answer({"rule": _document(rule)}, lambda: call.say(words))
 
 
 def _document(rule: EscalationRule) -> dict[str, object]:
     return {"reason": rule.reason, "afterSeconds": int(rule.after.total_seconds()), "duty": rule.duty}
-
-
-def _in_words(delay: timedelta) -> str:
-    """Return a duration as `--after` takes it: `1h30m`."""
-    seconds = int(delay.total_seconds())
-    parts = ((seconds // 86_400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s"))
-    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"

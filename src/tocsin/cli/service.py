@@ -336,7 +336,7 @@ def _warn_if_nobody_is_mailed(call: Call, channels: Mapping[str, Channel]) -> No
                 _HIGHLIGHT,
             ),
             styled(
-                "  or page a webhook: `tocsin users contact add EMAIL webhook https://…`. `tocsin doctor` checks it.",
+                "  or page over another channel: `tocsin users contact add --help`. `tocsin doctor` checks it.",
                 _HIGHLIGHT,
             ),
         )

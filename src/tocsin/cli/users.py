@@ -9,8 +9,9 @@ import typer
 
 from tocsin.app import accounts
 from tocsin.app.work import Work
+from tocsin.cli import contacts
 from tocsin.cli.options import AsOption, EmailArgument, JsonOption, call_of, secret_of
-from tocsin.cli.output import Call, instant, plain_data
+from tocsin.cli.output import Call, plain_data
 from tocsin.cli.running import act
 from tocsin.domain.access import Actor, Role
 
@@ -28,25 +29,12 @@ commands = typer.Typer(
     Next: `tocsin oncall assign ON_CALL ana@example.org` pages them from then on.
     """,
 )
-contact = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="""The ways in which a user is reached: by e-mail, by webhook.
-
-    \b
-    Example:
-      tocsin users contact add ana@example.org webhook https://chat.example.org/hook
-
-    Next: `tocsin oncall show` tells who is paged, and how.
-    """,
-)
-commands.add_typer(contact, name="contact")
+commands.add_typer(contacts.commands, name="contact")
+commands.add_typer(contacts.rules, name="rule")
 
 PasswordStdinOption = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from standard input (its first line).")
 ]
-ChannelArgument = Annotated[str, typer.Argument(metavar="CHANNEL", help=" or ".join(accounts.CHANNELS))]
-AddressArgument = Annotated[str, typer.Argument(metavar="ADDRESS", help="The e-mail address, or the webhook's URL.")]
 _PRIVATE = ("passwordHash",)
 
 
@@ -199,77 +187,3 @@ def _set_active(context: typer.Context, email: str, *, active: bool) -> None:
 
 def _tell(call: Call, email: str, facts: dict[str, object], words: str) -> None:
     call.answer({"email": email} | facts, lambda: call.say(words))
-
-
-@contact.command("add")
-def contact_add(
-    context: typer.Context,
-    email: EmailArgument,
-    channel: ChannelArgument,
-    address: AddressArgument,
-    _as: AsOption = None,
-    _json: JsonOption = False,
-) -> None:
-    """Add a way to reach a user. Every one of them is used for each page.
-
-    \b
-    Example:
-      tocsin users contact add ana@example.org email ana.mobile@example.org
-
-    Next: `tocsin users contact list ana@example.org`.
-    """
-    call = call_of(context)
-    act(
-        call,
-        "users contact add",
-        f"{email} {channel} {address}",
-        lambda work, actor: accounts.add_contact(work, actor, email, channel, address),
-    )
-    words = f"{email} is reached by {channel} at {address} from now on."
-    _tell(call, email, {"channel": channel, "address": address}, words)
-
-
-@contact.command("list")
-def contact_list(context: typer.Context, email: EmailArgument, _as: AsOption = None, _json: JsonOption = False) -> None:
-    """List the ways in which a user is reached.
-
-    \b
-    Example:
-      tocsin users contact list ana@example.org
-
-    Next: `tocsin users contact add EMAIL CHANNEL ADDRESS`.
-    """
-    call = call_of(context)
-    found = act(call, "users contact list", email, lambda work, actor: accounts.list_contacts(work, actor, email))
-    rows = [(row.channel, row.address, instant(row.created_at)) for row in found]
-    call.answer({"contacts": found}, lambda: call.table(("CHANNEL", "ADDRESS", "SINCE"), rows))
-
-
-@contact.command("remove")
-def contact_remove(
-    context: typer.Context,
-    email: EmailArgument,
-    channel: ChannelArgument,
-    address: AddressArgument,
-    _as: AsOption = None,
-    _json: JsonOption = False,
-) -> None:
-    """Remove a way to reach a user.
-
-    The last one of somebody with a duty stays.
-
-    \b
-    Example:
-      tocsin users contact remove ana@example.org email ana.old@example.org
-
-    Next: `tocsin users contact list ana@example.org`.
-    """
-    call = call_of(context)
-    act(
-        call,
-        "users contact remove",
-        f"{email} {channel} {address}",
-        lambda work, actor: accounts.remove_contact(work, actor, email, channel, address),
-    )
-    words = f"{email} is not reached by {channel} at {address} any more."
-    _tell(call, email, {"channel": channel, "address": address}, words)

@@ -31,11 +31,16 @@ _LEADS = {
 
 
 def shown_address(channel: str, address: str) -> str:
-    """Return an address as it may be recorded and shown: without a webhook's path, which often is its secret."""
-    if channel != "webhook":
-        return address
-    parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.hostname or ''}/…"
+    """Return an address as it may be recorded and shown: without what of it is a secret, or often is one.
+
+    Of a URL the host remains; an Apprise URL may have its token in the place of the host, so its schema alone does.
+    """
+    if channel in ("webhook", "slack", "ntfy"):
+        parts = urlsplit(address)
+        return f"{parts.scheme}://{parts.hostname or ''}/…"
+    if channel == "apprise":
+        return f"{address.partition('://')[0]}://…"
+    return address
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,15 +33,6 @@ class User:
         return Actor(self.id, self.name, Role(self.role))
 
 
-@dataclass(frozen=True, slots=True)
-class ContactMethod:
-    """A way to reach a person."""
-
-    channel: str
-    address: str
-    created_at: datetime
-
-
 async def count(tx: Tx) -> int:
     """Return how many users there are."""
     counted: int = await tx.value(QUERIES["count"])
@@ -109,20 +100,3 @@ async def set_active(tx: Tx, user_id: UUID, *, active: bool) -> None:
 async def count_acknowledgment(tx: Tx, user_id: UUID, acknowledgment_id: UUID) -> None:
     """Count an acknowledgment towards the user who made it."""
     await tx.run(QUERIES["count_acknowledgment"], {"id": user_id, "acknowledgment_id": acknowledgment_id})
-
-
-async def add_contact(tx: Tx, *, contact_id: UUID, user_id: UUID, channel: str, address: str, now: datetime) -> bool:
-    """Add a way to reach a user; return False when it was there already."""
-    contact = {"id": contact_id, "user_id": user_id, "channel": channel, "address": address, "now": now}
-    return await tx.touch(QUERIES["add_contact"], contact) == 1
-
-
-async def remove_contact(tx: Tx, *, user_id: UUID, channel: str, address: str) -> bool:
-    """Remove a way to reach a user; return False when there was none."""
-    contact = {"user_id": user_id, "channel": channel, "address": address}
-    return await tx.touch(QUERIES["remove_contact"], contact) == 1
-
-
-async def contacts(tx: Tx, user_id: UUID) -> list[ContactMethod]:
-    """Return the ways to reach a user."""
-    return await tx.rows(QUERIES["contacts"], ContactMethod, {"user_id": user_id})

@@ -13,13 +13,18 @@ from tocsin.web.problems import problem_response
 
 log = structlog.get_logger()
 
-AUDITED = ("/api/admin", "/api/incidents", "/api/auth", "/api/projects", "/api/intake", "/api/heartbeats")
+AUDITED = (
+    *("/api/admin", "/api/incidents", "/api/auth", "/api/projects", "/api/intake", "/api/heartbeats"),
+    *("/api/contacts", "/api/notification-rules"),
+    *("/incidents", "/sign-in", "/sign-out"),
+)
+HOME = "/"
 _BELOW = tuple(f"{prefix}/" for prefix in AUDITED)
 
 
 def is_audited(path: str) -> bool:
     """Tell whether every access to this path is recorded, whether or not there is anything."""
-    return path.startswith(_BELOW) or path in AUDITED
+    return path == HOME or path in AUDITED or path.startswith(_BELOW)
 
 
 class AuditTrail:

@@ -5,50 +5,59 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
+from starlette.requests import Request
 from starlette.responses import Response
 
 from tocsin.app import sessions
 from tocsin.app.sessions import SignedIn
+from tocsin.app.work import App
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.web import documents
 from tocsin.web.audit_trail import client_address
 from tocsin.web.documents import SessionAnswer, SignInAnswer, SignInBody, UserDocument
-from tocsin.web.endpoint import Call
+from tocsin.web.endpoint import Call, Services
+from tocsin.web.exchange import exchange_of
 
 PASSWORD = "password"  # noqa: S105  # the name of a credential in the access log, not one
 
 
 async def sign_in(call: Call) -> Response:
     """Open a session for who knows the password; the secret goes into the cookie, the CSRF token into the answer."""
-    body, services = call.said(SignInBody), call.services
-    address, now = client_address(call.request.scope), services.app.clock()
-    services.throttle.begin(address, body.email, now)
-    try:
-        signed_in = await _verified(call, body, address)
-    except TocsinError as error:
-        if error.refusal.code is not Code.UNAUTHORIZED:
-            services.throttle.take_back(address, body.email, now)
-        raise
-    services.throttle.take_back(address, body.email, now)
-    call.exchange.user_id, call.exchange.credential = signed_in.actor.user_id, PASSWORD
+    body = call.said(SignInBody)
+    signed_in = await open_session(call.services, call.request, body.email, body.password)
     answer = SignInAnswer(_user(signed_in), signed_in.csrf_token)
     response = Response(msgspec.json.encode(answer), media_type="application/json")
-    services.authentication.cookie.set(response, signed_in.session_token)
+    call.services.authentication.cookie.set(response, signed_in.session_token)
     return response
 
 
-async def _verified(call: Call, body: SignInBody, address: str) -> SignedIn:
+async def open_session(services: Services, request: Request, email: str, password: str) -> SignedIn:
+    """Open a session for who knows the password, and note who it is; raise UNAUTHORIZED or RATE_LIMITED."""
+    address, now = client_address(request.scope), services.app.clock()
+    services.throttle.begin(address, email, now)
+    try:
+        signed_in = await _verified(services.app, request, email, password, address)
+    except TocsinError as error:
+        if error.refusal.code is not Code.UNAUTHORIZED:
+            services.throttle.take_back(address, email, now)
+        raise
+    services.throttle.take_back(address, email, now)
+    exchange = exchange_of(request.scope)
+    exchange.user_id, exchange.credential = signed_in.actor.user_id, PASSWORD
+    return signed_in
+
+
+async def _verified(app: App, request: Request, email: str, password: str, address: str) -> SignedIn:
     """Check the password between two transactions: argon2 takes a while, and no connection waits for it."""
-    app = call.services.app
     async with app.work() as work:
-        password_hash = await sessions.password_hash_of(work, body.email)
-    verified = await asyncio.to_thread(sessions.verify_password, body.password, password_hash)
+        password_hash = await sessions.password_hash_of(work, email)
+    verified = await asyncio.to_thread(sessions.verify_password, password, password_hash)
     if not verified or password_hash is None:
         raise sessions.wrong_sign_in()
     async with app.work() as work:
-        user_agent = call.request.headers.get("user-agent", "").replace("\x00", "")
+        user_agent = request.headers.get("user-agent", "").replace("\x00", "")
         return await sessions.open_session(
-            work, body.email, verified_hash=password_hash, client_address=address, user_agent=user_agent
+            work, email, verified_hash=password_hash, client_address=address, user_agent=user_agent
         )
 
 

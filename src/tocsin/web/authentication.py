@@ -20,7 +20,7 @@ from tocsin.web.exchange import exchange_of
 SESSION_COOKIE = "tocsin_session"
 CSRF_HEADER = "X-CSRF-Token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-OPEN_WHILE_BLOCKED = frozenset({"/api/auth/sign-in", "/api/auth/sign-out"})
+OPEN_WHILE_BLOCKED = frozenset({"/api/auth/sign-in", "/api/auth/sign-out", "/sign-in", "/sign-out"})
 MAX_SECRET_CHARACTERS = 500
 
 

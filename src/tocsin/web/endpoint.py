@@ -18,6 +18,7 @@ from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor, Permission
 from tocsin.errors import Code
 from tocsin.web.authentication import Authentication
+from tocsin.web.console.live import Live
 from tocsin.web.exchange import Exchange, exchange_of
 from tocsin.web.metrics import Metrics
 from tocsin.web.room import Room
@@ -49,6 +50,7 @@ class Services:
     metrics: Metrics
     openapi: bytes
     docs: Response
+    live: Live
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "escalationId": {"schema": {"type": "string", "format": "uuid"}},
     "key": {"schema": {"type": "string"}, "description": "The key in the heartbeat's URL."},
     "projectId": {"schema": {"type": "string", "pattern": "^[0-9]{1,9}$"}, "description": "The project's number."},
+    "contactId": {"schema": {"type": "string", "format": "uuid"}},
+    "ruleId": {"schema": {"type": "string", "format": "uuid"}},
     "keyId": {"schema": {"type": "string", "format": "uuid"}},
     "project": {"schema": {"type": "string", "pattern": "^[0-9]{1,9}$"}, "description": "The number in the DSN."},
 }

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 import structlog
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from tocsin.app import health, read_incidents
 from tocsin.app.health import Condition
@@ -97,8 +97,3 @@ async def openapi(call: Call) -> Response:
 async def docs(call: Call) -> Response:
     """Show the same for people."""
     return call.services.docs
-
-
-async def root(_: Call) -> Response:
-    """Lead to the documentation."""
-    return RedirectResponse("/docs", 307)

@@ -123,7 +123,7 @@ def decode_json(body: bytes, content_type: str, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body or b"{}", type=kind)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from None
+        raise invalid_struct(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise refuse(
             Code.MALFORMED, f"The body is not JSON: {str(error)[:200]}.", "Send one JSON object in UTF-8."
@@ -149,10 +149,10 @@ def decode_query(items: Iterable[tuple[str, str]], kind: type[T], lists: frozens
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from None
+        raise invalid_struct(error) from None
 
 
-def _invalid(error: msgspec.ValidationError) -> TocsinError:
+def invalid_struct(error: msgspec.ValidationError) -> TocsinError:
     """Return the refusal for what msgspec says, for example "Expected `str`, got `int` - at `$.notes`"."""
     said = _AT.fullmatch(str(error))
     assert said is not None, "the pattern matches every text"

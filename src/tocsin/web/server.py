@@ -20,6 +20,11 @@ from tocsin.app.work import App
 from tocsin.web.audit_trail import AuditTrail
 from tocsin.web.authentication import Authentication, cookie_for
 from tocsin.web.connection import Connection
+from tocsin.web.console.assets import apps_of, load_assets
+from tocsin.web.console.gate import page_gates
+from tocsin.web.console.live import Live
+from tocsin.web.console.rendering import Renderer
+from tocsin.web.console.table import PAGES
 from tocsin.web.docs_page import docs_page
 from tocsin.web.endpoint import Services
 from tocsin.web.endpoints import ENDPOINTS
@@ -52,8 +57,9 @@ OnReady = Callable[[str], None]
 """Called with the URL at which the server answers."""
 
 
-def create_app(app: App, intake: Intake, metrics: Metrics) -> ASGIApp:
-    """Return the ASGI application on a wired `App` and its intake. Nothing is opened here, and nothing is closed.
+def create_app(app: App, intake: Intake, live: Live, metrics: Metrics) -> ASGIApp:
+    """Return the ASGI application on a wired `App`, its intake and what tells pages of changes. Nothing is opened here,
+    and nothing is closed.
 
     From the outside in: the exchange (request id, headers, metrics), the audit trail, the boundary at which exceptions
     become problems, the session guard, the routes.
@@ -71,8 +77,15 @@ def create_app(app: App, intake: Intake, metrics: Metrics) -> ASGIApp:
         metrics=metrics,
         openapi=msgspec.json.encode(document),
         docs=docs_page(document),
+        live=live,
     )
-    routed = SessionGuard(Router(gates(ENDPOINTS, services)), authentication.session_block)
+    assets = load_assets()
+    paths: dict[str, ASGIApp] = {
+        **gates(ENDPOINTS, services),
+        **page_gates(PAGES, services, Renderer(assets)),
+        **apps_of(assets),
+    }
+    routed = SessionGuard(Router(paths), authentication.session_block)
     return ExchangeLayer(AuditTrail(ProblemBoundary(routed, tocsin=app), tocsin=app), metrics=metrics)
 
 
@@ -96,10 +109,10 @@ async def serve_on(
     shares: Shares | None = None,
 ) -> None:
     """Serve on a listening socket, as `serve` does; it is closed at the end. `shares` is of those who share it."""
-    intake = Intake(app)
+    intake, live = Intake(app), Live(app)
     _allow_descriptors()
     config = uvicorn.Config(
-        create_app(app, intake, metrics),
+        create_app(app, intake, live, metrics),
         http=Connection,
         ws="none",
         lifespan="off",
@@ -114,7 +127,7 @@ async def serve_on(
     with listener:
         async with asyncio.TaskGroup() as group:
             server = _Server(config, group, on_ready, shares)
-            stopping = group.create_task(_stop(server, stop))
+            stopping = group.create_task(_stop(server, live, stop))
             await server.serve(sockets=[listener])
             stopping.cancel()
         await intake.close()
@@ -197,6 +210,7 @@ async def _readable(listener: socket.socket) -> None:
         loop.remove_reader(listener)
 
 
-async def _stop(server: _Server, stop: asyncio.Event) -> None:
+async def _stop(server: _Server, live: Live, stop: asyncio.Event) -> None:
     await stop.wait()
+    await live.close()
     server.should_exit = True

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from tocsin.app import leases, maintain
+from tocsin.app import leases, maintain, verification
 from tocsin.app.deliver import send, settle
 from tocsin.app.escalate import run_timers
 from tocsin.app.expire_alert import expire_alert
@@ -23,6 +23,8 @@ SWEEP = "sweep"
 FOLD_COUNTERS = "fold-counters"
 CHECK_LEDGER = "check-ledger"
 EXPIRE = "expire"
+
+CONTACT_KINDS = (verification.SEND_CODE, verification.SEND_TEST)
 
 CHORES: dict[str, tuple[timedelta, Callable[[Work], Awaitable[object]]]] = {
     SWEEP: (timedelta(minutes=5), maintain.sweep),
@@ -49,6 +51,8 @@ class Handlers:
             await self._expire_alert(lease)
         elif lease.job.kind == HEARTBEAT:
             await self._watch_heartbeat(lease)
+        elif lease.job.kind in CONTACT_KINDS:
+            await self._send_to_contact(lease)
         else:
             await self._chore(lease)
 
@@ -74,6 +78,16 @@ class Handlers:
         async with self.app.work() as work:
             next_due_at = await look_at(work, UUID(lease.job.payload["heartbeatId"]))
             await _wait_until(work, lease, next_due_at)
+
+    async def _send_to_contact(self, lease: Lease) -> None:
+        contact_id = UUID(lease.job.payload["contactId"])
+        sent = await verification.send(self.app, self.channels, lease.job.kind, contact_id)
+        async with self.app.work() as work:
+            again = await verification.settle(work, sent, lease.job.attempts) if sent else None
+            if sent and again:
+                await leases.retry(work, lease, work.now + again, sent.outcome.answer)
+            else:
+                await leases.finish(work, lease)
 
     async def _chore(self, lease: Lease) -> None:
         interval, chore = CHORES[lease.job.kind]

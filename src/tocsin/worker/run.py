@@ -25,7 +25,7 @@ from tocsin.app.work import App
 from tocsin.channels import Channel
 from tocsin.errors import TocsinError
 from tocsin.signing.signer import Signer
-from tocsin.worker.handlers import CHORES, Handlers
+from tocsin.worker.handlers import CHORES, CONTACT_KINDS, Handlers
 from tocsin.worker.log_keeper import LogKeeper
 from tocsin.worker.vouching import look_after_all
 
@@ -49,6 +49,7 @@ LANES = (
     Lane("escalate", (ESCALATE,), 4),
     Lane("deliver", (DELIVER,), 16),
     Lane("signals", (EXPIRE_ALERT, HEARTBEAT), 4),
+    Lane("contacts", CONTACT_KINDS, 2),
     Lane("chores", tuple(CHORES), 1),
 )
 

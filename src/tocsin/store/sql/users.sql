@@ -48,17 +48,3 @@ UPDATE users SET active = %(active)s WHERE id = %(id)s
 -- name: count_acknowledgment
 -- Counts an acknowledgment towards the user who made it.
 UPDATE users SET last_incident_ack_id = %(acknowledgment_id)s, incident_ack_count = incident_ack_count + 1 WHERE id = %(id)s
-
--- name: add_contact
--- Adds a way to reach a user.
-INSERT INTO contact_methods (id, user_id, channel, address, created_at)
-VALUES (%(id)s, %(user_id)s, %(channel)s, %(address)s, %(now)s)
-ON CONFLICT (user_id, channel, address) DO NOTHING
-
--- name: remove_contact
--- Removes a way to reach a user.
-DELETE FROM contact_methods WHERE user_id = %(user_id)s AND channel = %(channel)s AND address = %(address)s
-
--- name: contacts
--- The ways to reach a user.
-SELECT channel, address, created_at FROM contact_methods WHERE user_id = %(user_id)s ORDER BY created_at, id

@@ -1,0 +1,50 @@
+"""Is anything on fire, who has it, what gets louder when, and is the monitor itself well? And: has anything changed?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tocsin.app import health
+from tocsin.app.health import Condition
+from tocsin.app.read_incidents import Stats, stats
+from tocsin.app.work import App, Work
+from tocsin.domain.access import Actor, Permission, require
+from tocsin.domain.incident import Status
+from tocsin.store import overview
+from tocsin.store.overview import Burning, Pulse
+
+__all__ = ["Burning", "Overview", "Pulse", "look_over", "pulse"]
+
+SHOWN_OF_EACH = 20
+"""Open incidents shown of each severity, or status; how many there are is told by the numbers above them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Everything that somebody who wakes up wants to know first."""
+
+    stats: Stats
+    waiting: Sequence[Burning]
+    """Nobody has taken these yet; the worst first."""
+    taken: Sequence[Burning]
+    """Somebody is on these, or they wait to be closed."""
+    condition: Condition
+
+
+async def look_over(work: Work, actor: Actor) -> Overview:
+    """Return the overview."""
+    require(actor, Permission.READ)
+    found = await overview.burning(work.tx, SHOWN_OF_EACH)
+    return Overview(
+        stats=await stats(work, actor),
+        waiting=[one for one in found if one.status == Status.REPORTED],
+        taken=[one for one in found if one.status != Status.REPORTED],
+        condition=await health.condition(work),
+    )
+
+
+async def pulse(app: App) -> Pulse:
+    """Return what differs from the last time if something was recorded since."""
+    async with app.work() as work:
+        return await overview.pulse(work.tx)

@@ -1,0 +1,22 @@
+"""The first page: what burns, who has it, what gets louder when, and how the monitor itself is; and the live stream."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from tocsin.app.overview import look_over
+from tocsin.app.work import Work
+from tocsin.errors import Code, refuse
+from tocsin.web.console.page import Shown, Visit
+
+
+async def home(work: Work, visit: Visit) -> Shown:
+    """Show the overview."""
+    return Shown("home.html", {"overview": await look_over(work, visit.actor)})
+
+
+async def live(visit: Visit) -> Response:
+    """Tell the page whenever something has changed."""
+    if visit.services.live.is_full:
+        raise refuse(Code.UNAVAILABLE, "Too many pages listen already.", "This one still looks from time to time.")
+    return visit.services.live.stream()

@@ -1,0 +1,236 @@
+"""The list of incidents, and one incident with the one next step."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated
+
+import msgspec
+
+from tocsin.app import escalate, read_incidents, respond
+from tocsin.app.read_incidents import IncidentDetail
+from tocsin.app.timeline import IncidentRef
+from tocsin.app.work import Work
+from tocsin.domain import workflow
+from tocsin.domain.follow_up import FollowUpAction, parse_follow_ups
+from tocsin.domain.incident import EscalationReason, RootCauseCategory, Severity, Status
+from tocsin.web.console.page import Form, Redirected, Shown, Visit
+from tocsin.web.incidents_api import OPEN, OPEN_STATUSES
+from tocsin.web.reading import incident_ref, invalid
+
+PAGE_SIZE = 50
+STEPS = (
+    (Status.REPORTED, "Reported"),
+    (Status.ACKNOWLEDGED, "Acknowledged"),
+    (Status.INVESTIGATING, "Investigating"),
+    (Status.RESOLVED, "Resolved"),
+    (Status.CLOSED, "Closed"),
+)
+"""The stations of an incident's life, as the page draws them."""
+
+Line = Annotated[str, msgspec.Meta(max_length=1000)]
+Text = Annotated[str, msgspec.Meta(max_length=20_000)]
+
+
+class ListQuery(msgspec.Struct):
+    """Which incidents the list shows; everything stands in the address, so that it can be kept and sent."""
+
+    status: tuple[str, ...] = ()
+    severity: tuple[Severity, ...] = ()
+    since: date | None = None
+    until: date | None = None
+    before: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)] | None = None
+
+
+async def show_list(work: Work, visit: Visit) -> Shown:
+    """Show one page of incidents, newest first."""
+    query = visit.asked(ListQuery)
+    where = read_incidents.IncidentFilter(
+        statuses=_statuses(query.status),
+        severities=query.severity or None,
+        created_after=_midnight(query.since),
+        created_before=_midnight(query.until + timedelta(days=1)) if query.until else None,
+    )
+    page = await read_incidents.list_incidents(work, visit.actor, where, limit=PAGE_SIZE, cursor=query.before)
+    return Shown(
+        "incidents.html", {"page": page, "query": query, "statuses": [OPEN, *Status], "severities": [*Severity]}
+    )
+
+
+def _statuses(names: Sequence[str]) -> tuple[Status, ...] | None:
+    wanted: set[Status] = set()
+    for name in names:
+        if name != OPEN and name not in Status.__members__:
+            raise invalid("status", f"must be {OPEN} or one of {', '.join(Status)}")
+        wanted.update(OPEN_STATUSES if name == OPEN else [Status(name)])
+    return tuple(sorted(wanted)) or None
+
+
+def _midnight(day: date | None) -> datetime | None:
+    return datetime.combine(day, time(), UTC) if day else None
+
+
+async def show(work: Work, visit: Visit) -> Shown:
+    """Show one incident, whole."""
+    detail = await read_incidents.show_incident(work, visit.actor, incident_ref(visit.path("id")))
+    previous = None
+    if detail.incident.recurrence_of is not None:
+        previous = await read_incidents.show_incident(work, visit.actor, detail.incident.recurrence_of)
+    error = msgspec.json.decode(detail.error.document) if detail.error and detail.error.document else None
+    context = {
+        "detail": detail,
+        "previous": previous,
+        "error": error,
+        "next_step": _next_step(detail),
+        "stations": STEPS,
+        "reached": [status for status, _ in STEPS].index(Status(detail.incident.status)),
+        "categories": [*RootCauseCategory],
+        "severities": [*Severity],
+    }
+    return Shown("incident.html", context)
+
+
+def _next_step(detail: IncidentDetail) -> str:
+    """Return the one obvious thing to do now: the name of its form, "" when there is nothing left."""
+    status = Status(detail.incident.status)
+    if status is Status.REPORTED:
+        return "acknowledge"
+    if status in (Status.ACKNOWLEDGED, Status.INVESTIGATING):
+        return "resolve" if detail.root_cause else "root-cause"
+    return "close" if status is Status.RESOLVED else ""
+
+
+class AcknowledgeForm(Form):
+    """Who has it says what they are doing about it."""
+
+    notes: Text = ""
+
+
+class RootCauseForm(Form):
+    """Why it happened, and what mends it."""
+
+    summary: Text = ""
+    category: RootCauseCategory = RootCauseCategory.UNKNOWN
+    remediation_steps: Text = ""
+
+
+class ResolveForm(Form):
+    """How it ended."""
+
+    resolution_summary: Text = ""
+    impact_assessment: Text = ""
+    resolution_notes: Text = ""
+
+
+class CloseForm(Form):
+    """What was learned, and what will be done: for each action its title, and by whom until when."""
+
+    lessons_learned: Text = ""
+    action: tuple[Line, ...] = ()
+    owner: tuple[Line, ...] = ()
+    due: tuple[Line, ...] = ()
+
+
+class NoteForm(Form):
+    """What the others should know."""
+
+    text: Text = ""
+
+
+class EscalateForm(Form):
+    """Whose help is needed, and why."""
+
+    to: Line = ""
+    reason: Text = ""
+
+
+class SeverityForm(Form):
+    """How bad it is now, and why one thinks so."""
+
+    severity: Severity = Severity.HIGH
+    reason: Text = ""
+
+
+async def acknowledge(work: Work, visit: Visit) -> Redirected:
+    """Take the incident."""
+    action = workflow.Acknowledge(visit.said(AcknowledgeForm).notes)
+    return await _done(visit, respond.acknowledge(work, visit.actor, _ref(visit), action))
+
+
+async def record_root_cause(work: Work, visit: Visit) -> Redirected:
+    """Record why it happened."""
+    form = visit.said(RootCauseForm)
+    action = workflow.RecordRootCause(form.summary, form.category, form.remediation_steps)
+    return await _done(visit, respond.record_root_cause(work, visit.actor, _ref(visit), action))
+
+
+async def resolve(work: Work, visit: Visit) -> Redirected:
+    """Say that it is over, and how."""
+    form = visit.said(ResolveForm)
+    action = workflow.Resolve(
+        summary=form.resolution_summary,
+        notes=form.resolution_notes or None,
+        impact=form.impact_assessment or None,
+    )
+    return await _done(visit, respond.resolve(work, visit.actor, _ref(visit), action))
+
+
+async def close(work: Work, visit: Visit) -> Redirected:
+    """Close with what was learned and what will be done."""
+    form = visit.said(CloseForm)
+    action = workflow.Close(form.lessons_learned or None, follow_ups_of(form))
+    return await _done(visit, respond.close(work, visit.actor, _ref(visit), action))
+
+
+async def add_note(work: Work, visit: Visit) -> Redirected:
+    """Add what the others should know."""
+    action = workflow.AddNote(visit.said(NoteForm).text)
+    return await _done(visit, respond.add_note(work, visit.actor, _ref(visit), action))
+
+
+async def escalate_by_hand(work: Work, visit: Visit) -> Redirected:
+    """Ask somebody for help."""
+    form = visit.said(EscalateForm)
+    action = workflow.Escalate(EscalationReason.MANUAL_ESCALATION, form.reason)
+    return await _done(visit, escalate.escalate_by_hand(work, visit.actor, _ref(visit), form.to, action))
+
+
+async def change_severity(work: Work, visit: Visit) -> Redirected:
+    """Say that it is worse, or less bad, than it looked."""
+    form = visit.said(SeverityForm)
+    action = workflow.ChangeSeverity(form.severity, form.reason)
+    return await _done(visit, escalate.change_severity(work, visit.actor, _ref(visit), action))
+
+
+def follow_ups_of(form: CloseForm) -> tuple[FollowUpAction, ...]:
+    """Return the actions of a form; rows without a title are not meant."""
+    rows = zip(form.action, _filled(form.owner, form.action), _filled(form.due, form.action), strict=True)
+    named = ({"title": title.strip(), "owner": owner.strip(), "dueAt": due.strip()} for title, owner, due in rows)
+    return parse_follow_ups([{key: value for key, value in row.items() if value} for row in named if row["title"]])
+
+
+def _filled(column: Sequence[str], titles: Sequence[str]) -> list[str]:
+    return [*column, *[""] * len(titles)][: len(titles)]
+
+
+async def _done(visit: Visit, step: Awaitable[object]) -> Redirected:
+    await step
+    return Redirected(f"/incidents/{visit.path('id')}")
+
+
+def _ref(visit: Visit) -> IncidentRef:
+    return incident_ref(visit.path("id"))
+
+
+Act = Callable[[Work, Visit], Awaitable[Redirected]]
+ACTIONS: dict[str, tuple[type[Form], Act]] = {
+    "acknowledge": (AcknowledgeForm, acknowledge),
+    "root-cause": (RootCauseForm, record_root_cause),
+    "resolve": (ResolveForm, resolve),
+    "close": (CloseForm, close),
+    "notes": (NoteForm, add_note),
+    "escalate": (EscalateForm, escalate_by_hand),
+    "severity": (SeverityForm, change_severity),
+}
+"""What can be done to an incident on its page: the last part of the address, the form, and the act."""

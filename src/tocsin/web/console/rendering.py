@@ -1,0 +1,94 @@
+"""Makes pages of templates. What anybody wrote is escaped: the templates have no other way to show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlencode
+
+import jinja2
+import msgspec
+from markupsafe import Markup
+from starlette.responses import HTMLResponse, Response
+
+from tocsin import __version__
+from tocsin.web.console.assets import Asset
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "X-Frame-Options": "DENY",
+    # With no-referrer a browser says of our own forms that they come from nowhere (Fetch, "append a request Origin").
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+NAVIGATION = (("/", "Home"), ("/incidents", "Incidents"))
+"""The pages that every page leads to."""
+_SECONDS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+class Renderer:
+    """The templates, compiled once for each process."""
+
+    def __init__(self, assets: Mapping[str, Asset]) -> None:
+        self._assets = assets
+
+    @cached_property
+    def _environment(self) -> jinja2.Environment:
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("tocsin.web.console"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        environment.filters.update(moment=moment, lasting=lasting, thousands=thousands, commands=commands)
+        environment.globals.update(
+            asset=lambda name: self._assets[name].path, version=__version__, navigation=lambda: NAVIGATION, older=older
+        )
+        return environment
+
+    def page(self, template: str, context: Mapping[str, Any], status: int = 200) -> Response:
+        """Return a page with the headers that every page has."""
+        return HTMLResponse(self._environment.get_template(template).render(context), status, headers=_HEADERS)
+
+
+def moment(instant: datetime) -> Markup:
+    """Return an instant as people and programs read it; with JavaScript it tells how long ago that is as well."""
+    utc = instant.astimezone(UTC)
+    return Markup('<time datetime="{}" class="moment">{} UTC</time>').format(
+        utc.isoformat(timespec="seconds"), utc.strftime("%Y-%m-%d %H:%M:%S")
+    )
+
+
+def lasting(duration: timedelta) -> str:
+    """Return a duration in its two largest units: `2 h 5 min`."""
+    rest, parts = int(max(duration.total_seconds(), 0)), []
+    for seconds, unit in _SECONDS:
+        if rest >= seconds:
+            parts.append(f"{rest // seconds} {unit}")
+            rest %= seconds
+    return " ".join(parts[:2]) or "0 s"
+
+
+def thousands(number: int) -> str:
+    """Return a number with its digits in groups."""
+    return f"{number:,}"
+
+
+def older(query: Any, before: int) -> str:
+    """Return the address of a list's next page: the same filters, before a number."""
+    said = msgspec.to_builtins(query) | {"before": before}
+    return "?" + urlencode({name: value for name, value in said.items() if value}, doseq=True)
+
+
+def commands(text: str) -> Markup:
+    """Return a text in which `…` is a command to copy."""
+    command = Markup("<code>{}</code>")
+    return Markup().join(command.format(part) if index % 2 else part for index, part in enumerate(text.split("`")))

@@ -1,0 +1,168 @@
+"""The console without a browser: who gets in, what a form must prove, who may do what, and that nothing is executed."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+import pytest
+
+from tests.conftest import ADMIN_EMAIL, ADMIN_PASSWORD, INTAKE_KEY
+from tests.web.conftest import Answer, Live, email_of, password_of, rows
+from tocsin.domain.access import Role
+from tocsin.web.console.incidents import ACTIONS
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
+
+
+async def signed_in(live: Live, role: Role = Role.SUPERADMIN) -> dict[str, str]:
+    """Sign in as a browser does; return the headers of its next requests."""
+    said = {"email": email_of(role), "password": password_of(role), "next": "/"}
+    answer = await live.call("POST", "/sign-in", data=said)
+    assert (answer.status, answer.headers["Location"]) == (303, "/")
+    return {"Cookie": answer.headers["Set-Cookie"].partition(";")[0]}
+
+
+async def report(live: Live, message: str = "it broke") -> int:
+    """Report an error; return the number of its incident."""
+    said = {"severity": "CRITICAL", "type": "Broken", "message": message, "tags": {"place": message}}
+    answer = await live.call("POST", "/api/v1/errors", json=said, headers={"Authorization": f"Bearer {INTAKE_KEY}"})
+    assert answer.status < 300, answer.body
+    listed = await live.get("/api/incidents")
+    number: int = listed.json["incidents"][0]["number"]
+    return number
+
+
+def csrf_in(answer: Answer) -> str:
+    """Return the token that the forms of a page carry."""
+    found = re.search(r'name="csrf" value="([0-9a-f]{64})"', answer.body.decode())
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("path", ["/", "/incidents", "/incidents/1"])
+async def test_who_is_not_known_is_led_to_the_sign_in_and_back(live: Live, path: str) -> None:
+    answer = await live.call("GET", path)
+    assert answer.status == 303
+    assert answer.headers["Location"] == f"/sign-in?next={quote(path, safe='')}"
+
+
+@pytest.mark.parametrize("elsewhere", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:1"])
+async def test_the_sign_in_leads_nowhere_else(live: Live, elsewhere: str) -> None:
+    said = {"email": ADMIN_EMAIL, "password": ADMIN_PASSWORD, "next": elsewhere}
+    answer = await live.call("POST", "/sign-in", data=said)
+    assert (answer.status, answer.headers["Location"]) == (303, "/")
+
+
+async def test_a_wrong_password_is_said_on_the_page(live: Live) -> None:
+    answer = await live.call("POST", "/sign-in", data={"email": ADMIN_EMAIL, "password": "wrong", "next": "/"})
+    assert answer.status == 401
+    assert "E-mail or password is wrong" in answer.body.decode()
+    assert "wrong" not in re.findall(r'value="([^"]*)"', answer.body.decode())
+
+
+async def test_a_whole_life_on_pages(live: Live) -> None:
+    number, browser = await report(live), await signed_in(live)
+    page = await live.call("GET", f"/incidents/{number}", headers=browser)
+    csrf = csrf_in(page)
+    for action, said in {
+        "acknowledge": {"notes": "on it"},
+        "root-cause": {"summary": "a pool", "category": "CONFIGURATION", "remediationSteps": "a larger pool"},
+        "resolve": {"resolutionSummary": "larger"},
+        "close": {"lessonsLearned": "measure pools", "action": "alert on pools", "owner": "", "due": "2026-12-24"},
+    }.items():
+        answer = await live.call("POST", f"/incidents/{number}/{action}", data={"csrf": csrf, **said}, headers=browser)
+        assert (answer.status, answer.headers.get("Location")) == (303, f"/incidents/{number}"), answer.body.decode()
+    page = await live.call("GET", f"/incidents/{number}", headers=browser)
+    assert "measure pools" in page.body.decode()
+    assert "alert on pools" in page.body.decode()
+
+
+async def test_a_refused_form_keeps_what_was_written(live: Live) -> None:
+    number, browser = await report(live), await signed_in(live)
+    csrf = csrf_in(await live.call("GET", f"/incidents/{number}", headers=browser))
+    said = {"csrf": csrf, "resolutionSummary": "a long text that took a while"}
+    answer = await live.call("POST", f"/incidents/{number}/resolve", data=said, headers=browser)
+    assert answer.status == 409
+    assert "nobody has acknowledged it" in answer.body.decode()
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize(
+    "forged",
+    [{"csrf": "0" * 64}, {"csrf": ""}, {"headers": {"Sec-Fetch-Site": "cross-site"}}, {"headers": {"Origin": "null"}}],
+)
+async def test_a_forged_request_does_nothing(live: Live, action: str, forged: dict[str, object]) -> None:
+    number, browser = await report(live), await signed_in(live)
+    csrf = csrf_in(await live.call("GET", f"/incidents/{number}", headers=browser))
+    more = forged.get("headers")
+    headers = {**browser, **(more if isinstance(more, dict) else {})}
+    said = {"csrf": str(forged.get("csrf", csrf)), "notes": "on it", "text": "x", "reason": "x", "to": ADMIN_EMAIL}
+    known = ACTIONS[action][0].__struct_encode_fields__
+    answer = await live.call(
+        "POST", f"/incidents/{number}/{action}", data={k: v for k, v in said.items() if k in known}, headers=headers
+    )
+    assert answer.status == 403
+    shown = await live.get(f"/api/incidents/{number}")
+    assert [entry["eventType"] for entry in shown.json["timeline"]] == ["REPORTED"]
+
+
+@pytest.mark.parametrize("path", ["/", "/incidents", "/incidents/{number}"])
+@pytest.mark.parametrize(
+    ("role", "status"), [(Role.SUPERADMIN, 200), (Role.RESPONDER, 200), (Role.AUDITOR, 200), (Role.MEMBER, 403)]
+)
+async def test_who_may_read_what(live: Live, tokens: dict[Role, str], path: str, role: Role, status: int) -> None:
+    number = await report(live)
+    browser = await signed_in(live, role)
+    answer = await live.call("GET", path.format(number=number), headers=browser)
+    assert answer.status == status
+    assert answer.headers["Content-Type"].startswith("text/html")
+
+
+async def test_an_auditor_finds_no_form_and_cannot_send_one(live: Live, tokens: dict[Role, str]) -> None:
+    number = await report(live)
+    browser = await signed_in(live, Role.AUDITOR)
+    page = await live.call("GET", f"/incidents/{number}", headers=browser)
+    assert "/acknowledge" not in page.body.decode()
+    said = {"csrf": csrf_in(page), "notes": "on it"}
+    answer = await live.call("POST", f"/incidents/{number}/acknowledge", data=said, headers=browser)
+    assert answer.status == 403
+
+
+async def test_what_clients_send_is_shown_and_never_run(live: Live) -> None:
+    number, browser = await report(live, HOSTILE), await signed_in(live)
+    for path in ("/", "/incidents", f"/incidents/{number}"):
+        page = await live.call("GET", path, headers=browser)
+        body = page.body.decode()
+        assert "&lt;script&gt;alert(1)" in body
+        assert "<script>alert" not in body
+        assert "<img src=x" not in body
+        assert "49" not in re.sub(r"\d{3,}", "", body).split("onerror")[1][:40]
+        policy = page.headers["Content-Security-Policy"]
+        assert "unsafe" not in policy
+        assert "default-src 'none'" in policy
+
+
+@pytest.mark.parametrize("path", ["/incidents/999", "/incidents/abc", "/incidents?status=NO", "/incidents?before=-1"])
+async def test_what_cannot_be_shown_is_said_on_a_page(live: Live, path: str) -> None:
+    answer = await live.call("GET", path, headers=await signed_in(live))
+    assert answer.status in (404, 422)
+    assert answer.headers["Content-Type"].startswith("text/html")
+
+
+async def test_every_access_is_recorded(live: Live) -> None:
+    number, browser = await report(live), await signed_in(live)
+    await live.call("GET", f"/incidents/{number}", headers=browser)
+    recorded = await rows(live.app, b"SELECT action, left(credential, 8) FROM audit_access_log")
+    assert ("GET /incidents/{id}", "session:") in recorded
+
+
+async def test_assets_are_kept_for_ever_and_small(live: Live) -> None:
+    page = (await live.call("GET", "/sign-in")).body.decode()
+    sizes = 0
+    for path in re.findall(r'(?:href|src)="(/assets/[^"]+)"', page):
+        answer = await live.call("GET", path, headers={"Accept-Encoding": "br"})
+        assert answer.status == 200
+        assert "immutable" in answer.headers["Cache-Control"]
+        sizes += int(answer.headers["Content-Length"])
+    assert 0 < sizes < 60_000
