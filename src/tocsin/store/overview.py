@@ -32,8 +32,8 @@ class Burning:
 class Pulse:
     """Two of them differ when something was recorded in between."""
 
+    leaves: int
     latest_at: datetime | None
-    log_size: int | None
 
 
 async def burning(tx: Tx, limit: int) -> list[Burning]:

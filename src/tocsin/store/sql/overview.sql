@@ -25,5 +25,7 @@ LEFT JOIN jobs j ON j.key = 'escalate:' || h.incident_id AND j.dead_at IS NULL
 ORDER BY page.place, h.number DESC
 
 -- name: pulse
--- Changes whenever something was recorded: the latest entry's time, and the size of the log for what was committed late.
-SELECT (SELECT max(event_at) FROM incident_lifecycle) AS latest_at, (SELECT size FROM log_state) AS log_size
+-- Changes whenever something is recorded: how many leaves the log has and waits for (where very many wait, the latest
+-- entry's time tells).
+SELECT (SELECT size FROM log_state) + (SELECT count(*) FROM (SELECT FROM log_pending LIMIT 1000) AS waiting) AS leaves,
+       (SELECT max(event_at) FROM incident_lifecycle) AS latest_at
