@@ -13,8 +13,9 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from types import FrameType
 
@@ -23,12 +24,28 @@ from tests.support.clock import FakeClock
 from tocsin.app.work import App
 from tocsin.bootstrap import outbound_channels
 from tocsin.channels import Channel, Message, Outcome
+from tocsin.clock import system_clock
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.settings import Settings
 from tocsin.store.database import Database, Tx
-from tocsin.worker.run import run_due
+from tocsin.worker.run import Worker, run_due
 
 _PLUMBING = frozenset({"transaction", "work", "reach", "_where"})
+
+
+class SteppedClock:
+    """The machine's clock, off by a number of seconds that several processes share: it steps for all of them."""
+
+    def __init__(self, context: BaseContext) -> None:
+        self._off_seconds = context.Value("d", 0.0)
+
+    def __call__(self) -> datetime:
+        """Return the instant at which it stands."""
+        return system_clock() + timedelta(seconds=self._off_seconds.value)
+
+    def step(self, **duration: float) -> None:
+        """Step forward, or backward by a negative duration."""
+        self._off_seconds.value += timedelta(**duration).total_seconds()
 
 
 class End(Enum):
@@ -62,7 +79,7 @@ class MortalDatabase(Database):
     """A database whose transactions are points: just before COMMIT is sent, and when its answer is there."""
 
     def __init__(self, conninfo: str, fate: Fate) -> None:
-        super().__init__(conninfo, size=4)
+        super().__init__(conninfo, size=12)
         self._fate = fate
 
     @asynccontextmanager
@@ -127,6 +144,26 @@ async def _run(app: App, channels: Mapping[str, Channel], fate: Fate) -> None:
         # The loop of a real worker begins anew; whoever is asked afterwards does it here.
         if fate.end is End.KILL:
             raise
+
+
+def work_on(settings: Settings, name: str, clock: SteppedClock, journal: Path, at: int) -> None:
+    """Be a worker until it is terminated; the main function of its process. Its first line is that it begins."""
+    file = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    asyncio.run(_work_on(settings, name, clock, Fate(file, at)))
+
+
+async def _work_on(settings: Settings, name: str, clock: SteppedClock, fate: Fate) -> None:
+    assert settings.database_url is not None
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    database = MortalDatabase(settings.database_url.get_secret_value(), fate)
+    await database.open()
+    try:
+        async with outbound_channels(settings) as channels:
+            await Worker(App(database, settings, clock), wrapped(channels, fate), name).run(stop)
+    finally:
+        await database.close()
 
 
 def wrapped(channels: Mapping[str, Channel], fate: Fate) -> dict[str, Channel]:

@@ -63,7 +63,7 @@ def _check_page(page: Mapping[str, Any], times: Mapping[str, int]) -> None:
     assert page["state"] != "PENDING", f"{what} is still owed: it came {came} times, in {page['attempts']} attempts"
     if page["state"] == "DELIVERED":
         assert 1 <= came <= 2, f"{what} came {came} times"
-        assert page["delivered"] == 1, f"{what} has {page['delivered']} attempts that delivered it"
+        assert 1 <= page["delivered"] <= came, f"{what} came {came} times, says it was {page['delivered']}"
     elif page["state"] == "FAILED":
         assert page["attempts"] > 0, f"{what} was given up and never tried"
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -10,16 +10,18 @@ import pytest
 
 from tests.conftest import ADMIN_EMAIL, Installation
 from tests.faults.page_reckoning import Pages, reckon_pages
+from tests.faults.paging_matrix import reached_by
 from tests.faults.programs import free_port
 from tests.support.clock import FakeClock
 from tests.support.receivers import HANGS, TAKES_AND_DIES, Answer, Receivers, receiving
 from tests.support.servers import Server
 from tocsin.address_guard import parse_networks
-from tocsin.app import accounts
+from tocsin.app.contacts import find_method
 from tocsin.app.open_incident import open_by_hand
 from tocsin.app.work import App
 from tocsin.bootstrap import outbound_channels
 from tocsin.domain.incident import Severity
+from tocsin.store import contacts
 from tocsin.worker.run import run_due
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +39,7 @@ class Case:
     outcomes: Sequence[str]
 
 
-CASES: Mapping[str, Case] = {
+CASES = {
     "slow": Case([Answer(200, wait_seconds=TIMEOUT_SECONDS / 3)], 1, ["DELIVERED"]),
     "hanging": Case([HANGS, HANGS], 1, ["RETRY", "RETRY", "DELIVERED"]),
     "taking and dying": Case([TAKES_AND_DIES], 2, ["RETRY", "DELIVERED"]),
@@ -64,8 +66,8 @@ async def _paged(installation: Installation, clock: FakeClock, receivers: Receiv
     app = App(app.database, app.settings.model_copy(update=changes), clock)
     async with app.work() as work:
         if channel == "webhook":
-            await accounts.add_contact(work, admin, ADMIN_EMAIL, "webhook", receivers.url)
-            await accounts.remove_contact(work, admin, ADMIN_EMAIL, "email", ADMIN_EMAIL)
+            await reached_by(work, ADMIN_EMAIL, "webhook", receivers.url)
+            await contacts.remove(work.tx, await find_method(work, ADMIN_EMAIL, "email", ADMIN_EMAIL))
         await open_by_hand(work, admin, severity=Severity.HIGH, title="It broke", description="")
     return app
 

@@ -140,7 +140,9 @@ async def test_a_worker_that_died_after_claiming_loses_nothing(installation: Ins
     await _open(app, admin)
     assert (await leases.claim(app, ["deliver"], 10)).leases
     assert not (await leases.claim(app, ["deliver"], 10)).leases
-    later = App(app.database, app.settings, lambda: app.clock() + leases.LEASE)
+    doubting = App(app.database, app.settings, lambda: app.clock() + leases.LEASE)
+    assert not (await leases.claim(doubting, ["deliver"], 10)).leases
+    later = App(app.database, app.settings, lambda: app.clock() + leases.LEASE + leases.DOUBT)
     assert (await leases.claim(later, ["deliver"], 10)).leases
 
 

@@ -17,9 +17,12 @@ from tocsin.store import jobs
 from tocsin.store.jobs import Job
 
 LOOK_EVERY = jobs.LOOK_EVERY
-LEASE = timedelta(seconds=60)
-"""How long a claimed job stays with its worker: longer than a delivery may take (TOCSIN_DELIVERY_TIMEOUT is at most
-45 s), and short enough for the page that a killed worker was about to send."""
+LEASE = timedelta(seconds=10)
+"""How long nobody doubts that a worker is at the job it claimed."""
+DOUBT = timedelta(seconds=50)
+"""How long a lease that has ended is doubted until another worker takes the job: longer than a delivery may take
+(TOCSIN_DELIVERY_TIMEOUT is at most 45 s). A clock that steps forward ends every lease, and begins this time: whoever
+is at work can end it, and nothing is sent twice. A killed worker's page waits for both, a minute."""
 MAX_FAILURES = 10
 FIRST_RETRY_SECONDS = 2.0
 LONGEST_RETRY_SECONDS = 300.0
@@ -47,7 +50,13 @@ async def claim(app: App, kinds: Sequence[str], limit: int) -> Claimed:
     async with app.work() as work:
         token = work.new_id()
         claimed = await jobs.claim(
-            work.tx, kinds=kinds, lease_token=token, now=work.now, lease_until=work.now + LEASE, limit=limit
+            work.tx,
+            kinds=kinds,
+            lease_token=token,
+            now=work.now,
+            lease_until=work.now + LEASE,
+            doubt_until=work.now + DOUBT,
+            limit=limit,
         )
         return Claimed([Lease(job, token) for job in claimed], await jobs.next_due(work.tx, kinds))
 

@@ -113,14 +113,22 @@ async def ensure(tx: Tx, *, job_id: UUID, kind: str, now: datetime) -> None:
 
 
 async def claim(
-    tx: Tx, *, kinds: Sequence[str], lease_token: UUID, now: datetime, lease_until: datetime, limit: int
+    tx: Tx,
+    *,
+    kinds: Sequence[str],
+    lease_token: UUID,
+    now: datetime,
+    lease_until: datetime,
+    doubt_until: datetime,
+    limit: int,
 ) -> list[Job]:
-    """Take up to `limit` due jobs of these kinds under a lease."""
+    """Take up to `limit` due jobs of these kinds under a lease; doubt leases that have ended until `doubt_until`."""
     claim_of = {
         "kinds": list(kinds),
         "lease_token": lease_token,
         "now": now,
         "lease_until": lease_until,
+        "doubt_until": doubt_until,
         "limit": limit,
     }
     return await tx.rows(QUERIES["claim"], Job, claim_of)

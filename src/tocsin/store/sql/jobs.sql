@@ -1,11 +1,13 @@
 -- Jobs and timers: claimed by lease, woken by NOTIFY.
 
 -- name: enqueue
--- Adds jobs, or brings existing ones of the same keys forward, in the order of their keys. A dead one comes back to life.
+-- Adds jobs, or brings existing ones of the same keys forward, in the order of their keys. A dead one comes back to life;
+-- one that somebody is at is run once more: what is wanted now may have come too late for them.
 INSERT INTO jobs (id, kind, key, payload, due_at, created_at)
 SELECT r.id, r.kind, r.key, r.payload, r.due_at, %(now)s
 FROM json_to_recordset(%(rows)s) AS r (id uuid, kind text, key text, payload jsonb, due_at timestamptz) ORDER BY r.key
 ON CONFLICT (key) DO UPDATE SET due_at = least(jobs.due_at, excluded.due_at), dead_at = NULL,
+    lease_doubted = jobs.lease_doubted OR excluded.due_at < jobs.due_at,
     attempts = CASE WHEN jobs.dead_at IS NULL THEN jobs.attempts ELSE 0 END
 
 -- name: postpone
@@ -31,15 +33,20 @@ ON CONFLICT (key) DO UPDATE SET due_at = excluded.due_at, dead_at = NULL, attemp
 SELECT pg_notify('tocsin_jobs', kind) FROM json_array_elements_text(%(kinds)s) AS kind
 
 -- name: claim
--- Takes due jobs for the length of a lease; a job whose worker dies becomes due again when the lease ends. Each kind is
--- looked for by itself: a hundred thousand timers that wait must not be read to find that no page is owed.
-UPDATE jobs SET lease_token = %(lease_token)s, due_at = %(lease_until)s, attempts = attempts + 1
-WHERE id IN (
-    SELECT due.id FROM unnest(%(kinds)s::text[]) AS k (kind) CROSS JOIN LATERAL (
-        SELECT j.id, j.due_at FROM jobs j WHERE j.kind = k.kind AND j.dead_at IS NULL AND j.due_at <= %(now)s
+-- Takes due jobs for the length of a lease. One whose lease has ended is doubted first, and taken when the doubt is as old as
+-- a delivery can be. Each kind is looked for by itself: a hundred thousand timers that wait must not be read to find that
+-- no page is owed.
+WITH due AS MATERIALIZED (
+    SELECT due.id, due.is_free FROM unnest(%(kinds)s::text[]) AS k (kind) CROSS JOIN LATERAL (
+        SELECT j.id, j.due_at, j.lease_token IS NULL OR j.lease_doubted AS is_free
+        FROM jobs j WHERE j.kind = k.kind AND j.dead_at IS NULL AND j.due_at <= %(now)s
         ORDER BY j.due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ) due ORDER BY due.due_at LIMIT %(limit)s
+), doubted AS (
+    UPDATE jobs SET due_at = %(doubt_until)s, lease_doubted = true WHERE id IN (SELECT id FROM due WHERE NOT is_free)
 )
+UPDATE jobs SET lease_token = %(lease_token)s, due_at = %(lease_until)s, lease_doubted = false, attempts = attempts + 1
+WHERE id IN (SELECT id FROM due WHERE is_free)
 RETURNING id, kind, key, payload, attempts
 
 -- name: next_due
