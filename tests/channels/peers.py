@@ -42,9 +42,9 @@ async def raw_peer(behaviour: Behaviour) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def receiver(answer: Answer) -> AsyncIterator[str]:
-    """Serve `answer` on loopback for every POST; yields a URL with the path /hook."""
+    """Serve `answer` on loopback for every request; yields a URL with the path /hook."""
     application = web.Application()
-    application.router.add_post("/{path:.*}", answer)
+    application.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(application, shutdown_timeout=0)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

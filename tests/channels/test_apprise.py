@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 import subprocess
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import apprise
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -119,6 +121,21 @@ async def test_hanging_receiver_is_cut_off_and_leaves_no_process(monkeypatch: py
         outcome = await send(f"json://127.0.0.1:{port}/", timeout_seconds=2)
     assert outcome == Retry("Apprise did not finish within 2 seconds")
     assert launched[0].returncode is not None
+
+
+async def test_process_whose_parent_was_killed_ends_by_itself() -> None:
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with raw_peer(hang) as port, asyncio.timeout(20):
+        order = channel.Order(
+            f"json://127.0.0.1:{port}/?rto=60", "t", "t", urgent=True, allowed=("127.0.0.0/8",), seconds=2
+        )
+        process = await channel._launched()
+        assert process.stdin is not None
+        process.stdin.write(msgspec.json.encode(order))
+        process.stdin.write_eof()
+        assert await process.wait() == -signal.SIGALRM
 
 
 async def test_giant_answer_is_bounded() -> None:

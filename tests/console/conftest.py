@@ -38,7 +38,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @dataclass(slots=True)
 class Visitor:
-    """Somebody at a browser. `complaints` is what the browser said of the pages: errors, and what their policy forbade."""
+    """Somebody at a browser. `complaints` is what it said of the pages: errors, and what their policy forbade."""
 
     live: Live
     window: BrowserContext

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import math
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -31,13 +32,14 @@ _PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "SYSTEMROOT", "SSL_CERT_FI
 
 
 class Order(msgspec.Struct):
-    """What the process is to send, and where it may connect besides the outside."""
+    """What the process is to send, where it may connect besides the outside, and when it ends whatever happens."""
 
     address: str
     title: str
     text: str
     urgent: bool
     allowed: tuple[str, ...]
+    seconds: int
 
     def networks(self) -> tuple[Network, ...]:
         """Return the networks inside that are allowed."""
@@ -83,6 +85,7 @@ class AppriseChannel:
             text=_with_link(message),
             urgent=message.severity in ("CRITICAL", "HIGH"),
             allowed=tuple(map(str, self._guard.allowed)),
+            seconds=math.ceil(self._timeout_seconds) + 1,
         )
         try:
             async with asyncio.timeout(self._timeout_seconds), self._room:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import sys
 from ipaddress import ip_address
 from typing import Any
@@ -120,7 +121,10 @@ def main() -> None:
     """Read the order, send, and write the result; what plugins print is not part of it."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    result = send(msgspec.json.decode(sys.stdin.buffer.read(), type=Order))
+    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    # Whoever started this ends it before; if they were killed themselves, nobody else would.
+    signal.alarm(order.seconds)
+    result = send(order)
     answers.write(msgspec.json.encode(result))
     answers.flush()
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from tocsin.channels import Delivered, Message, Outcome, Rejected, Retry, clean_line
-from tocsin.channels.http import Answer, GuardedHttp, signed_headers
+from tocsin.channels.http import Answer, GuardedHttp, mendable, signed_headers
 
 MAX_SMS_CHARACTERS = 320
 MAX_SPOKEN_CHARACTERS = 600
@@ -45,7 +45,7 @@ class GatewayChannel:
             self._url, body, signed_headers(message, body, self._key), what=f"{self._kind.value} message"
         )
         if not isinstance(answer, Answer):
-            return answer
+            return mendable(answer)
         if 200 <= answer.status < 300:
             return Delivered(str(answer))
         if answer.status in _FINAL:

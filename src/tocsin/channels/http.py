@@ -152,6 +152,11 @@ def outcome_of(answer: Answer, sent_at: datetime) -> Outcome:
     return Rejected(str(answer))
 
 
+def mendable(outcome: Rejected | Retry) -> Retry:
+    """Return what came of a request to a URL that the operator set: a wrong one gets mended, and the page is owed."""
+    return outcome if isinstance(outcome, Retry) else Retry(outcome.answer)
+
+
 def signed_headers(message: Message, body: bytes, key: bytes | None) -> dict[str, str]:
     """Return the headers of Standard Webhooks 1.0.0, and the id as `Idempotency-Key`; unsigned without a key."""
     webhook_id = str(message.notification_id)

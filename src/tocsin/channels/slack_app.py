@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from tocsin.channels import Delivered, Message, Outcome, Rejected, Retry
-from tocsin.channels.http import Answer, GuardedHttp
+from tocsin.channels.http import Answer, GuardedHttp, mendable
 from tocsin.channels.slack import content
 
 _MAX_ANSWER_BYTES = 256 * 1024  # Slack repeats the whole message
@@ -59,7 +59,7 @@ class SlackAppChannel:
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json; charset=utf-8"}
         body = msgspec.json.encode(self._request(address, message))
         answer = await self._http.post(self._url, body, headers, what="Slack message", answer_bytes=_MAX_ANSWER_BYTES)
-        return self._outcome(answer, message) if isinstance(answer, Answer) else answer
+        return self._outcome(answer, message) if isinstance(answer, Answer) else mendable(answer)
 
     def _request(self, address: str, message: Message) -> dict[str, object]:
         notification_id = str(message.notification_id)

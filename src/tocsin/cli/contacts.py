@@ -92,7 +92,8 @@ def add(
 def list_(context: typer.Context, email: EmailArgument, _as: AsOption = None, _json: JsonOption = False) -> None:
     """List the ways in which a user is reached.
 
-    With what came of the last code or test over each. URLs are shown without what follows the host, for that is often a secret.
+    With what came of the last code or test over each. URLs are shown without what follows the host, for that is
+    often a secret.
 
     \b
     Example:
