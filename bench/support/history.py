@@ -380,6 +380,7 @@ class _History:
                 "body": page.body,
                 "payload": page.payload,
                 "created_at": instant_text(at_us),
+                "due_at": instant_text(at_us),
                 "state": "DELIVERED",
                 "settled_at": settled,
             },
