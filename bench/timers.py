@@ -2,7 +2,8 @@
 
 Four workers, each a process, run on the machine's clock, which is off by what loading took. First single timers are due
 at random instants, each of an on-call of its own: from the due instant to the mail in the mailbox. Then the burst, all
-of it of one on-call: until the last escalation is committed and its page owed, and until the last page is in the mailbox.
+of it of one on-call: until the last escalation is committed and its page owed, and until the last page is in the
+mailbox.
 """
 
 from __future__ import annotations
@@ -368,7 +369,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python3 dev.py bench timers",
         description="Loads a million incidents whose timers wait, lets single ones and then ten thousand at once "
-        "become due, and verifies that each paged once. Exit code 1: a goal is missed, a page is missing, or came twice.",
+        "become due, and verifies that each paged once. Exit code 1: a goal or a page is missing, or one came twice.",
         epilog="The baselines are a transaction with SELECT 1, and as many rows of a plain table that as many "
         "processes take one by one.",
     )

@@ -5,30 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 
 import psycopg
 import pytest
 
-from tests.conftest import ADMIN_EMAIL
-from tests.faults.fleet import LOOK_SECONDS, Fleet, fleet
-from tests.faults.page_reckoning import Pages, reckon_pages
-from tests.faults.paging_matrix import application, scene
-from tests.support.databases import clone
-from tests.support.receivers import HANGS, Answer, Receivers, receiving
+from tests.faults.fleet import LOOK_SECONDS
+from tests.faults.stage import staged, until
+from tests.support.receivers import HANGS, Answer
 from tests.support.servers import Server
-from tocsin.app.open_incident import open_by_hand
-from tocsin.app.work import App
-from tocsin.domain.incident import Severity
-from tocsin.store import users
 
 pytestmark = pytest.mark.anyio
 
 INCIDENTS = 12
 SEED = 20_261_128
-ARRIVAL_SECONDS = 30.0
 STEP_SECONDS = 51.0
 """A lease and the doubt about it are over after two of these."""
 UNDER_WAY = 16
@@ -38,47 +27,6 @@ _END_CONNECTIONS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Workers at work on a clone of a scene, and the application on their clock."""
-
-    running: Fleet
-    app: App
-    superuser: str
-    receivers: Receivers
-
-    async def open(self, title: str) -> None:
-        """Open an incident: two pages are owed."""
-        async with self.app.work() as work:
-            admin = await users.by_email(work.tx, ADMIN_EMAIL)
-            assert admin is not None
-            await open_by_hand(work, admin.actor(), severity=Severity.HIGH, title=title, description="")
-
-    async def begin_anew(self) -> None:
-        """Let the pages of the scene's own incident go out, and forget them."""
-        await self.running.until_begun()
-        await self.running.until_nothing_is_owed(step_seconds=0.0)
-        self.receivers.forget()
-
-    def reckoned(self, ends: int) -> Pages:
-        """Hold what has arrived against what the database says."""
-        with psycopg.connect(self.superuser) as connection:
-            return reckon_pages(connection, self.receivers.times(), ends=ends)
-
-
-@asynccontextmanager
-async def staged(server: Server, dying_at: list[int]) -> AsyncIterator[Stage]:
-    """Let a worker work for each of these points at which it dies (0: at none)."""
-    async with AsyncExitStack() as stack:
-        receivers = await stack.enter_async_context(receiving())
-        made = await stack.enter_async_context(scene(server, receivers, "two ways"))
-        database = stack.enter_context(clone(server, made.database))
-        settings, superuser = made.settings(database), server.conninfo(database)
-        workers = await stack.enter_async_context(fleet(settings, superuser, made.directory, dying_at))
-        app = await stack.enter_async_context(application(settings, workers.clock))
-        yield Stage(workers, app, superuser, receivers)
 
 
 @pytest.mark.parametrize("workers", FLEETS)
@@ -113,7 +61,7 @@ async def test_the_database_is_gone_while_pages_are_under_way_and_each_arrives(s
         stage.receivers.answers["webhook"] = [Answer(200, wait_seconds=0.5)] * 4
         for number in range(4):
             await stage.open(f"Failure {number}")
-        await _until(lambda: len(stage.receivers.arrivals) > 2)
+        await until(lambda: len(stage.receivers.arrivals) > 2)
         with psycopg.connect(stage.superuser, autocommit=True) as connection:
             assert len(connection.execute(_END_CONNECTIONS).fetchall()) > 2
         await stage.running.until_nothing_is_owed(step_seconds=STEP_SECONDS)
@@ -130,10 +78,10 @@ async def test_a_clock_that_steps_while_a_page_is_under_way_neither_loses_nor_do
         await stage.begin_anew()
         stage.receivers.answers["webhook"] = [Answer(200, wait_seconds=1.0)]
         await stage.open("While the clock steps")
-        await _until(lambda: any(arrival.channel == "webhook" for arrival in stage.receivers.arrivals))
+        await until(lambda: any(arrival.channel == "webhook" for arrival in stage.receivers.arrivals))
         stage.running.clock.step(hours=hours)
         stage.running.call()
-        await _until(lambda: len(stage.receivers.arrivals) >= 2)
+        await until(lambda: len(stage.receivers.arrivals) >= 2)
         await stage.running.until_nothing_is_owed(step_seconds=0.0)
         times = stage.receivers.times()
     assert len(times) >= 2
@@ -146,12 +94,5 @@ async def test_a_receiver_that_hangs_holds_up_no_other(server: Server) -> None:
         stage.receivers.answers["webhook"] = [HANGS] * 20
         began = time.monotonic()
         await stage.open("Behind one that hangs")
-        await _until(lambda: any(arrival.channel == "email" for arrival in stage.receivers.arrivals))
+        await until(lambda: any(arrival.channel == "email" for arrival in stage.receivers.arrivals))
         assert time.monotonic() - began < 2.5, "it waited until the other was given up"
-
-
-async def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + ARRIVAL_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {ARRIVAL_SECONDS:.0f} s"
-        await asyncio.sleep(LOOK_SECONDS)

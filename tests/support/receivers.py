@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,8 +13,6 @@ from typing import Any
 
 from aiohttp import web
 from aiosmtpd.smtp import SMTP
-
-from tocsin.clock import monotonic_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +34,13 @@ TAKES_AND_DIES = Answer(None)
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A page that a receiver took: over what, its key (the same on every attempt), its subject, when (s, monotonic)."""
+    """A message that a receiver took: over what, to whom, its key (the same on every attempt), and its text."""
 
     channel: str
+    to: str
     key: str
     subject: str
-    at_seconds: float
+    text: str
 
 
 @dataclass(slots=True)
@@ -79,8 +79,8 @@ class Receivers:
         waiting = self.answers.get(channel)
         return waiting.pop(0) if waiting else otherwise
 
-    def _arrived(self, channel: str, key: str, subject: str) -> None:
-        self.arrivals.append(Arrival(channel, key, subject, monotonic_seconds()))
+    def _arrived(self, arrival: Arrival) -> None:
+        self.arrivals.append(arrival)
         self.on_arrival()
 
     async def take_request(self, request: web.Request) -> web.Response:
@@ -88,7 +88,8 @@ class Receivers:
         body = await request.json()
         answer = self._next("webhook", TAKEN_HTTP)
         if answer.takes:
-            self._arrived("webhook", request.headers["Idempotency-Key"], str(body.get("event", "")))
+            key = request.headers["Idempotency-Key"]
+            self._arrived(Arrival("webhook", self.url, key, str(body.get("event", "")), json.dumps(body)))
         await asyncio.sleep(answer.wait_seconds)
         if answer.status is None:
             assert request.transport is not None
@@ -118,7 +119,8 @@ class _Mailboxes:
     async def handle_DATA(self, server: Any, _session: object, envelope: Any) -> str:  # noqa: N802  # aiosmtpd's name
         mail = message_from_bytes(envelope.content, policy=policy.default)
         key = str(mail["Message-ID"]).strip("<>").partition("@")[0]
-        self._receivers._arrived("email", key, str(mail["Subject"]))
+        text = mail.get_content()
+        self._receivers._arrived(Arrival("email", str(mail["To"]), key, str(mail["Subject"]), text))
         await asyncio.sleep(self._answer.wait_seconds)
         if self._answer.status is None:
             server.transport.abort()
