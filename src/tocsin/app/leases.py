@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -69,6 +69,11 @@ async def finish(work: Work, lease: Lease) -> bool:
 async def reschedule(work: Work, lease: Lease, due_at: datetime) -> None:
     """Set a job to run again at an instant."""
     await jobs.reschedule(work.tx, lease.job.id, lease.token, due_at)
+
+
+async def settle_together(work: Work, token: UUID, next_due: Mapping[UUID, datetime | None]) -> None:
+    """Settle the jobs of one claim by their ids: each to run again at its instant, or done (None)."""
+    await jobs.settle_many(work.tx, token, next_due)
 
 
 async def retry(work: Work, lease: Lease, due_at: datetime, error: str) -> None:

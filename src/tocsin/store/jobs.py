@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -149,6 +149,13 @@ async def reschedule(tx: Tx, job_id: UUID, lease_token: UUID, due_at: datetime) 
     """Set a job to run again, its attempts starting anew; return False if the lease was lost meanwhile."""
     parameters = {"id": job_id, "lease_token": lease_token, "due_at": due_at}
     return await tx.touch(QUERIES["reschedule"], parameters) == 1
+
+
+async def settle_many(tx: Tx, lease_token: UUID, next_due: Mapping[UUID, datetime | None]) -> None:
+    """Set jobs to run again at their instants (None: remove them), those whose lease is still ours."""
+    rows = [{"id": job_id, "due_at": due_at} for job_id, due_at in next_due.items()]
+    parameters = {"rows": msgspec.json.encode(rows).decode(), "lease_token": lease_token}
+    await tx.run(QUERIES["settle_many"], parameters)
 
 
 async def retry(tx: Tx, job_id: UUID, lease_token: UUID, due_at: datetime, error: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -56,6 +56,15 @@ class Handlers:
         else:
             await self._chore(lease)
 
+    async def run_together(self, claimed: Sequence[Lease]) -> None:
+        """Run claimed looks at timers in one transaction, and settle them; when it raises, none is done."""
+        async with self.app.work() as work:
+            next_due = {}
+            # Heads are locked in the order of their ids, as everywhere.
+            for lease in sorted(claimed, key=_incident_id):
+                next_due[lease.job.id] = (await run_timers(work, _incident_id(lease))).next_due_at
+            await leases.settle_together(work, claimed[0].token, next_due)
+
     async def _deliver(self, lease: Lease) -> None:
         sent = await send(self.app, self.channels, UUID(lease.job.payload["notificationId"]))
         async with self.app.work() as work:
@@ -67,7 +76,7 @@ class Handlers:
 
     async def _escalate(self, lease: Lease) -> None:
         async with self.app.work() as work:
-            escalated = await run_timers(work, UUID(lease.job.payload["incidentId"]))
+            escalated = await run_timers(work, _incident_id(lease))
             await _wait_until(work, lease, escalated.next_due_at)
 
     async def _expire_alert(self, lease: Lease) -> None:
@@ -94,6 +103,10 @@ class Handlers:
         async with self.app.work() as work:
             await chore(work)
             await leases.reschedule(work, lease, work.now + interval)
+
+
+def _incident_id(lease: Lease) -> UUID:
+    return UUID(lease.job.payload["incidentId"])
 
 
 async def _wait_until(work: Work, lease: Lease, next_due_at: datetime | None) -> None:

@@ -38,15 +38,16 @@ RECOVERY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Kinds of jobs that share a number of slots."""
+    """Kinds of jobs that share a number of slots. A slot takes one job, or up to `together` that are due at once."""
 
     name: str
     kinds: tuple[str, ...]
     slots: int
+    together: int = 1
 
 
 LANES = (
-    Lane("escalate", (ESCALATE,), 4),
+    Lane("escalate", (ESCALATE,), 2, together=50),
     Lane("deliver", (DELIVER,), 16),
     Lane("signals", (EXPIRE_ALERT, HEARTBEAT), 4),
     Lane("contacts", CONTACT_KINDS, 2),
@@ -128,22 +129,38 @@ class Worker:
         self, group: asyncio.TaskGroup, lane: Lane, free: int, running: set[asyncio.Task[None]]
     ) -> float:
         """Claim and start what is due; return how long to sleep (seconds)."""
+        limit = free * lane.together
         try:
-            claimed = await leases.claim(self._app, lane.kinds, free)
+            claimed = await leases.claim(self._app, lane.kinds, limit)
         except TocsinError as error:
             log.error("worker.claim_failed", lane=lane.name, reason=error.refusal.message)
             return RECOVERY_SECONDS
-        for lease in claimed.leases:
-            task = group.create_task(self._run(lease))
+        for place in range(0, len(claimed.leases), lane.together):
+            task = group.create_task(self._run(claimed.leases[place : place + lane.together]))
             running.add(task)
             task.add_done_callback(running.discard)
             task.add_done_callback(lambda _: self._wake[lane.name].set())
         if claimed.next_due_at is None:
             return IDLE_SECONDS
         until_due = (claimed.next_due_at - self._app.clock()).total_seconds()
-        return min(max(until_due, 0.0), IDLE_SECONDS) if len(claimed.leases) < free else IDLE_SECONDS
+        return min(max(until_due, 0.0), IDLE_SECONDS) if len(claimed.leases) < limit else IDLE_SECONDS
 
-    async def _run(self, lease: Lease) -> None:
+    async def _run(self, claimed: Sequence[Lease]) -> None:
+        if len(claimed) > 1 and await self._ran_together(claimed):
+            return
+        for lease in claimed:
+            await self._run_alone(lease)
+
+    async def _ran_together(self, claimed: Sequence[Lease]) -> bool:
+        try:
+            await self._handlers.run_together(claimed)
+        except Exception:
+            # One of them is at fault, and none is done. Each by itself, that one is found, and holds up no other.
+            log.warning("worker.jobs_fall_apart", jobs=len(claimed), exc_info=True)
+            return False
+        return True
+
+    async def _run_alone(self, lease: Lease) -> None:
         try:
             await self._handlers.run(lease)
         except Exception as error:

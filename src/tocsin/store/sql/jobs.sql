@@ -64,6 +64,18 @@ DELETE FROM jobs WHERE id = %(id)s AND lease_token = %(lease_token)s
 UPDATE jobs SET due_at = %(due_at)s, attempts = 0, lease_token = NULL, last_error = NULL
 WHERE id = %(id)s AND lease_token = %(lease_token)s
 
+-- name: settle_many
+-- Sets jobs to run again at their instants, or removes those that have none, if their lease is still ours; in the order of
+-- their keys, as everybody who locks several.
+WITH settled AS MATERIALIZED (
+    SELECT j.id, r.due_at FROM json_to_recordset(%(rows)s) AS r (id uuid, due_at timestamptz)
+    JOIN jobs j ON j.id = r.id AND j.lease_token = %(lease_token)s ORDER BY j.key FOR UPDATE OF j
+), done AS (
+    DELETE FROM jobs WHERE id IN (SELECT id FROM settled WHERE due_at IS NULL)
+)
+UPDATE jobs SET due_at = settled.due_at, attempts = 0, lease_token = NULL, last_error = NULL
+FROM settled WHERE jobs.id = settled.id AND settled.due_at IS NOT NULL
+
 -- name: retry
 -- Sets a failed job to run again at an instant, its attempts counted, if its lease is still ours.
 UPDATE jobs SET due_at = %(due_at)s, lease_token = NULL, last_error = %(error)s
