@@ -25,7 +25,7 @@ from tocsin.intake.field_mapping import parse_mapping
 CORPUS = Path(__file__).with_name("corpus")
 SECONDS_PER_MEGABYTE = 0.1
 PLAIN_SECONDS = 0.1
-"""What any input may take, however small it is: a first import, somebody else on the processor."""
+"""What any input may take, however small it is: as many records as a request may bring, a first import."""
 MAX_DECODED_BYTES = 1_000_000
 
 Read = Callable[[bytes], Iterable[object]]

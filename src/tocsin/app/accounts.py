@@ -8,7 +8,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from tocsin import ids
-from tocsin.app import paging
+from tocsin.app.policy_reach import keeping_reach
 from tocsin.app.projects import insert_project
 from tocsin.app.sessions import hash_password
 from tocsin.app.work import Work, secret_hash
@@ -115,9 +115,9 @@ async def set_role(work: Work, actor: Actor, email: str, role: Role) -> None:
     """Change a user's role; the last superadmin keeps theirs."""
     require(actor, Permission.ADMINISTER)
     user = await changeable(work, email, stays_superadmin=role is Role.SUPERADMIN)
-    await users.set_role(work.tx, user.id, role)
+    async with keeping_reach(work):
+        await users.set_role(work.tx, user.id, role)
     await credentials.revoke_sessions_of(work.tx, user.id, work.now)
-    await require_somebody_told(work)
 
 
 async def set_password(work: Work, actor: Actor, email: str, password: str) -> None:
@@ -129,24 +129,13 @@ async def set_password(work: Work, actor: Actor, email: str, password: str) -> N
 
 
 async def set_active(work: Work, actor: Actor, email: str, *, active: bool) -> None:
-    """Let a user in or shut one out; the last superadmin stays."""
+    """Let a user in or shut one out; the last superadmin stays, and the last one whom a step of a policy reaches."""
     require(actor, Permission.ADMINISTER)
     user = await changeable(work, email, stays_superadmin=active)
-    await users.set_active(work.tx, user.id, active=active)
+    async with keeping_reach(work):
+        await users.set_active(work.tx, user.id, active=active)
     if not active:
         await credentials.revoke_sessions_of(work.tx, user.id, work.now)
-        await require_somebody_told(work)
-
-
-async def require_somebody_told(work: Work) -> None:
-    """Raise CONFLICT when, after a change, a page to some duty would reach nobody, not even a superadmin."""
-    for duty in Duty:
-        if not await paging.recipients(work, duty):
-            raise refuse(
-                Code.CONFLICT,
-                f"Pages to {duty.value} would reach nobody any more.",
-                "Give the duty to somebody who can be reached first: `tocsin oncall assign`.",
-            )
 
 
 async def changeable(work: Work, email: str, *, stays_superadmin: bool) -> User:

@@ -157,9 +157,10 @@ def title_of(error_type: str, message: str) -> str:
 
 def cut(text: str, limit: int) -> str:
     """Return `text` in at most `limit` characters, and storable: the last one is an ellipsis if it was longer."""
+    # Most texts are empty, and nearly all others may stay as they are: a request may bring a hundred thousand.
+    if not text or (len(text) <= limit and text.isascii() and "\x00" not in text):
+        return text
     kept = text if len(text) <= limit else text[: limit - 1] + ELLIPSIS
-    if kept.isascii() and "\x00" not in kept:
-        return kept
     return _UNSTORABLE.sub(REPLACEMENT, kept)
 
 
@@ -307,6 +308,8 @@ def _count(missing: dict[str, int], kind: str, number: int) -> None:
 def _bounded_chain(
     chain: Sequence[RaisedException], missing: dict[str, int]
 ) -> tuple[tuple[RaisedException, ...], dict[str, int]]:
+    if not chain:
+        return (), missing
     kept = both_ends(chain, MAX_EXCEPTIONS)
     _count(missing, "exceptions", len(chain) - len(kept))
     shares = _fair_shares([len(exception.frames) for exception in kept], MAX_FRAMES)

@@ -238,8 +238,10 @@ def _instant(nanoseconds: int) -> datetime | None:
 
 def _text(attributes: Mapping[str, object], *names: str) -> str:
     """Return the first of some attributes that is there, as text."""
-    present = (attributes[name] for name in names if name in attributes)
-    return next((text for value in present if (text := scalar_text(value))), "")
+    for name in names if attributes else ():
+        if name in attributes and (text := scalar_text(attributes[name])):
+            return text
+    return ""
 
 
 def _body_text(body: object) -> str:

@@ -32,8 +32,9 @@ from tocsin.intake.decoding import parse_json
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 
-MAX_RECORDS = 10_000
-"""Log records of one request, or spans, or exceptions of its spans: the rest is rejected, and so answered."""
+MAX_RECORDS = 8_192
+"""Log records of one request, or spans, or exceptions of its spans: the rest is rejected, and so answered. As many as
+the OpenTelemetry Collector puts in a batch; the SDKs put 512."""
 MAX_SOURCES = 10_000
 """Resources and scopes of one request together; each may be empty, so the number of records does not bound them."""
 MAX_ATTRIBUTES = 128
@@ -42,6 +43,7 @@ MAX_ENTRIES = 100
 """Entries of a list or an object in a value."""
 
 _EXCEPTION_EVENT = "exception"
+_sorted_json = json.JSONEncoder(sort_keys=True).encode
 _MAX_INTEGER_CHARACTERS = 20
 
 
@@ -290,7 +292,7 @@ def _source(resource: dict[str, object], scope: object) -> Source:
 
 
 def _canonical(value: object) -> bytes:
-    return json.dumps(value, sort_keys=True).encode("ascii")
+    return _sorted_json(value).encode("ascii")
 
 
 def _attributes_of(resource: object) -> Sequence[KeyValue | _JsonKeyValue]:

@@ -53,6 +53,8 @@ def read_stack(text: str, error_type: str, message: str) -> tuple[RaisedExceptio
             than the text does.
         message: and what it said.
     """
+    if not text:
+        return ()
     lines = [line[:MAX_LINE_CHARACTERS] for line in text[:MAX_STACK_CHARACTERS].splitlines()]
     lines = list(both_ends(lines, MAX_STACK_LINES))
     sections = _python_sections(lines) if _PYTHON_START in text else _sections_of_calls(lines)

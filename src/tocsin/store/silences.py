@@ -58,7 +58,7 @@ class _Id:
 
 
 async def lock(tx: Tx) -> None:
-    """Hold off others who add or end silences until this transaction ends."""
+    """Hold off others who add silences until this transaction ends."""
     await tx.run(QUERIES["lock_silences"])
 
 
@@ -82,6 +82,19 @@ def _silence(row: _SilenceRow) -> Silence:
         row.reason,
         row.created_by,
     )
+
+
+async def hold(tx: Tx, silence_id: UUID, now: datetime) -> bool:
+    """Tell whether a silence still holds, and let nobody end it before this transaction has written what it held.
+
+    Who ends it looks for what it held back: a page that is held by a silence that just ended would be found by nobody.
+    """
+    return bool(await tx.value(QUERIES["hold"], {"id": silence_id, "now": now}))
+
+
+async def lock_to_end(tx: Tx, silence_id: UUID) -> None:
+    """Wait for everybody who holds pages back by a silence, and let nobody else begin to."""
+    await tx.run(QUERIES["lock_to_end"], {"id": silence_id})
 
 
 async def insert(tx: Tx, silence: Silence, now: datetime) -> None:

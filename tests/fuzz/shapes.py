@@ -1,0 +1,65 @@
+"""A megabyte of the worst kind for each parser: as many of the smallest parts as a request may bring, or the widest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+
+MEGABYTE = 1_000_000
+
+_ALERT = b'{"status":"firing","labels":{"alertname":"a"},"startsAt":"2026-01-01T00:00:00Z"},'
+_LABELS = b",".join(b'"l%d":"%d"' % (number, number) for number in range(60))
+_ATTRIBUTES = b",".join(b'{"key":"k%d","value":{"stringValue":"v"}}' % number for number in range(100))
+_EXCEPTION = b'{"name":"exception","attributes":[{"key":"exception.type","value":{"stringValue":"E"}}]}'
+_LOGS = b'{"resourceLogs":[{"scopeLogs":[{"logRecords":['
+_END = b"{}]}]}]}"
+
+
+def filled(unit: bytes, head: bytes, tail: bytes) -> bytes:
+    """Return a megabyte of one part, in what it stands in."""
+    return head + unit * ((MEGABYTE - len(head) - len(tail)) // len(unit)) + tail
+
+
+def protobuf_logs(attributes: int) -> bytes:
+    """Return a megabyte of log records with so many attributes each."""
+    request = ExportLogsServiceRequest()
+    records = request.resource_logs.add().scope_logs.add().log_records
+    while request.ByteSize() < MEGABYTE:
+        for _ in range(200):
+            record = records.add()
+            record.severity_number, record.body.string_value = 17, "x"
+            for number in range(attributes):
+                added = record.attributes.add()
+                added.key, added.value.string_value = f"k{number}", "v"
+    return bytes(request.SerializeToString())
+
+
+SHAPES: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "smallest alerts": ("alertmanager-webhook", lambda: filled(_ALERT, b'{"version":"4","alerts":[', b"{}]}")),
+    "empty alerts": ("alertmanager-alerts", lambda: filled(b"{},", b"[", b"{}]")),
+    "alerts of labels": ("alertmanager-alerts", lambda: filled(b'{"labels":{' + _LABELS + b"}},", b"[", b"{}]")),
+    "smallest alerts of Grafana": ("grafana", lambda: filled(_ALERT, b'{"version":"1","alerts":[', b"{}]}")),
+    "smallest log records in JSON": (
+        "otlp-logs-json",
+        lambda: filled(b'{"severityNumber":17,"body":{"stringValue":"x"}},', _LOGS, _END),
+    ),
+    "empty log records in JSON": ("otlp-logs-json", lambda: filled(b"{},", _LOGS, _END)),
+    "log records of attributes in JSON": (
+        "otlp-logs-json",
+        lambda: filled(b'{"attributes":[' + _ATTRIBUTES + b"]},", _LOGS, _END),
+    ),
+    "smallest spans in JSON": (
+        "otlp-traces-json",
+        lambda: filled(
+            b'{"events":[' + _EXCEPTION + b"]},", b'{"resourceSpans":[{"scopeSpans":[{"spans":[', b"{}]}]}]}"
+        ),
+    ),
+    "smallest log records": ("otlp-logs", lambda: protobuf_logs(0)),
+    "log records of attributes": ("otlp-logs", lambda: protobuf_logs(60)),
+    "smallest events": (
+        "cloudevents-batch",
+        lambda: filled(b'{"specversion":"1.0","id":"1","source":"s","type":"t","data":{"message":"x"}},', b"[", b"{}]"),
+    ),
+}
+"""By name: the target of `targets.TARGETS`, and what makes the megabyte."""
