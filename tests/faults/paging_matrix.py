@@ -30,22 +30,22 @@ from tests.faults.forks import forks
 from tests.faults.journal import lines
 from tests.faults.mortal import End, work_once
 from tests.faults.page_reckoning import Pages, reckon_pages, what_is_owed
+from tests.support import reached
 from tests.support.clock import START, FakeClock
 from tests.support.databases import clone, prepare_template
 from tests.support.receivers import GONE, Answer, Receivers, receiving
 from tests.support.servers import Server, embedded_server, temporary_directory
 from tocsin.address_guard import parse_networks
 from tocsin.app import accounts
-from tocsin.app.contacts import find_method
 from tocsin.app.open_incident import open_by_hand
-from tocsin.app.work import App, Work
+from tocsin.app.work import App
 from tocsin.bootstrap import outbound_channels
 from tocsin.clock import Clock
 from tocsin.domain.access import Actor, Role
 from tocsin.domain.incident import Severity
 from tocsin.domain.policy import Duty
 from tocsin.settings import Settings
-from tocsin.store import contacts, users
+from tocsin.store import users
 from tocsin.store.database import Database
 from tocsin.worker.run import run_due
 
@@ -112,20 +112,11 @@ async def scene(server: Server, receivers: Receivers, name: str) -> AsyncIterato
         yield made
 
 
-async def reached_by(work: Work, email: str, channel: str, address: str) -> None:
-    """Add a contact method without sending a code over it: no message comes that is no page."""
-    user = await users.by_email(work.tx, email)
-    assert user is not None
-    await contacts.add(
-        work.tx, contact_id=work.new_id(), user_id=user.id, channel=channel, address=address, now=work.now
-    )
-
-
 async def two_ways(app: App, admin: Actor, receivers: Receivers) -> None:
     """Let somebody be on call who is reached by mail and by webhook; an incident, and nobody has worked since."""
     async with app.work() as work:
         await accounts.add_user(work, admin, email=ONCALL, name="Olga", role=Role.RESPONDER, password=None)
-        await reached_by(work, ONCALL, "webhook", receivers.url)
+        await reached.also_by(work, ONCALL, "webhook", receivers.url)
         await accounts.assign_duty(work, admin, Duty.ON_CALL, ONCALL)
         await open_by_hand(work, admin, severity=Severity.HIGH, title="It broke", description="")
 
@@ -134,7 +125,7 @@ async def dead_address(app: App, admin: Actor, receivers: Receivers) -> None:
     """Let the on-call be reached by nothing but a webhook that is gone: others have to be told."""
     await two_ways(app, admin, receivers)
     async with app.work() as work:
-        await contacts.remove(work.tx, await find_method(work, ONCALL, "email", ONCALL))
+        await reached.no_more_by(work, admin, ONCALL, "email", ONCALL)
 
 
 STORIES: Mapping[str, tuple[Prepare, Mapping[str, Sequence[Answer]]]] = {

@@ -10,18 +10,16 @@ import pytest
 
 from tests.conftest import ADMIN_EMAIL, Installation
 from tests.faults.page_reckoning import Pages, reckon_pages
-from tests.faults.paging_matrix import reached_by
 from tests.faults.programs import free_port
+from tests.support import reached
 from tests.support.clock import FakeClock
 from tests.support.receivers import HANGS, TAKES_AND_DIES, Answer, Receivers, receiving
 from tests.support.servers import Server
 from tocsin.address_guard import parse_networks
-from tocsin.app.contacts import find_method
 from tocsin.app.open_incident import open_by_hand
 from tocsin.app.work import App
 from tocsin.bootstrap import outbound_channels
 from tocsin.domain.incident import Severity
-from tocsin.store import contacts
 from tocsin.worker.run import run_due
 
 pytestmark = pytest.mark.anyio
@@ -66,8 +64,8 @@ async def _paged(installation: Installation, clock: FakeClock, receivers: Receiv
     app = App(app.database, app.settings.model_copy(update=changes), clock)
     async with app.work() as work:
         if channel == "webhook":
-            await reached_by(work, ADMIN_EMAIL, "webhook", receivers.url)
-            await contacts.remove(work.tx, await find_method(work, ADMIN_EMAIL, "email", ADMIN_EMAIL))
+            await reached.also_by(work, ADMIN_EMAIL, "webhook", receivers.url)
+            await reached.no_more_by(work, admin, ADMIN_EMAIL, "email", ADMIN_EMAIL)
         await open_by_hand(work, admin, severity=Severity.HIGH, title="It broke", description="")
     return app
 

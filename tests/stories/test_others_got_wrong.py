@@ -16,14 +16,15 @@ import pytest
 
 from tests.conftest import Installation
 from tests.faults.mortal import End
-from tests.faults.paging_matrix import ended_at, reached_by, scene, undisturbed
+from tests.faults.paging_matrix import ended_at, scene, undisturbed
 from tests.faults.stage import staged
+from tests.support import reached
 from tests.support.by_hand import Connection, connected
 from tests.support.clock import FakeClock
 from tests.support.receivers import Answer, Arrival, Receivers, receiving
 from tests.support.servers import Server
 from tocsin.address_guard import parse_networks
-from tocsin.app import accounts, leases, maintain, read_incidents
+from tocsin.app import accounts, leases, maintain, policies, read_incidents
 from tocsin.app.leases import MAX_FAILURES
 from tocsin.app.maintain import SWEEP_GRACE
 from tocsin.app.open_incident import open_by_hand
@@ -32,7 +33,9 @@ from tocsin.app.work import App
 from tocsin.bootstrap import outbound_channels
 from tocsin.domain.access import Actor, Role
 from tocsin.domain.incident import Severity
-from tocsin.domain.policy import Duty
+from tocsin.domain.policy import Duty, StepReason
+from tocsin.domain.policy_document import PolicyDraft, StepDraft, TargetKind, TargetName
+from tocsin.errors import TocsinError
 from tocsin.store import jobs
 from tocsin.store.jobs import NewJob
 from tocsin.web.server import serve
@@ -201,6 +204,35 @@ async def test_an_escalation_whose_task_was_lost_fires_all_the_same(world: World
     assert world.rows("SELECT escalation_reason FROM incident_escalations") == [("NO_ACK_1HR",)]
 
 
+# --- oncall#1511, goalert#4548, goalert#2878 ------------------------------------------------------------------------
+
+
+async def test_a_policy_that_reaches_nobody_is_refused_with_what_to_do(world: World) -> None:
+    """oncall#1511: a page could not reach its on-call by the configuration alone, and nobody was told."""
+    nobody = TargetName(TargetKind.USER, "eve@example.org")
+    async with world.app.work() as work:
+        await accounts.add_user(work, world.admin, email=nobody.name, name="Eve", role=Role.RESPONDER, password=None)
+        await reached.no_more_by(work, world.admin, nobody.name, "email", nobody.name)
+    draft = PolicyDraft("nights", (StepDraft(StepReason.POLICY_STEP, timedelta(minutes=10), (nobody,)),))
+    with pytest.raises(TocsinError) as refused:
+        await _add_policy(world, draft)
+    assert "eve@example.org, who has no contact method" in refused.value.refusal.message
+    assert refused.value.refusal.hint
+    with pytest.raises(TocsinError, match="reach nobody"):
+        await _lose(world, OLGA)
+
+
+async def _add_policy(world: World, draft: PolicyDraft) -> None:
+    async with world.app.work() as work:
+        await policies.add_policy(work, world.admin, draft)
+
+
+async def _lose(world: World, email: str) -> None:
+    """Let somebody leave who alone is reached by the default policy's steps for a duty."""
+    async with world.app.work() as work:
+        await accounts.set_active(work, world.admin, email, active=False)
+
+
 # --- alertmanager#2222, #4108 ---------------------------------------------------------------------------------------
 
 
@@ -222,7 +254,7 @@ async def test_two_nodes_send_a_page_once(server: Server) -> None:
 async def test_every_attempt_can_be_read_when_to_whom_over_what_and_with_which_answer(world: World) -> None:
     """alertmanager#172 (since 2015), oncall#1403: nobody could see what had been sent to whom."""
     async with world.app.work() as work:
-        await reached_by(work, OLGA, "webhook", world.receivers.url)
+        await reached.also_by(work, OLGA, "webhook", world.receivers.url)
     world.receivers.answers["email"] = [Answer(451, takes=False)]
     world.receivers.answers["webhook"] = [Answer(503, takes=False)]
     began = world.clock.now
