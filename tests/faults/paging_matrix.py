@@ -161,7 +161,7 @@ async def undisturbed(made: Scene) -> Undisturbed:
     made.receivers.forget()
     with clone(made.server, made.database) as database:
         points = await _live(made, database, 0, End.KILL, must_die=False)
-        sendings = made.receivers.attempts
+        sendings = len(made.receivers.arrivals)
         await _go_on(made, database)
         with psycopg.connect(made.server.conninfo(database)) as connection:
             reckon_pages(connection, made.receivers.times(), ends=0)
@@ -182,8 +182,8 @@ async def ended_at(made: Scene, expected: Undisturbed, at: int, end: End) -> Run
         return Run(points[at - 1], await _settled(made, database, expected))
 
 
-async def ended_while_sending(made: Scene, expected: Undisturbed, at: int) -> Run:
-    """Kill the worker when the receiver has the page of this number and has not answered."""
+async def ended_while_sending(made: Scene, expected: Undisturbed, at: int) -> Run | None:
+    """Kill the worker when the receiver has the page of this number and has not answered; None: it never came to it."""
     made.receivers.forget()
     with clone(made.server, made.database) as database:
         process = _process(made, database, 0, End.KILL)
@@ -194,8 +194,10 @@ async def ended_while_sending(made: Scene, expected: Undisturbed, at: int) -> Ru
 
         made.receivers.on_arrival = kill
         await asyncio.to_thread(process.join, PROCESS_SECONDS)
-        _check_end(process, must_die=True)
+        _check_end(process, must_die=len(made.receivers.arrivals) >= at)
         made.receivers.on_arrival = lambda: None
+        if not process.exitcode:
+            return None
         return Run(f"page {at} taken, not answered", await _settled(made, database, expected))
 
 

@@ -44,5 +44,4 @@ async def test_a_kill_while_the_receiver_has_the_page_sends_it_again_with_the_sa
     async with receiving() as receivers, scene(server, receivers, "two ways") as made:
         expected = await undisturbed(made)
         runs = [await ended_while_sending(made, expected, at) for at in range(1, expected.sendings + 1)]
-    assert runs
-    assert [run.pages.twice for run in runs] == [1] * len(runs)
+    assert [run.pages.twice for run in runs if run] == [1] * expected.sendings
