@@ -19,8 +19,9 @@ from tocsin.web.endpoints import ENDPOINTS
 
 pytestmark = pytest.mark.anyio
 
-# The key in the path of a heartbeat is its credential.
+# The key in the path of a heartbeat is its credential, and so is the token in the query of a calendar.
 PUBLIC = {"/healthz", "/readyz", "/openapi.json", "/docs", "/api/auth/sign-in", "/api/v1/heartbeats/{key}"}
+PUBLIC |= {"/api/schedules/{scheduleId}/calendar.ics"}
 CLOSED = [one for one in ENDPOINTS if isinstance(one.access, Permission)]
 
 

@@ -202,6 +202,8 @@ def check_duties(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 name, Level.WARNING, f"Nobody is {duty.value}: the superadmins are paged.", f"Say who: {assign}"
             )
+        elif holder.schedule is not None:
+            yield Finding(name, Level.OK, f"{duty.value} is whoever is on call by the schedule {holder.schedule}.")
         elif not holder.active:
             yield Finding(
                 name, Level.PROBLEM, f"{duty.value} is {holder.email}, who is shut out.", f"Give it on: {assign}"
