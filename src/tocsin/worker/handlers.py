@@ -10,6 +10,7 @@ from uuid import UUID
 from tocsin.app import leases, maintain, verification
 from tocsin.app.deliver import send, settle
 from tocsin.app.escalate import run_timers
+from tocsin.app.escalate_together import run_timers_together
 from tocsin.app.expire_alert import expire_alert
 from tocsin.app.heartbeats import HEARTBEAT, look_at
 from tocsin.app.leases import Lease
@@ -61,12 +62,11 @@ class Handlers:
 
     async def run_together(self, claimed: Sequence[Lease]) -> None:
         """Run claimed looks at timers in one transaction, and settle them; when it raises, none is done."""
+        incident_ids = {lease.job.id: _incident_id(lease) for lease in claimed}
         async with self.app.work() as work:
-            next_due = {}
-            # Heads are locked in the order of their ids, as everywhere.
-            for lease in sorted(claimed, key=_incident_id):
-                next_due[lease.job.id] = (await run_timers(work, _incident_id(lease))).next_due_at
-            await leases.settle_together(work, claimed[0].token, next_due)
+            next_due = await run_timers_together(work, incident_ids.values())
+            due = {job_id: next_due[incident_id] for job_id, incident_id in incident_ids.items()}
+            await leases.settle_together(work, claimed[0].token, due)
 
     async def _deliver(self, lease: Lease) -> None:
         sent = await send(self.app, self.channels, UUID(lease.job.payload["notificationId"]))
