@@ -14,8 +14,8 @@ import multiprocessing
 import re
 import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -32,7 +32,7 @@ from bench.support import loading, processes
 from bench.support.figures import Figure, table, timed
 from bench.support.installation import Installation, installed, settings_at, temporary_directory, wait_for_stop
 from bench.support.mail_sink import mail_settings
-from bench.support.population import instant_us
+from bench.support.population import SECOND, instant_us
 from bench.support.processes import OffClock
 from bench.support.progress import say
 from bench.support.resources import ServerProcesses
@@ -78,12 +78,14 @@ WHERE n.reason = 'NO_ACK_1HR' GROUP BY 1, 2
 """
 
 
-async def mail_server(line: Connection) -> None:
-    """Be a mail server on loopback; sends its port, then of each mail which incidents it names, and its instant."""
+async def mail_server(line: Connection, kept: Path) -> None:
+    """Be a mail server on loopback; sends its port. Of each mail a line goes to a file: when, which incidents."""
+    file = kept.open("a", buffering=1)
 
     class Mailbox:
         async def handle_DATA(self, _server: object, _session: object, envelope: Any) -> str:  # noqa: N802  # aiosmtpd's name
-            line.send(({int(number) for number in _NUMBERS.findall(envelope.content)}, monotonic_seconds()))
+            numbers = sorted({int(number) for number in _NUMBERS.findall(envelope.content)})
+            file.write(f"{monotonic_seconds()} {' '.join(map(str, numbers))}\n")
             return "250 2.0.0 kept"
 
     stop, loop = processes.stop_at_end_of(line), asyncio.get_running_loop()
@@ -97,27 +99,25 @@ async def mail_server(line: Connection) -> None:
 class Mailbox:
     """When the first mail that names an incident was taken, how many do, and how many mails there were."""
 
+    kept: Path
     at: dict[int, float] = field(default_factory=dict)
     times: Counter[int] = field(default_factory=Counter)
     mails: int = 0
+    _read_bytes: int = 0
 
-    @contextmanager
-    def reading(self, line: Connection) -> Iterator[None]:
-        """Take note of each mail at once: a line that nobody reads fills up, and the mail server would wait."""
-        loop = asyncio.get_running_loop()
-        loop.add_reader(line.fileno(), self._take_note, line)
-        try:
-            yield
-        finally:
-            loop.remove_reader(line.fileno())
-
-    def _take_note(self, line: Connection) -> None:
-        while line.poll():
-            numbers, at = line.recv()
-            self.mails += 1
-            for number in numbers:
-                self.times[number] += 1
-                self.at.setdefault(number, at)
+    def look(self) -> None:
+        """Take note of the mails that have come since the last look."""
+        with self.kept.open("rb") as file:
+            file.seek(self._read_bytes)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self._read_bytes += len(line)
+                at, *numbers = line.split()
+                self.mails += 1
+                for number in map(int, numbers):
+                    self.times[number] += 1
+                    self.at.setdefault(number, float(at))
 
 
 @dataclass(slots=True)
@@ -241,23 +241,22 @@ def _email(number: int) -> str:
 
 async def measure(directory: Path, waiting: Waiting) -> Report:
     """Run everything on a loaded database."""
-    with processes.running(mail_server) as (port, line):
+    kept = directory / "mails"
+    kept.touch()
+    with processes.running(mail_server, kept) as (port, _):
         settings = settings_at(directory, **mail_settings(port))
         async with installed(settings) as installation:
             say("The baselines…")
             transaction = await timed("transaction with SELECT 1", TRANSACTIONS, lambda _: _nothing(installation))
             baseline = await asyncio.to_thread(claim_plainly, installation.sources.migrator, waiting)
-            mailbox = Mailbox()
-            with mailbox.reading(line):
-                off = timedelta(microseconds=waiting.begins_us - instant_us(system_clock())) - timedelta(
-                    seconds=LEAD_SECONDS
-                )
-                begins = monotonic_seconds() + LEAD_SECONDS
-                async with _workers(installation, settings, OffClock(off), directory) as server:
-                    say(f"{waiting.singles} timers, one by one…")
-                    await _sleep_until(begins + LAST_SINGLE_SECONDS + 2)
-                    say(f"{waiting.burst:,} timers at once…")
-                    burst = await _burst(installation, waiting, mailbox, begins + BURST_SECONDS, server)
+            mailbox, begins = Mailbox(kept), monotonic_seconds() + LEAD_SECONDS
+            now_us = instant_us(system_clock()) + int(LEAD_SECONDS * SECOND)
+            off = OffClock(timedelta(microseconds=waiting.begins_us - now_us))
+            async with _workers(installation, settings, off, directory) as server:
+                say(f"{waiting.singles} timers, one by one…")
+                await _sleep_until(begins + LAST_SINGLE_SECONDS + 2)
+                say(f"{waiting.burst:,} timers at once…")
+                burst = await _burst(installation, waiting, mailbox, begins + BURST_SECONDS, server)
             with psycopg.connect(installation.sources.migrator) as connection:
                 owed = connection.execute(_OWED).fetchall()
     waits = [
@@ -302,6 +301,7 @@ async def _burst(
         deadline = instant + PATIENCE_SECONDS
         while monotonic_seconds() < deadline and burst.last_delivered is None:
             await asyncio.sleep(LOOK_SECONDS)
+            mailbox.look()
             if burst.last_owed is None:
                 row = await (await connection.execute(_FIRED)).fetchone()
                 after = monotonic_seconds() - instant
