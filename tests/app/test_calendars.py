@@ -160,7 +160,8 @@ async def test_people_are_known_by_attendee_else_organizer_else_title(app: App, 
     assert done_.added == 6
     view = await done(app, lambda work: schedules.show(work, crew.ada, primary))
     names = [view.people[one.user_id].name for one in view.schedule.overrides if one.instead_of is None]
-    assert names == ["Dee", "Olga", "Sam", "Sam", "Olga", "Sam"]
+    assert names[:4] == ["Dee", "Olga", "Sam", "Sam"]
+    assert sorted(names[4:]) == ["Olga", "Sam"], "at the same time, in any order"
 
 
 async def test_unknown_people_are_named_all_at_once_and_nothing_is_written(app: App, crew: Crew, primary: str) -> None:
