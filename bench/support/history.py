@@ -15,10 +15,9 @@ from tocsin.app.open_incident import BY_HAND
 from tocsin.app.paging import ESCALATE
 from tocsin.app.report_errors import TRIGGER
 from tocsin.domain.access import SYSTEM_ROLE
-from tocsin.domain.escalation import DEFAULT_RULES
 from tocsin.domain.incident import INCIDENT_TYPES, EscalationReason, RootCauseCategory, Severity, Status
 from tocsin.domain.notification import OPENED, IncidentFacts, PageText, compose
-from tocsin.domain.policy import Duty
+from tocsin.domain.policy import DEFAULT_STEPS, Duty
 from tocsin.domain.report import ErrorReport, Frame, RaisedException, document
 from tocsin.domain.timeline import EntryKind, split_particulars
 
@@ -252,7 +251,7 @@ class _History:
     def _told(self, reason: EscalationReason) -> tuple[Person, Duty | None]:
         people = self.population.people
         holders = {Duty.ON_CALL: people.on_call, Duty.SUPERVISOR: people.supervisor, Duty.DIRECTOR: people.director}
-        duty = next((rule.duty for rule in DEFAULT_RULES if rule.reason is reason), None)
+        duty = next((step.targets[0].duty for step in DEFAULT_STEPS if step.reason.value == reason.value), None)
         if duty is not None:
             return holders[duty], duty
         by_hand = reason is EscalationReason.MANUAL_ESCALATION

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tocsin.app import lanes
-from tocsin.app.lanes import HOLD_SECONDS, MAX_RACES, Lane
+from tocsin.app.lanes import ENOUGH_ITEMS, HOLD_SECONDS, MAX_RACES, MOMENT_SECONDS, Lane
 from tocsin.errors import Code, Refusal, TocsinError, refuse
 from tocsin.store.database import LostRaceError
 
@@ -65,6 +65,20 @@ def commits() -> Commits:
     return made
 
 
+@pytest.fixture
+async def moments(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long lanes waited for those who were just answered; it takes no time."""
+    loop = asyncio.get_running_loop()
+    waited: list[float] = []
+
+    def call_later(seconds: float, wake: Callable[..., None], *arguments: object) -> asyncio.Handle:
+        waited.append(seconds)
+        return loop.call_soon(wake, *arguments)
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+    return waited
+
+
 async def queued(count: int = 1) -> None:
     """Let tasks that were just made run until they wait."""
     for _ in range(count + 1):
@@ -91,6 +105,49 @@ async def test_what_arrives_during_a_commit_is_the_next_batch_and_each_is_told_i
     assert await first == ["A"]
     assert [await other for other in others] == [["B0", "B1"], ["C0", "C1"], ["D0", "D1"]]
     assert commits.batches == [["a"], ["b0", "b1", "c0", "c1", "d0", "d1"]]
+
+
+async def test_who_was_just_answered_comes_along_with_those_who_waited_meanwhile(commits: Commits) -> None:
+    """Two halves of the clients, each of which waits while the other is committed, become one batch."""
+    lane = Lane(commits, max_items=10)
+
+    async def client(name: str) -> None:
+        for turn in range(10):
+            await lane.put(1, [f"{name}{turn}"])
+
+    commits.gate.clear()
+    clients = [asyncio.create_task(client("a"))]
+    await queued()
+    clients += [asyncio.create_task(client(name)) for name in "bcd"]
+    await queued()
+    commits.gate.set()
+    await asyncio.gather(*clients)
+    assert [len(batch) for batch in commits.batches] == [1, *[4] * 9, 3]
+
+
+async def test_who_does_not_come_back_is_waited_for_once_and_a_moment(
+    commits: Commits, monotonic: Monotonic, moments: list[float]
+) -> None:
+    lane = Lane(commits, max_items=10)
+    await asyncio.gather(*(lane.put(1, [name]) for name in "abcd"))
+    assert moments == []
+    for name in "efg":
+        assert await lane.put(1, [name]) == [name.upper()]
+    assert moments == [MOMENT_SECONDS]
+    await asyncio.gather(*(lane.put(1, [name]) for name in "hi"))
+    monotonic.now += 2 * MOMENT_SECONDS
+    assert await lane.put(1, ["j"]) == ["J"]
+    assert moments == [MOMENT_SECONDS]
+
+
+@pytest.mark.usefixtures("monotonic")
+async def test_a_batch_that_is_large_enough_waits_for_nobody(commits: Commits, moments: list[float]) -> None:
+    lane = Lane(commits, max_items=1_000)
+    await lane.put(1, ["x"] * 500)
+    await lane.put(1, ["x"] * ENOUGH_ITEMS)
+    assert moments == []
+    await lane.put(1, ["x"] * (ENOUGH_ITEMS - 1))
+    assert moments == [MOMENT_SECONDS]
 
 
 async def test_a_batch_is_full_at_its_bound_and_only_a_single_request_may_be_larger(commits: Commits) -> None:

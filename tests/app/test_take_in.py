@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -25,7 +25,7 @@ from tocsin.app.projects import add_project, rules_of
 from tocsin.app.report_errors import Accepted, Item, take_in_carefully
 from tocsin.app.samples import QUIET_SECONDS, STALE_SECONDS
 from tocsin.app.take_in import Intake
-from tocsin.app.work import App
+from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor
 from tocsin.domain.arrival import Arrival
 from tocsin.domain.deduplication import LatestIncident, Outcome, judge
@@ -697,3 +697,23 @@ async def test_a_failure_that_only_this_process_does_not_know_joins(app: App) ->
         (taken,) = await intake.take_in(project, [Arrival.of(error_report())], "native")
         outcomes.append(taken.outcome)
     assert outcomes == [Outcome.OPENED, Outcome.JOINED]
+
+
+async def test_what_the_last_failure_turned_out_to_be_decides_the_way_of_the_next_new_one(
+    app: App, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carefully: list[str] = []
+
+    async def watched(work: Work, items: Sequence[Item]) -> list[Accepted]:
+        carefully.extend(item.arrival.error_type for item in items)
+        return await take_in_carefully(work, items)
+
+    opener, joiner = Intake(app), Intake(app)
+    for name in "ABC":
+        await take(opener, project, error_report(name))
+    monkeypatch.setattr(take_in, "take_in_carefully", watched)
+    answers = [await take(joiner, project, error_report(name)) for name in ("A", "B", "C", "D", "E")]
+    assert outcomes(answers) == {Outcome.JOINED: 3, Outcome.OPENED: 2}
+    assert carefully == ["A", "D", "E"]  # B and C joined the quick way; D went it in vain, E was spared that
+    for one in (opener, joiner):
+        await one.close()

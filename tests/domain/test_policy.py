@@ -18,7 +18,9 @@ from tocsin.domain.policy import (
     Step,
     StepReason,
     Target,
+    checked_line,
     checked_steps,
+    never_asked,
 )
 from tocsin.errors import TocsinError
 
@@ -79,3 +81,38 @@ def test_the_first_route_that_matches_leads_to_the_policy_and_else_the_default_i
     assert policies.of("payments", Severity.HIGH).id.int == 3
     assert policies.of("search", Severity.LOW).id.int == 2
     assert policies.of(None, Severity.HIGH).id.int == 1
+
+
+def route(number: int, service: str | None, *severities: Severity) -> Route:
+    """Return a route to policy 1."""
+    return Route(UUID(int=number), service, frozenset(severities) or None, UUID(int=1))
+
+
+HIGH_UP = (Severity.HIGH, Severity.CRITICAL)
+
+
+@pytest.mark.parametrize(
+    ("before", "behind", "never"),
+    [
+        (route(1, None), route(2, "payments", Severity.HIGH), True),
+        (route(1, "payments"), route(2, "payments", Severity.HIGH), True),
+        (route(1, "payments", *HIGH_UP), route(2, "payments", Severity.HIGH), True),
+        (route(1, None, *Severity), route(2, None), True),
+        (route(1, "payments"), route(2, "payments"), True),
+        (route(1, "payments"), route(2, None), False),
+        (route(1, "payments"), route(2, "search"), False),
+        (route(1, "payments", Severity.HIGH), route(2, "payments", *HIGH_UP), False),
+        (route(1, "payments", Severity.HIGH), route(2, "payments"), False),
+    ],
+)
+def test_a_route_behind_one_that_takes_all_of_its_incidents_is_never_asked(
+    before: Route, behind: Route, never: bool
+) -> None:
+    other = route(3, "else")
+    assert never_asked([other, before, behind]) == ((behind, before) if never else None)
+
+
+@pytest.mark.parametrize("text", ["", " ", "a\nb", "a\x00", "a\ud800", "x" * 201])
+def test_a_name_is_one_printable_line(text: str) -> None:
+    with pytest.raises(TocsinError, match="one printable line of 1 to 200"):
+        checked_line("service", text, 200)

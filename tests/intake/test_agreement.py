@@ -52,7 +52,10 @@ def outcome(parse: Parser, body: bytes) -> object:
     except TocsinError as error:
         return error.refusal
     seen = [name for name in Arrival.__struct_fields__ if name != "whole"]
-    return [item if isinstance(item, Rejected) else [getattr(item, name) for name in seen] for item in items]
+    return [
+        item if isinstance(item, Rejected) else [*(getattr(item, name) for name in seen), item.whole()]
+        for item in items
+    ]
 
 
 def outcome_without_quick_readers(parse: Parser, body: bytes) -> object:
@@ -129,7 +132,7 @@ sentry_frames = objects(
     function=words, module=words, filename=words, lineno=st.integers(), context_line=words, in_app=flags, vars=odd
 )
 stacks = objects(frames=lists(sentry_frames, 6))
-sentry_exceptions = objects(type=words, value=words, stacktrace=stacks, mechanism=objects(handled=flags))
+sentry_exceptions = objects(type=words, value=words, module=words, stacktrace=stacks, mechanism=objects(handled=flags))
 threads = objects(crashed=flags, current=flags, stacktrace=stacks)
 logged = objects(message=words, formatted=words, params=odd) | words
 
@@ -150,6 +153,16 @@ sentry_events = objects(
     stacktrace=stacks,
     tags=st.dictionaries(words, words, max_size=3),
     extra=odd,
+    # What is only kept, and (modules) what is not.
+    **{
+        name: st.dictionaries(words, json_values, min_size=1, max_size=2)
+        for name in ("user", "contexts", "sdk", "request", "modules")
+    },
+    **{
+        name: st.just(name)
+        for name in ("platform", "environment", "release", "server_name", "logger", "transaction", "culprit", "dist")
+    },
+    breadcrumbs=wrapped(objects(message=words, data=odd)),
 )
 
 

@@ -8,15 +8,14 @@ from datetime import timedelta
 from uuid import UUID
 
 from tocsin import ids
-from tocsin.app import paging, schedules
+from tocsin.app import schedules
+from tocsin.app.policy_reach import keeping_reach
 from tocsin.app.projects import insert_project
 from tocsin.app.schedules import ScheduleRef
 from tocsin.app.sessions import hash_password
 from tocsin.app.work import Work, secret_hash
 from tocsin.domain.access import Actor, Permission, Role, require
 from tocsin.domain.contact_method import address_problem
-from tocsin.domain.escalation import EscalationRule
-from tocsin.domain.incident import EscalationReason
 from tocsin.domain.oncall import Schedule
 from tocsin.domain.policy import Duty
 from tocsin.domain.workflow import checked_text
@@ -117,9 +116,9 @@ async def set_role(work: Work, actor: Actor, email: str, role: Role) -> None:
     """Change a user's role; the last superadmin keeps theirs."""
     require(actor, Permission.ADMINISTER)
     user = await changeable(work, email, stays_superadmin=role is Role.SUPERADMIN)
-    await users.set_role(work.tx, user.id, role)
+    async with keeping_reach(work):
+        await users.set_role(work.tx, user.id, role)
     await credentials.revoke_sessions_of(work.tx, user.id, work.now)
-    await require_somebody_told(work)
 
 
 async def set_password(work: Work, actor: Actor, email: str, password: str) -> None:
@@ -131,24 +130,13 @@ async def set_password(work: Work, actor: Actor, email: str, password: str) -> N
 
 
 async def set_active(work: Work, actor: Actor, email: str, *, active: bool) -> None:
-    """Let a user in or shut one out; the last superadmin stays."""
+    """Let a user in or shut one out; the last superadmin stays, and the last one whom a step of a policy reaches."""
     require(actor, Permission.ADMINISTER)
     user = await changeable(work, email, stays_superadmin=active)
-    await users.set_active(work.tx, user.id, active=active)
+    async with keeping_reach(work):
+        await users.set_active(work.tx, user.id, active=active)
     if not active:
         await credentials.revoke_sessions_of(work.tx, user.id, work.now)
-        await require_somebody_told(work)
-
-
-async def require_somebody_told(work: Work) -> None:
-    """Raise CONFLICT when, after a change, a page to some duty would reach nobody, not even a superadmin."""
-    for duty in Duty:
-        if not await paging.recipients(work, duty):
-            raise refuse(
-                Code.CONFLICT,
-                f"Pages to {duty.value} would reach nobody any more.",
-                "Give the duty to somebody who can be reached first: `tocsin oncall assign`.",
-            )
 
 
 async def changeable(work: Work, email: str, *, stays_superadmin: bool) -> User:
@@ -237,30 +225,3 @@ async def list_duties(work: Work, actor: Actor) -> list[DutyRow]:
     """Return who holds which duty."""
     require(actor, Permission.READ)
     return await notifications.duties(work.tx)
-
-
-async def list_rules(work: Work, actor: Actor) -> tuple[EscalationRule, ...]:
-    """Return the escalation rules in force."""
-    require(actor, Permission.READ)
-    return await notifications.rules(work.tx)
-
-
-async def set_rule(
-    work: Work, actor: Actor, reason: EscalationReason, *, after: timedelta, duty: Duty
-) -> EscalationRule:
-    """Change when a timed rule fires and whom it pages; open incidents follow at the next sweep."""
-    require(actor, Permission.ADMINISTER)
-    rule = EscalationRule(reason, after, duty)
-    if reason not in {known.reason for known in await notifications.rules(work.tx)}:
-        problem = "must be one of the rules that a clock fires"
-        raise refuse(
-            Code.INVALID,
-            f"{reason.value} has no clock: the reason {problem}.",
-            "See them: `tocsin policies list`.",
-            errors=[{"field": "reason", "problem": problem}],
-        )
-    if not timedelta(seconds=1) <= after <= timedelta(days=365):
-        problem = "must be between 1 second and 365 days"
-        raise refuse(Code.INVALID, f"The delay {problem}.", errors=[{"field": "after", "problem": problem}])
-    await notifications.set_rule(work.tx, rule)
-    return rule

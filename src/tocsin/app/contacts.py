@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from tocsin.app.accounts import find_user, require_somebody_told
+from tocsin.app.accounts import find_user
+from tocsin.app.policy_reach import keeping_reach
 from tocsin.app.verification import no_such, own_method, queue_code
 from tocsin.app.work import Work
 from tocsin.domain.access import Actor, Permission, require
@@ -14,7 +15,7 @@ from tocsin.domain.contact_method import address_problem
 from tocsin.domain.notification import shown_address
 from tocsin.domain.reach import LONGEST_DELAY, MAX_METHODS, MAX_RULES, plan, usable
 from tocsin.errors import Code, refuse
-from tocsin.store import contacts, notifications, users
+from tocsin.store import contacts, users
 from tocsin.store.contacts import ContactMethod, RuleRow
 from tocsin.store.users import User
 
@@ -119,18 +120,10 @@ async def find_method(work: Work, email: str, channel: str, address: str) -> UUI
 
 
 async def remove_method(work: Work, actor: Actor, contact_id: UUID) -> None:
-    """Remove a way to reach a user; the last one of somebody with a duty stays."""
-    await users.lock(work.tx)
-    method = await own_method(work, actor, contact_id)
-    held = [row.duty for row in await notifications.duties(work.tx) if row.user_id == method.user_id]
-    if held and len(await contacts.of_user(work.tx, method.user_id)) == 1:
-        raise refuse(
-            Code.CONFLICT,
-            f"They are {', '.join(held)} and have no other contact method: pages would reach nobody.",
-            "Add another one first, or give the duty to somebody else: `tocsin oncall assign`.",
-        )
-    await contacts.remove(work.tx, contact_id)
-    await require_somebody_told(work)
+    """Remove a way to reach a user; the last one of the last person whom a step of a policy reaches stays."""
+    async with keeping_reach(work):
+        method = await own_method(work, actor, contact_id)
+        await contacts.remove(work.tx, method.id)
 
 
 async def list_rules(work: Work, actor: Actor, email: str | None) -> Rules:

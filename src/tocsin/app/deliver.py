@@ -6,19 +6,20 @@ Each attempt is a row: when, over what, with which answer.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from tocsin import ids
 from tocsin.app import paging
-from tocsin.app.paging import Subject
+from tocsin.app.paging import Made, Subject
 from tocsin.app.report_internal import report_internal
 from tocsin.app.timeline import locked_head
 from tocsin.app.work import App, Work
 from tocsin.channels import Channel, Delivered, Message, Outcome, Retry, not_configured
 from tocsin.domain.notification import UNDELIVERED, PageText, shown_address, with_checkpoint
-from tocsin.domain.policy import Duty
+from tocsin.domain.paging import Asked
+from tocsin.domain.policy import Duty, Target
 from tocsin.store import log, notifications
 from tocsin.store.log import PublishedCheckpoint
 from tocsin.store.notifications import Notification
@@ -93,11 +94,12 @@ async def tell_others(work: Work, page: Notification) -> None:
     """
     if page.reason == UNDELIVERED:
         return
-    head = await locked_head(work, page.incident_id)
-    reached = [contact for duty in Duty for contact in await notifications.contacts_of_duty(work.tx, duty)]
-    reached += await notifications.contacts_of_superadmins(work.tx)
-    others = {(contact.channel, contact.address): contact for contact in reached if contact.address != page.address}
-    await paging.page(work, Subject.of(head), list(others.values()), UNDELIVERED)
+    subject = Subject.of(await locked_head(work, page.incident_id))
+    arranged = await paging.arranged(work, subject)
+    others = replace(arranged, directory=arranged.directory.without(page.address))
+    everybody = tuple(Target(duty=duty) for duty in Duty)
+    asked = Asked(f"{UNDELIVERED} {page.id}", UNDELIVERED, everybody, superadmins_too=True)
+    await paging.page(work, Made(subject, asked, others.decide(asked, work.now)), others.hold)
 
 
 async def _send(channels: Mapping[str, Channel], owed: Notification, text: PageText, now: datetime) -> Outcome:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from tocsin.app import deliver, paging, schedules
-from tocsin.app.accounts import changeable, require_somebody_told
+from tocsin.app.accounts import changeable
 from tocsin.app.paging import Subject
+from tocsin.app.policy_reach import keeping_reach
 from tocsin.app.timeline import Detail, IncidentRef, locked_head, take
 from tocsin.app.work import Work
 from tocsin.domain.access import Actor, Permission, require
@@ -232,9 +233,9 @@ async def erase_user(work: Work, actor: Actor, email: str, grounds: Grounds, *, 
     if not dry_run:
         named = by_ids("users", [user.id]) + by_ids("audit_access_log", accesses)
         await _write_leaves(work, actor, named, grounds)
-        await _hand_over_pages(work, user)
-        await erasure.erase_user(work.tx, user.id, addresses, work.now)
-        await require_somebody_told(work)
+        async with keeping_reach(work):
+            await _hand_over_pages(work, user)
+            await erasure.erase_user(work.tx, user.id, addresses, work.now)
     return Erased(not dry_run, reports.incidents, reports.reports, user.id, own + len(accesses), reports.more)
 
 

@@ -1,7 +1,9 @@
 """Lanes: many requests, one transaction. What arrives while one commit is under way is the next batch.
 
-There is no timer: a lone request is committed at once, and the more arrive, the larger the batches grow. Each request
-is answered only after its commit. Projects take turns, so that one client gone mad delays the others by one batch.
+A lone request is committed at once, and the more arrive, the larger the batches grow. Each request is answered only
+after its commit. Projects take turns, so that one client gone mad delays the others by one batch.
+Whoever was just answered often has more to send. Without a moment's patience for them the clients of a busy lane fall
+into two halves, each of which waits while the other is committed, and pays for a commit of its own.
 While the database cannot be reached, requests are held, not refused: many clients throw away what is refused.
 """
 
@@ -21,6 +23,11 @@ from tocsin.store.database import LostRaceError, TooMuchError
 HOLD_SECONDS = 20.0
 """How long a request waits for a database that cannot be reached; Sentry's SDK gives up after 30."""
 MAX_RACES = 5
+MOMENT_SECONDS = 0.002
+"""How long a batch waits for those who were just answered, from one that comes back to the next."""
+MAX_MOMENTS = 5
+ENOUGH_ITEMS = 50
+"""A batch of so many is not waited with: with more, each hardly costs less, and meanwhile the database would idle."""
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
 
@@ -45,6 +52,10 @@ class Lane(Generic[Item, Result]):
         self._max_items = max_items
         self._waiting: OrderedDict[int, deque[_Request[Item, Result]]] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
+        self._size = 0
+        self._size_expected = 0
+        self._answered_at_seconds = float("-inf")
+        self._enough: asyncio.Future[None] | None = None
 
     async def put(
         self, project_id: int, items: Sequence[Item], *, hold_until_seconds: float | None = None
@@ -59,6 +70,9 @@ class Lane(Generic[Item, Result]):
         hold_until = monotonic_seconds() + HOLD_SECONDS if hold_until_seconds is None else hold_until_seconds
         request = _Request(items, answer, hold_until)
         self._waiting.setdefault(project_id, deque()).append(request)
+        self._size += len(items)
+        if self._enough is not None and self._size >= self._size_expected:
+            _wake(self._enough)
         if self._task is None:
             self._task = asyncio.create_task(self._drain())
         return await answer
@@ -78,9 +92,32 @@ class Lane(Generic[Item, Result]):
             while self._waiting:
                 # What is just being read goes along: a commit costs nearly as much for one report as for ten.
                 await asyncio.sleep(0)
-                await self._settle(self._next_batch())
+                if monotonic_seconds() - self._answered_at_seconds < MOMENT_SECONDS:
+                    await self._come_back()
+                batch = self._next_batch()
+                size = sum([len(request.items) for request in batch])
+                await self._settle(batch)
+                self._size_expected = min(size + self._size, ENOUGH_ITEMS, self._max_items)
+                self._answered_at_seconds = monotonic_seconds()
         finally:
             self._task = None
+
+    async def _come_back(self) -> None:
+        """Wait until as much is there as a moment ago, while those who were answered still come back."""
+        loop = asyncio.get_running_loop()
+        for _ in range(MAX_MOMENTS):
+            size = self._size
+            if size >= self._size_expected:
+                return
+            self._enough = loop.create_future()
+            timer = loop.call_later(MOMENT_SECONDS, _wake, self._enough)
+            try:
+                await self._enough
+            finally:
+                timer.cancel()
+                self._enough = None
+            if self._size == size:
+                return
 
     def _next_batch(self) -> list[_Request[Item, Result]]:
         """Take requests in turn from each project, until the batch is full."""
@@ -91,6 +128,7 @@ class Lane(Generic[Item, Result]):
             if batch and size + len(requests[0].items) > self._max_items:
                 break
             request = requests.popleft()
+            self._size -= len(request.items)
             if requests:
                 self._waiting.move_to_end(project_id)
             else:
@@ -141,6 +179,11 @@ class Lane(Generic[Item, Result]):
                     raise
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 def _is_unavailable(error: Exception) -> bool:

@@ -49,6 +49,7 @@ class Intake:
         self._careful: Lane[Item, Accepted] = Lane(self._take_in_carefully, max_items=MAX_CAREFUL_BATCH)
         self._counts: Lane[Count, None] = Lane(self._count, max_items=MAX_QUICK_BATCH)
         self._latest: asyncio.Task[None] | None = None
+        self._first_opens = True
 
     async def take_in(self, project: Project, arrivals: Sequence[Arrival], protocol: str) -> list[Accepted]:
         """Take in the reports of one request; return what became of each, in their order, once all are committed.
@@ -58,7 +59,7 @@ class Intake:
         now = monotonic_seconds()
         items = [self._item(project, arrival, protocol, now) for arrival in arrivals]
         hold_until = now + HOLD_SECONDS
-        plain = [item for item in items if _is_plain(item)]
+        plain = [item for item in items if self._is_plain(item)]
         taken = await self._quick.put(project.id, plain, hold_until_seconds=hold_until)
         if len(plain) == len(items) and all(taken):
             return [one for one in taken if one is not None]
@@ -94,6 +95,16 @@ class Intake:
         kept = self._samples.is_kept(failure, now_seconds)
         return Item(project, arrival, ids.new_id(), protocol, kept, is_first)
 
+    def _is_plain(self, item: Item) -> bool:
+        """Tell whether a report may take the quick way: no signal, nothing to watch for, unlikely to open an incident.
+
+        Of a failure that is new to this process the quick way may only find out that it does not know it. But it may
+        also be one that another process has opened, or this one before it was restarted. What the last one turned out
+        to be is the best guess: storms of new failures come together, and so does what follows on them.
+        """
+        is_watched = item.arrival.signal is not None or item.arrival.expires_at is not None
+        return not is_watched and not (self._first_opens and item.is_first and item.is_loud)
+
     async def _take_in_quickly(self, items: Sequence[Item]) -> Sequence[Accepted | None]:
         rows = [new_report(item, n, item.document if item.kept else None) for n, item in enumerate(items)]
         async with self._app.database.single() as tx:
@@ -110,6 +121,9 @@ class Intake:
     async def _take_in_carefully(self, items: Sequence[Item]) -> Sequence[Accepted]:
         async with self._app.work() as work:
             accepted = await take_in_carefully(work, items)
+        for item, one in zip(items, accepted, strict=True):
+            if item.is_first and item.is_loud:
+                self._first_opens = one.outcome is Outcome.OPENED
         self._remember_thinned(items, accepted)
         return accepted
 
@@ -166,13 +180,3 @@ class Intake:
 
 def _documents(due: Sequence[tuple[FailureKey, Latest]]) -> dict[UUID, str]:
     return {latest.report_id: report_document(latest.arrival.whole()).decode() for _, latest in due}
-
-
-def _is_plain(item: Item) -> bool:
-    """Tell whether a report may take the quick way: no signal, nothing to watch for, and nothing new and loud.
-
-    A failure that this process sees for the first time most likely opens an incident, and the quick way would only find
-    out that it does not know it.
-    """
-    is_watched = item.arrival.signal is not None or item.arrival.expires_at is not None
-    return not is_watched and not (item.is_first and item.is_loud)

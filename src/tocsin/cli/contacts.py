@@ -11,12 +11,13 @@ import typer
 
 from tocsin.app import contacts, verification
 from tocsin.app.work import Work
-from tocsin.cli.options import AsOption, EmailArgument, JsonOption, call_of, duration, duration_text
+from tocsin.cli.options import AsOption, EmailArgument, JsonOption, call_of, duration
 from tocsin.cli.output import instant
 from tocsin.cli.running import act
 from tocsin.domain.access import Actor
 from tocsin.domain.contact_method import CHANNELS
 from tocsin.domain.notification import shown_address
+from tocsin.domain.policy_document import delay_text
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -261,7 +262,7 @@ def rule_add(
         return await contacts.add_rule(work, actor, contact_id, delay)
 
     rule_id = act(call, "users rule add", f"{email} {channel} {shown} {after}", operate)
-    when = f"{duration_text(delay)} after the page" if delay else "at once"
+    when = f"{delay_text(delay)} after the page" if delay else "at once"
     words = f"{email} is paged by {channel} at {shown} {when}."
     call.answer({"id": rule_id, "email": email, "afterSeconds": int(delay.total_seconds())}, lambda: call.say(words))
 
@@ -291,7 +292,7 @@ def rule_list(context: typer.Context, email: EmailArgument, _as: AsOption = None
 
 
 def _after(seconds: int) -> str:
-    return f"after {duration_text(timedelta(seconds=seconds))}" if seconds else "at once"
+    return f"after {delay_text(timedelta(seconds=seconds))}" if seconds else "at once"
 
 
 @rules.command("remove")

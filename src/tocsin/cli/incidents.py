@@ -14,6 +14,7 @@ import typer
 from tocsin.app import escalate, open_incident, read_incidents, respond
 from tocsin.app.read_incidents import MAX_PAGE, MAX_REPORTS, IncidentDetail, IncidentPage, IncidentReports
 from tocsin.app.timeline import IncidentRef
+from tocsin.app.why import Why, explain
 from tocsin.app.work import Work
 from tocsin.cli.incident_story import next_step, story
 from tocsin.cli.options import (
@@ -31,12 +32,13 @@ from tocsin.cli.options import (
 )
 from tocsin.cli.output import Call, age, instant
 from tocsin.cli.running import act, text_of
+from tocsin.cli.why_story import why_story
 from tocsin.domain import workflow
 from tocsin.domain.access import Actor
 from tocsin.domain.disclosure import ERASED
 from tocsin.domain.incident import EscalationReason, RootCauseCategory, Severity, Status
 from tocsin.errors import Code, TocsinError
-from tocsin.web.documents import detail_answer, incident_document, list_answer, reports_answer
+from tocsin.web.documents import detail_answer, incident_document, list_answer, reports_answer, why_answer
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -47,6 +49,7 @@ commands = typer.Typer(
     REPORTED → ACKNOWLEDGED → INVESTIGATING → RESOLVED → CLOSED
       list, show                see what is open, and the whole story of one
       reports                   see single reports of one, as they came
+      why                       see who was paged, who was not, and why
       ack                       say "I have it"; notes are required
       root-cause                say why it happened; nothing resolves without it
       resolve                   say how it ended
@@ -212,12 +215,36 @@ def _tell_reports(call: Call, found: IncidentReports) -> None:
     call.note(f"{len(rows)} whole reports, of {found.occurrences:,} occurrences.")
 
 
+@commands.command("why")
+def why_(context: typer.Context, incident: IncidentArgument, _as: AsOption = None, _json: JsonOption = False) -> None:
+    """Tell who was paged, who was not, and why.
+
+    Step by step: those that were taken, those that an answer made needless, those that are still to come. Of each
+    everybody whom it might have reached, with the reason, how they were paged, and with which answer.
+
+    \b
+    Example:
+      tocsin incidents why 42
+
+    Next: `tocsin oncall show` tells who holds the duties, `tocsin users contact list` how they are reached.
+    """
+    call, ref = call_of(context), incident_ref(incident)
+
+    async def read(work: Work, actor: Actor) -> Why:
+        return await explain(work, actor, ref)
+
+    found = act(call, "incidents why", text_of(ref), read)
+    document = msgspec.json.decode(msgspec.json.encode(why_answer(found)))
+    call.answer(document, lambda: call.say(*why_story(found)))
+
+
 @commands.command("open")
 def open_(
     context: typer.Context,
     severity: Annotated[Severity, typer.Option(case_sensitive=False, help="How bad it is.")],
     title: Annotated[str, typer.Option(help="One line that names it.")],
     description: Annotated[str, typer.Option(help="What is known so far.")] = "",
+    service: Annotated[str | None, typer.Option(help="What it is about; it decides which policy it follows.")] = None,
     error: Annotated[
         UUID | None, typer.Option(metavar="UUID", help="The error report that it is about, if one was recorded.")
     ] = None,
@@ -239,7 +266,7 @@ def open_(
 
     async def operate(work: Work, actor: Actor) -> _Stepped:
         made = await open_incident.open_by_hand(
-            work, actor, severity=severity, title=title, description=description, error_id=error
+            work, actor, severity=severity, title=title, description=description, error_id=error, service=service
         )
         return _Stepped(await read_incidents.show_incident(work, actor, made), None)
 

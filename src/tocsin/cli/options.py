@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
+import msgspec
 import typer
 
 from tocsin.app.timeline import IncidentRef
@@ -17,6 +20,8 @@ from tocsin.domain.follow_up import FollowUpAction, parse_follow_ups
 from tocsin.domain.workflow import MAX_TEXT_CHARACTERS
 
 MAX_NUMBER = 2**63 - 1
+MAX_DOCUMENT_BYTES = 1_048_576
+STANDARD_INPUT = "-"
 _NUMBER = re.compile(r"^(?:INC-|#)?([0-9]{1,19})$", re.IGNORECASE)
 _DURATION = re.compile(r"^(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,8})s)?$", re.IGNORECASE)
 
@@ -90,13 +95,6 @@ def duration(text: str) -> timedelta:
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
-def duration_text(delay: timedelta) -> str:
-    """Return a duration as `duration` reads it: `1h30m`."""
-    seconds = int(delay.total_seconds())
-    parts = ((seconds // 86_400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s"))
-    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
-
-
 def instant_of(text: str) -> datetime:
     """Read an instant of RFC 3339; one without an offset is UTC, as everything that is shown."""
     try:
@@ -116,6 +114,25 @@ def follow_ups(texts: Sequence[str] | None) -> tuple[FollowUpAction, ...]:
         named = dict(zip(("owner", "dueAt"), more, strict=False))
         items.append({"title": title} | {name: part for name, part in named.items() if part})
     return parse_follow_ups(items)
+
+
+def document_in(file: str) -> object:
+    """Return the JSON of a file, or of standard input (`-`), or the TOML of one that is called so."""
+    try:
+        if file == STANDARD_INPUT:
+            content = sys.stdin.buffer.read(MAX_DOCUMENT_BYTES + 1)
+        else:
+            with Path(file).open("rb") as opened:
+                content = opened.read(MAX_DOCUMENT_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise WrongUsageError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    if len(content) > MAX_DOCUMENT_BYTES:
+        raise WrongUsageError(f"{file} is larger than {MAX_DOCUMENT_BYTES:,} bytes.")
+    form = "TOML" if file.lower().endswith(".toml") else "JSON"
+    try:
+        return tomllib.loads(content.decode()) if form == "TOML" else msgspec.json.decode(content)
+    except (msgspec.DecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise WrongUsageError(f"{file} is not {form}: {str(error)[:200]}.") from None
 
 
 def text_or_question(value: str | None, option: str, question: str) -> str:

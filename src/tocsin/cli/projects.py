@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
@@ -15,7 +13,7 @@ import typer
 from tocsin.app import projects
 from tocsin.app.projects import SHOWN_KEY_CHARACTERS, ProjectDetail, Rotated, dsn
 from tocsin.app.work import Work
-from tocsin.cli.options import AsOption, JsonOption, WrongUsageError, call_of, duration
+from tocsin.cli.options import AsOption, JsonOption, WrongUsageError, call_of, document_in, duration
 from tocsin.cli.output import Call, instant
 from tocsin.cli.running import act
 from tocsin.domain.access import Actor
@@ -23,10 +21,8 @@ from tocsin.domain.incident import Severity
 from tocsin.settings import load_settings
 
 MAX_ID = 2**31 - 1
-MAX_DOCUMENT_BYTES = 1_048_576
 DEFAULT = "default"
 """What an option says to follow the installation's setting again."""
-_STANDARD_INPUT = "-"
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -317,7 +313,7 @@ def rules(
     """
     wanted_window = _window(dedup_window)
     wanted_threshold = _threshold(threshold)
-    document = [] if severity_rules == DEFAULT else _document(severity_rules)
+    document = [] if severity_rules == DEFAULT else document_in(severity_rules) if severity_rules else None
     if dedup_window is None and threshold is None and severity_rules is None:
         raise WrongUsageError("Say what to change: --dedup-window, --threshold or --severity-rules.")
 
@@ -365,29 +361,9 @@ def mapping(
 
     Next: `tocsin projects show 1`.
     """
-    document = None if file == DEFAULT else _document(file)
+    document = None if file == DEFAULT else document_in(file)
 
     async def change(work: Work, actor: Actor) -> None:
         await projects.set_field_mapping(work, actor, project_id, document)
 
     _change(context, "mapping", project_id, change)
-
-
-def _document(file: str | None) -> object:
-    """Return the JSON of a file, or of standard input; what cannot be read is wrong usage."""
-    if file is None:
-        return None
-    try:
-        if file == _STANDARD_INPUT:
-            content = sys.stdin.buffer.read(MAX_DOCUMENT_BYTES + 1)
-        else:
-            with Path(file).open("rb") as opened:
-                content = opened.read(MAX_DOCUMENT_BYTES + 1)
-    except OSError as error:
-        raise WrongUsageError(f"{file} cannot be read: {error.strerror or error}.") from None
-    if len(content) > MAX_DOCUMENT_BYTES:
-        raise WrongUsageError(f"{file} is larger than {MAX_DOCUMENT_BYTES:,} bytes.")
-    try:
-        return msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise WrongUsageError(f"{file} is not JSON: {str(error)[:200]}.") from None

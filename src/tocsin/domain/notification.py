@@ -22,11 +22,13 @@ _LEADS = {
     UNDELIVERED: "Somebody else could not be reached, so you are told",
     OPENED: "New incident",
     EscalationReason.NO_ACK_1HR.value: "Nobody has acknowledged this yet",
-    EscalationReason.NO_ACK_4HR.value: "Still not acknowledged: escalated to you as supervisor",
-    EscalationReason.NO_ROOT_CAUSE_24HR.value: "Still no root cause: escalated to you as director",
+    EscalationReason.NO_ACK_4HR.value: "Still not acknowledged: escalated to you",
+    EscalationReason.NO_ROOT_CAUSE_24HR.value: "Still no root cause: escalated to you",
     EscalationReason.POLICY_STEP.value: "Nobody has acknowledged this yet, and you are the next to be asked",
     EscalationReason.MANUAL_ESCALATION.value: "Somebody asks for your help",
     EscalationReason.SEVERITY_ESCALATED.value: "It got worse",
+    "ACK_LAPSED": "It is acknowledged, and nothing was heard of it since",
+    "SILENCE_ENDED": "The silence is over, and this still needs somebody",
 }
 
 

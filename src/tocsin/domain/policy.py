@@ -19,6 +19,7 @@ MAX_TARGETS = 20
 MAX_REPEAT = 20
 MAX_DELAY = timedelta(days=365)
 MIN_LEASE = timedelta(minutes=1)
+MAX_LEASE = timedelta(days=365)
 DEFAULT_LEASE = timedelta(hours=4)
 
 
@@ -38,6 +39,10 @@ class StepReason(StrEnum):
     NO_ACK_4HR = "NO_ACK_4HR"
     NO_ROOT_CAUSE_24HR = "NO_ROOT_CAUSE_24HR"
     POLICY_STEP = "POLICY_STEP"
+
+
+TIMED = frozenset({StepReason.NO_ACK_1HR, StepReason.NO_ACK_4HR, StepReason.NO_ROOT_CAUSE_24HR})
+"""The three rules: a clock fires each of them once in an incident's life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,5 +165,22 @@ def _problem_of(step: Step) -> str:
     return ""
 
 
-def _named(target: Target) -> int:
-    return sum(name is not None for name in (target.user_id, target.schedule_id, target.duty))
+def checked_line(field: str, text: str, most: int) -> str:
+    """Return a name of at most `most` characters, stripped; raise INVALID when it is not one printable line."""
+    line = text.strip()
+    if not line or len(line) > most or not line.isprintable():
+        problem = f"must be one printable line of 1 to {most} characters"
+        raise refuse(Code.INVALID, f"{field} {problem}.", errors=[{"field": field, "problem": problem}])
+    return line
+
+
+def covers(route: Route, other: Route) -> bool:
+    """Tell whether a route takes every incident that another one would: behind it the other is never asked."""
+    every = frozenset(Severity)
+    return route.service in (None, other.service) and (route.severities or every) >= (other.severities or every)
+
+
+def never_asked(routes: Sequence[Route]) -> tuple[Route, Route] | None:
+    """Return the first route that no incident can take, and the one before it that takes them all."""
+    pairs = ((other, route) for place, other in enumerate(routes) for route in routes[:place])
+    return next((pair for pair in pairs if covers(pair[1], pair[0])), None)

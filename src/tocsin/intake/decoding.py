@@ -23,6 +23,8 @@ _RAW_WINDOW = -zlib.MAX_WBITS
 _MAX_INTEGER_TEXT_CHARACTERS = 100
 _FEW_BYTES = 4_096
 _MAX_SPACES = 16 * 1_048_576
+_DEEPEST = 1_024
+"""More containers within each other than a decoder follows: it ends with Python's own recursion."""
 _MAX_INDENTATION = b"\n" + b" " * MAX_DEPTH
 
 
@@ -142,17 +144,21 @@ def _too_large(limit: int) -> TocsinError:
     )
 
 
-def parse_json(body: bytes) -> object:
+def parse_json(body: bytes, *, is_shallow: bool = False) -> object:
     """Return the JSON document as plain Python: dict, list, str, int, float, bool, None.
 
     More generous than RFC 8259 where real clients are: NaN and infinities (Python's json writes them), lone
     surrogates (JavaScript's does), and bytes that are not UTF-8 (read as U+FFFD) cost nobody a report.
 
+    Args:
+        body: the document.
+        is_shallow: that it is not deeper than MAX_DEPTH is known: `is_surely_shallow` was asked.
+
     Raises:
         TocsinError: MALFORMED, with the position (in characters, from 0), or nested deeper than MAX_DEPTH.
     """
     try:
-        document, is_shallow = msgspec.json.decode(body), is_surely_shallow(body)
+        document, is_shallow = msgspec.json.decode(body), is_shallow or is_surely_shallow(body)
     except RecursionError as error:
         raise _too_deep() from error
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -167,12 +173,13 @@ def is_surely_shallow(body: bytes) -> bool:
 
     Raises one of UNREADABLE if the document is not JSON.
     """
-    containers = body.count(b"{") + body.count(b"[")
-    if len(body) <= _FEW_BYTES and containers <= MAX_DEPTH:
+    if len(body) <= _FEW_BYTES and body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
         return True
     # A megabyte that is deep and wide at once would be spread out over hundreds of them.
-    if len(body) * containers > _MAX_SPACES and (body.count(b",") + containers) * containers > _MAX_SPACES:
-        return False
+    if len(body) // 2 * _DEEPEST > _MAX_SPACES:
+        containers = body.count(b"{") + body.count(b"[")
+        if (body.count(b",") + containers) * containers > _MAX_SPACES:
+            return False
     # Formatted, what is within n containers stands on a line of its own behind n spaces; and no text holds a bare
     # newline. That is the quickest way to ask a decoder how deep it went.
     return _MAX_INDENTATION not in msgspec.json.format(body, indent=1)

@@ -256,8 +256,10 @@ def _glimpse(document: bytes, received_at: datetime) -> Glimpse | None:
 # ---- the full reader
 
 
-def _parsed_report(document: bytes, received_at: datetime, new_event_id: Callable[[], str]) -> ErrorReport:
-    return _report(parse_json(document), received_at, new_event_id)
+def _parsed_report(
+    document: bytes, received_at: datetime, new_event_id: Callable[[], str], glimpsed: bool
+) -> ErrorReport:
+    return _report(parse_json(document, is_shallow=glimpsed), received_at, new_event_id)
 
 
 def _report(item: object, received_at: datetime, new_event_id: Callable[[], str]) -> ErrorReport:

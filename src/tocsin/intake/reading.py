@@ -241,9 +241,14 @@ def has_nul(document: bytes, decoded: msgspec.Struct) -> bool:
 
 
 class FullReader(Protocol):
-    """Reads the whole of a report, asking for an id if it has none; what it cannot read it refuses."""
+    """Reads the whole of a report, asking for an id if it has none; what it cannot read it refuses.
 
-    def __call__(self, document: bytes, received_at: datetime, new_event_id: Callable[[], str], /) -> ErrorReport: ...
+    Of one that was `glimpsed` it need not ask again how deep it is: the quick reader did.
+    """
+
+    def __call__(
+        self, document: bytes, received_at: datetime, new_event_id: Callable[[], str], glimpsed: bool, /
+    ) -> ErrorReport: ...
 
 
 def arrival_of(
@@ -267,11 +272,11 @@ def arrival_of(
         TocsinError: what the full reader raises.
     """
     if glimpse is None or len(document) > MAX_KEPT_BYTES or not glimpse.is_bounded(received_at):
-        return Arrival.of(read(document, received_at, new_event_id))
+        return Arrival.of(read(document, received_at, new_event_id, glimpse is not None))
     event_id = glimpse.event_id or new_event_id()
     whole = partial(_whole, read, document, received_at, event_id)
     return glimpse.arrival(event_id, whole) if is_plain_id(event_id) else Arrival.of(whole())
 
 
 def _whole(read: FullReader, document: bytes, received_at: datetime, event_id: str) -> ErrorReport:
-    return read(document, received_at, lambda: event_id)
+    return read(document, received_at, lambda: event_id, True)

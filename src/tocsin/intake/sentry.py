@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -112,26 +112,23 @@ def parse_envelope(body: bytes, *, received_at: datetime, new_event_id: Callable
     first, _, rest = body.partition(b"\n")
     header = _header(first)
     header_id = event_id_of(header.get("event_id"))
-    read = Envelope(header_id, [], [], [], {})
+    arrivals: list[Arrival | Rejected] = []
+    check_ins: list[bytes] = []
+    losses: list[ClientLoss] = []
     others: Counter[str] = Counter()
     # The header's id belongs to one event; a second one under it would be taken for a copy of the first.
     unused_ids = iter([header_id] if header_id else [])
     for index, (kind, payload) in enumerate(_items(rest)):
         if kind == "event":
-            read.arrivals.append(_outcome(index, payload, received_at, lambda: next(unused_ids, "") or new_event_id()))
+            arrivals.append(_outcome(index, payload, received_at, lambda: next(unused_ids, "") or new_event_id()))
         elif kind == "check_in":
-            read.check_ins.append(payload)
+            check_ins.append(payload)
         elif kind == "client_report":
-            read.client_reports.extend(_losses(payload))
+            losses.extend(_losses(payload))
         else:
             others[kind] += 1
-    ids = (arrival.event_id for arrival in read.arrivals if isinstance(arrival, Arrival))
-    return replace(
-        read,
-        event_id=header_id or next(ids, ""),
-        client_reports=read.client_reports[:MAX_LOSSES],
-        others=dict(others),
-    )
+    ids = (arrival.event_id for arrival in arrivals if isinstance(arrival, Arrival))
+    return Envelope(header_id or next(ids, ""), arrivals, check_ins, losses[:MAX_LOSSES], dict(others))
 
 
 def parse_store(body: bytes, *, received_at: datetime, new_event_id: Callable[[], str]) -> Arrival:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from tocsin.domain.arrival import Arrival, Glimpse
 from tocsin.domain.incident import Severity
@@ -174,8 +175,75 @@ def _quick_chain(event: _Event) -> Sequence[_Exception]:
 # ---- the full reader
 
 
-def _report(payload: bytes, received_at: datetime, new_event_id: Callable[[], str]) -> ErrorReport:
-    event = parse_json(payload)
+class _KeptFrame(msgspec.Struct, gc=False):
+    """What is kept of a frame; most of a frame are the variables and the source around it, which are not."""
+
+    function: object = UNSET
+    module: object = UNSET
+    filename: object = UNSET
+    lineno: object = UNSET
+    context_line: object = UNSET
+    in_app: object = UNSET
+
+
+class _KeptStack(msgspec.Struct, gc=False):
+    frames: list[_KeptFrame] | UnsetType | None = UNSET
+
+
+class _KeptException(msgspec.Struct, gc=False):
+    type: object = UNSET
+    value: object = UNSET
+    module: object = UNSET
+    mechanism: object = UNSET
+    stacktrace: _KeptStack | UnsetType | None = UNSET
+
+
+class _KeptExceptions(msgspec.Struct, gc=False):
+    values: list[_KeptException]
+
+
+class _KeptEvent(msgspec.Struct, gc=False):
+    """Every part of an event at which the full reader looks: the decoder skips the rest, half of a real event."""
+
+    event_id: object = UNSET
+    level: object = UNSET
+    timestamp: object = UNSET
+    fingerprint: object = UNSET
+    logentry: object = UNSET
+    message: object = UNSET
+    exception: _KeptExceptions | list[_KeptException] | UnsetType | None = UNSET
+    threads: object = UNSET
+    stacktrace: object = UNSET
+    platform: object = UNSET
+    environment: object = UNSET
+    release: object = UNSET
+    server_name: object = UNSET
+    logger: object = UNSET
+    transaction: object = UNSET
+    culprit: object = UNSET
+    contexts: object = UNSET
+    user: object = UNSET
+    tags: object = UNSET
+    sdk: object = UNSET
+    request: object = UNSET
+    extra: object = UNSET
+    dist: object = UNSET
+    breadcrumbs: object = UNSET
+
+
+_KEPT: msgspec.json.Decoder[_KeptEvent] = msgspec.json.Decoder(_KeptEvent)
+
+
+def _kept_parts(payload: bytes) -> object:
+    """Return what is kept of an event that was glimpsed; the whole of one that is not as it should be."""
+    try:
+        return msgspec.to_builtins(_KEPT.decode(payload))
+    except UNREADABLE:
+        return parse_json(payload, is_shallow=True)
+
+
+def _report(payload: bytes, received_at: datetime, new_event_id: Callable[[], str], glimpsed: bool) -> ErrorReport:
+    event = _kept_parts(payload) if glimpsed else parse_json(payload)
     if not isinstance(event, dict):
         raise refuse(
             Code.INVALID,

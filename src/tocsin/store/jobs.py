@@ -155,12 +155,12 @@ async def bury(tx: Tx, job_id: UUID, lease_token: UUID, now: datetime, error: st
     return await tx.touch(QUERIES["bury"], parameters) == 1
 
 
-async def overdue_by_state(tx: Tx, *, thresholds: dict[str, datetime | None], limit: int) -> list[UUID]:
-    """Return incidents that a rule should have reached: created by the rule's threshold and not yet escalated.
+async def overdue_by_state(tx: Tx, *, by: datetime, block: datetime | None, limit: int) -> list[UUID]:
+    """Return incidents that should have got louder by an instant, each by its own policy.
 
-    `thresholds` has the keys no_ack_1hr, no_ack_4hr, no_root_cause_24hr and block; None switches one off.
+    Critical ones created by `block` should block sessions; None: none does.
     """
-    rows = await tx.rows(QUERIES["overdue_by_state"], _IncidentId, thresholds | {"limit": limit})
+    rows = await tx.rows(QUERIES["overdue_by_state"], _IncidentId, {"by": by, "block": block, "limit": limit})
     return [row.incident_id for row in rows]
 
 

@@ -1,35 +1,22 @@
-"""Notifications and their attempts; whom to tell: duties, contact methods, rules."""
+"""Notifications and their attempts; who holds the duties."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from tocsin.domain.escalation import EscalationRule
-from tocsin.domain.incident import EscalationReason
 from tocsin.domain.notification import PageText
 from tocsin.domain.policy import Duty
 from tocsin.store.database import Tx
 from tocsin.store.queries import Queries
 
 QUERIES = Queries("notifications")
-MAX_RECIPIENTS = 100
 MAX_LISTED = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """One way to reach a person."""
-
-    user_id: UUID
-    name: str
-    channel: str
-    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,36 +68,18 @@ class DutyRow:
 
 
 @dataclass(frozen=True, slots=True)
-class _RuleRow:
-    reason: str
-    after_seconds: int
-    duty: str
-
-
-async def contacts_of_duty(tx: Tx, duty: Duty) -> list[Contact]:
-    """Return how the holder of a duty is reached; empty when nobody holds it."""
-    return await tx.rows(QUERIES["contacts_of_duty"], Contact, {"duty": duty.value})
-
-
-async def contacts_of_user(tx: Tx, user_id: UUID) -> list[Contact]:
-    """Return how a person is reached."""
-    return await tx.rows(QUERIES["contacts_of_user"], Contact, {"user_id": user_id})
-
-
-async def contacts_of_superadmins(tx: Tx) -> list[Contact]:
-    """Return how the superadmins are reached, the first one's contacts first."""
-    return await tx.rows(QUERIES["contacts_of_superadmins"], Contact, {"limit": MAX_RECIPIENTS})
-
-
-@dataclass(frozen=True, slots=True)
 class NewNotification:
     """A page to owe to somebody."""
 
     id: UUID
     incident_id: UUID
+    decision_id: UUID
     escalation_id: UUID | None
     reason: str
-    contact: Contact
+    user_id: UUID
+    channel: str
+    address: str
+    due_at: datetime
     page: PageText
 
 
@@ -122,11 +91,13 @@ async def insert_many(tx: Tx, owed: Sequence[NewNotification], now: datetime) ->
         {
             "id": one.id,
             "incident_id": one.incident_id,
+            "decision_id": one.decision_id,
             "escalation_id": one.escalation_id,
             "reason": one.reason,
-            "user_id": one.contact.user_id,
-            "channel": one.contact.channel,
-            "address": one.contact.address,
+            "user_id": one.user_id,
+            "channel": one.channel,
+            "address": one.address,
+            "due_at": one.due_at,
             "subject": one.page.subject,
             "body": one.page.body,
             "payload": one.page.payload,
@@ -184,21 +155,6 @@ async def assign_duty(
     """Give a duty to a user, or to a schedule."""
     columns = {"duty": duty.value, "user_id": user_id, "schedule_id": schedule_id, "now": now}
     await tx.run(QUERIES["assign_duty"], columns)
-
-
-async def rules(tx: Tx) -> tuple[EscalationRule, ...]:
-    """Return the escalation rules in force, earliest first."""
-    rows = await tx.rows(QUERIES["rules"], _RuleRow)
-    return tuple(
-        EscalationRule(EscalationReason(row.reason), timedelta(seconds=row.after_seconds), Duty(row.duty))
-        for row in rows
-    )
-
-
-async def set_rule(tx: Tx, rule: EscalationRule) -> None:
-    """Change when a rule fires and whom it pages."""
-    columns = {"reason": rule.reason.value, "after_seconds": int(rule.after.total_seconds()), "duty": rule.duty.value}
-    await tx.run(QUERIES["set_rule"], columns)
 
 
 async def owed_since(tx: Tx, incident_id: UUID, reason: str, since: datetime) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -58,14 +59,23 @@ class _Id:
 
 
 async def lock(tx: Tx) -> None:
-    """Hold off others who add or end silences until this transaction ends."""
+    """Hold off others who add silences until this transaction ends."""
     await tx.run(QUERIES["lock_silences"])
 
 
 async def load_active(tx: Tx, now: datetime, ahead: timedelta = timedelta()) -> list[Silence]:
     """Return the silences that hold now, or begin within the time ahead."""
-    rows = await tx.rows(QUERIES["active"], _SilenceRow, {"now": now, "until": now + ahead})
-    return [_silence(row) for row in rows]
+    return await (await ask_active(tx, now, ahead))()
+
+
+async def ask_active(tx: Tx, now: datetime, ahead: timedelta = timedelta()) -> Callable[[], Awaitable[list[Silence]]]:
+    """Ask for the silences that hold now, or begin within the time ahead; return what waits for them."""
+    asked = await tx.ask(QUERIES["active"], _SilenceRow, {"now": now, "until": now + ahead})
+
+    async def loaded() -> list[Silence]:
+        return [_silence(row) for row in await asked()]
+
+    return loaded
 
 
 def _silence(row: _SilenceRow) -> Silence:
@@ -82,6 +92,19 @@ def _silence(row: _SilenceRow) -> Silence:
         row.reason,
         row.created_by,
     )
+
+
+async def hold(tx: Tx, silence_id: UUID, now: datetime) -> bool:
+    """Tell whether a silence still holds, and let nobody end it before this transaction has written what it held.
+
+    Who ends it looks for what it held back: a page that is held by a silence that just ended would be found by nobody.
+    """
+    return bool(await tx.value(QUERIES["hold"], {"id": silence_id, "now": now}))
+
+
+async def lock_to_end(tx: Tx, silence_id: UUID) -> None:
+    """Wait for everybody who holds pages back by a silence, and let nobody else begin to."""
+    await tx.run(QUERIES["lock_to_end"], {"id": silence_id})
 
 
 async def insert(tx: Tx, silence: Silence, now: datetime) -> None:

@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 AUDITED = (
     *("/api/admin", "/api/incidents", "/api/auth", "/api/projects", "/api/intake", "/api/heartbeats"),
-    *("/api/contacts", "/api/notification-rules", "/api/schedules"),
+    *("/api/contacts", "/api/notification-rules", "/api/policies", "/api/routes", "/api/silences", "/api/schedules"),
     *("/incidents", "/sign-in", "/sign-out"),
 )
 HOME = "/"

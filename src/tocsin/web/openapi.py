@@ -32,6 +32,9 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "contactId": {"schema": {"type": "string", "format": "uuid"}},
     "ruleId": {"schema": {"type": "string", "format": "uuid"}},
     "keyId": {"schema": {"type": "string", "format": "uuid"}},
+    "policyId": {"schema": {"type": "string", "format": "uuid"}},
+    "routeId": {"schema": {"type": "string", "format": "uuid"}},
+    "silenceId": {"schema": {"type": "string", "format": "uuid"}},
     "project": {"schema": {"type": "string", "pattern": "^[0-9]{1,9}$"}, "description": "The number in the DSN."},
 }
 _HEADERS: dict[str, dict[str, Any]] = {

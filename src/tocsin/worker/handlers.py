@@ -14,7 +14,8 @@ from tocsin.app.expire_alert import expire_alert
 from tocsin.app.heartbeats import HEARTBEAT, look_at
 from tocsin.app.leases import Lease
 from tocsin.app.ledger import check_ledger
-from tocsin.app.paging import DELIVER, ESCALATE
+from tocsin.app.paging import DELIVER, ESCALATE, REACHES_NOBODY
+from tocsin.app.report_unreached import report_unreached
 from tocsin.app.signals import EXPIRE_ALERT
 from tocsin.app.work import App, Work
 from tocsin.channels import Channel
@@ -47,6 +48,8 @@ class Handlers:
             await self._deliver(lease)
         elif lease.job.kind == ESCALATE:
             await self._escalate(lease)
+        elif lease.job.kind == REACHES_NOBODY:
+            await self._report_unreached(lease)
         elif lease.job.kind == EXPIRE_ALERT:
             await self._expire_alert(lease)
         elif lease.job.kind == HEARTBEAT:
@@ -69,6 +72,11 @@ class Handlers:
         async with self.app.work() as work:
             escalated = await run_timers(work, UUID(lease.job.payload["incidentId"]))
             await _wait_until(work, lease, escalated.next_due_at)
+
+    async def _report_unreached(self, lease: Lease) -> None:
+        async with self.app.work() as work:
+            await report_unreached(work, lease.job.payload)
+            await leases.finish(work, lease)
 
     async def _expire_alert(self, lease: Lease) -> None:
         async with self.app.work() as work:

@@ -17,7 +17,7 @@ from tocsin import ids
 from tocsin.app import leases
 from tocsin.app.heartbeats import HEARTBEAT
 from tocsin.app.leases import Lease
-from tocsin.app.paging import DELIVER, ESCALATE
+from tocsin.app.paging import DELIVER, ESCALATE, REACHES_NOBODY
 from tocsin.app.signals import EXPIRE_ALERT
 from tocsin.app.vouch import Voucher
 from tocsin.app.wakeups import wakeups
@@ -48,7 +48,7 @@ class Lane:
 LANES = (
     Lane("escalate", (ESCALATE,), 4),
     Lane("deliver", (DELIVER,), 16),
-    Lane("signals", (EXPIRE_ALERT, HEARTBEAT), 4),
+    Lane("signals", (EXPIRE_ALERT, HEARTBEAT, REACHES_NOBODY), 4),
     Lane("contacts", CONTACT_KINDS, 2),
     Lane("chores", tuple(CHORES), 1),
 )

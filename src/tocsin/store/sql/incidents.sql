@@ -18,6 +18,7 @@ SELECT lock_head(%(incident_id)s)
 SELECT h.incident_id, h.number, h.status, h.current_severity, h.sequence, h.checksum, h.created_at,
        h.acknowledged_at, h.acknowledged_by, u.name AS acknowledged_by_name, h.root_cause_at IS NOT NULL AS has_root_cause,
        h.no_ack_1hr_at, h.no_ack_4hr_at, h.no_root_cause_24hr_at, h.sessions_blocked_at,
+       h.fired_steps, h.lease_from, h.lapses, h.service,
        r.lessons_learned, r.follow_up_actions, i.title, i.recurrence_of, i.project_id,
        f.metadata ? 'inStorm' AS in_storm
 FROM incident_heads h

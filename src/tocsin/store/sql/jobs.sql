@@ -68,18 +68,55 @@ UPDATE jobs SET dead_at = %(now)s, lease_token = NULL, last_error = %(error)s
 WHERE id = %(id)s AND lease_token = %(lease_token)s
 
 -- name: overdue_by_state
--- Incidents that a rule should have reached by now, whatever the timers say: four short index ranges.
-(SELECT incident_id FROM incident_heads WHERE status = 'REPORTED' AND no_ack_1hr_at IS NULL
-    AND created_at <= %(no_ack_1hr)s ORDER BY created_at LIMIT %(limit)s)
+-- Incidents that should have got louder by %(by)s, each by the policy that it follows now, whatever the timers say. Each branch
+-- is a short range of an index, bounded by the shortest delay that any policy has; then each incident's own policy decides.
+-- A delay that no policy has is NULL, and its branch is empty.
+WITH further AS MATERIALIZED (SELECT policy_id, name, after_seconds FROM further_steps), shortest AS MATERIALIZED (
+    SELECT make_interval(secs => min(after_seconds) FILTER (WHERE reason = 'NO_ACK_1HR')) AS no_ack_1hr,
+           make_interval(secs => min(after_seconds) FILTER (WHERE reason = 'NO_ACK_4HR')) AS no_ack_4hr,
+           make_interval(secs => min(after_seconds) FILTER (WHERE reason = 'NO_ROOT_CAUSE_24HR')) AS no_root_cause_24hr,
+           (SELECT make_interval(secs => min(after_seconds)) FROM further) AS further,
+           (SELECT make_interval(secs => min(lease_seconds)) FROM policies) AS lease
+    FROM policy_steps
+)
+(SELECT h.incident_id FROM incident_heads h WHERE h.status = 'REPORTED' AND h.no_ack_1hr_at IS NULL
+    AND h.created_at <= %(by)s::timestamptz - (SELECT no_ack_1hr FROM shortest)
+    AND EXISTS (SELECT FROM policy_of(h.service, h.current_severity) p JOIN policy_steps s ON s.policy_id = p.policy_id
+        WHERE s.reason = 'NO_ACK_1HR' AND h.created_at <= %(by)s::timestamptz - make_interval(secs => s.after_seconds))
+    ORDER BY h.created_at LIMIT %(limit)s)
 UNION
-(SELECT incident_id FROM incident_heads WHERE status = 'REPORTED' AND no_ack_4hr_at IS NULL
-    AND created_at <= %(no_ack_4hr)s ORDER BY created_at LIMIT %(limit)s)
+(SELECT h.incident_id FROM incident_heads h WHERE h.status = 'REPORTED' AND h.no_ack_4hr_at IS NULL
+    AND h.created_at <= %(by)s::timestamptz - (SELECT no_ack_4hr FROM shortest)
+    AND EXISTS (SELECT FROM policy_of(h.service, h.current_severity) p JOIN policy_steps s ON s.policy_id = p.policy_id
+        WHERE s.reason = 'NO_ACK_4HR' AND h.created_at <= %(by)s::timestamptz - make_interval(secs => s.after_seconds))
+    ORDER BY h.created_at LIMIT %(limit)s)
 UNION
-(SELECT incident_id FROM incident_heads WHERE root_cause_at IS NULL AND no_root_cause_24hr_at IS NULL AND status <> 'CLOSED'
-    AND created_at <= %(no_root_cause_24hr)s ORDER BY created_at LIMIT %(limit)s)
+(SELECT h.incident_id FROM incident_heads h
+    WHERE h.root_cause_at IS NULL AND h.no_root_cause_24hr_at IS NULL AND h.status <> 'CLOSED'
+    AND h.created_at <= %(by)s::timestamptz - (SELECT no_root_cause_24hr FROM shortest)
+    AND EXISTS (SELECT FROM policy_of(h.service, h.current_severity) p JOIN policy_steps s ON s.policy_id = p.policy_id
+        WHERE s.reason = 'NO_ROOT_CAUSE_24HR' AND h.created_at <= %(by)s::timestamptz - make_interval(secs => s.after_seconds))
+    ORDER BY h.created_at LIMIT %(limit)s)
 UNION
-(SELECT incident_id FROM incident_heads WHERE status = 'REPORTED' AND current_severity = 'CRITICAL'
-    AND sessions_blocked_at IS NULL AND created_at <= %(block)s ORDER BY created_at LIMIT %(limit)s)
+(SELECT h.incident_id FROM incident_heads h WHERE h.status = 'REPORTED'
+    AND h.created_at <= %(by)s::timestamptz - (SELECT further FROM shortest)
+    AND EXISTS (SELECT FROM policy_of(h.service, h.current_severity) p JOIN further f ON f.policy_id = p.policy_id
+        WHERE h.created_at <= %(by)s::timestamptz - make_interval(secs => f.after_seconds) AND NOT f.name = ANY (h.fired_steps))
+    ORDER BY h.created_at LIMIT %(limit)s)
+UNION
+(SELECT h.incident_id FROM incident_heads h WHERE h.status = 'REPORTED' AND h.current_severity = 'CRITICAL'
+    AND h.sessions_blocked_at IS NULL AND h.created_at <= %(block)s ORDER BY h.created_at LIMIT %(limit)s)
+UNION
+(SELECT h.incident_id FROM incident_heads h WHERE h.status IN ('ACKNOWLEDGED', 'INVESTIGATING')
+    AND h.lease_from <= %(by)s::timestamptz - (SELECT lease FROM shortest)
+    AND EXISTS (SELECT FROM policy_of(h.service, h.current_severity) o JOIN policies p ON p.id = o.policy_id
+        WHERE h.lease_from <= %(by)s::timestamptz - make_interval(secs => p.lease_seconds))
+    ORDER BY h.lease_from LIMIT %(limit)s)
+UNION
+(SELECT d.incident_id FROM silences s JOIN paging_decisions d ON d.silence_id = s.id
+    WHERE s.released_at IS NULL AND s.ends_at <= %(by)s::timestamptz AND NOT EXISTS (
+        SELECT FROM paging_decisions r WHERE r.incident_id = d.incident_id AND r.step = 'SILENCE_ENDED ' || s.id)
+    LIMIT %(limit)s)
 
 -- name: orphaned_notifications
 -- Pages that are owed and have no living job.

@@ -1,7 +1,7 @@
 -- Silences and maintenance windows.
 
 -- name: lock_silences
--- Holds off others who add or end silences until this transaction ends.
+-- Holds off others who add silences until this transaction ends.
 LOCK TABLE silences IN SHARE ROW EXCLUSIVE MODE
 
 -- name: active
@@ -14,6 +14,14 @@ WHERE ends_at > %(now)s AND starts_at <= %(until)s AND starts_at < ends_at ORDER
 INSERT INTO silences (id, kind, incident_id, project_id, service, severities, starts_at, ends_at, reason, created_by, created_at)
 VALUES (%(id)s, %(kind)s, %(incident_id)s, %(project_id)s, %(service)s, %(severities)s, %(starts_at)s, %(ends_at)s, %(reason)s,
     %(created_by)s, %(now)s)
+
+-- name: hold
+-- Whether a silence still holds; nobody ends it before this transaction has written what it holds back.
+SELECT true FROM silences WHERE id = %(id)s AND ends_at > %(now)s FOR KEY SHARE
+
+-- name: lock_to_end
+-- A silence that is about to end, once everybody who holds pages back by it has written so.
+SELECT id FROM silences WHERE id = %(id)s FOR UPDATE
 
 -- name: end
 -- Ends a silence early; one that has not begun never will.
