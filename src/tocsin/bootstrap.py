@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from tocsin import embedded, ids
 from tocsin.address_guard import AddressGuard
 from tocsin.app.accounts import FirstStart, first_start
+from tocsin.app.links import Links
 from tocsin.app.vouch import CopyVoucher, StampVoucher, Voucher, WitnessVoucher
 from tocsin.app.work import App
 from tocsin.channels import Channel
@@ -219,6 +220,11 @@ def secret_key(settings: Settings) -> bytes:
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value().encode()
     return _kept_key(settings.data_dir / "secret_key")
+
+
+def links_of(settings: Settings) -> Links:
+    """Return what makes and reads the links in pages."""
+    return Links(secret_key(settings))
 
 
 def _kept_key(path: Path) -> bytes:

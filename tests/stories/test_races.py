@@ -190,7 +190,7 @@ def wait_until_done(tables: Connection) -> None:
     """Wait until no incident has a timer and no page is owed."""
     ends = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < ends:
-        if value(tables, "SELECT count(*) FROM jobs WHERE kind IN ('deliver', 'escalate')") == 0:
+        if value(tables, "SELECT count(*) FROM jobs WHERE kind IN ('deliver', 'bundle', 'escalate')") == 0:
             return
         time.sleep(0.2)
     pytest.fail("the workers are not done: " + str(value(tables, "SELECT count(*) FROM jobs")))

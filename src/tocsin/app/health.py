@@ -56,7 +56,9 @@ async def condition(work: Work) -> Condition:
     """Look at the schema, workers, jobs, pages, the log, who vouches for it, and the ledger of intake."""
     kept = await log.condition(work.tx, work.now - LOG_PATIENCE)
     vouchers = tuple(await outside.standings(work.tx, work.now - FORGOTTEN_AFTER))
-    health = await jobs.health(work.tx, alive_since=work.now - WORKER_SILENCE, failed_since=work.now - FAILED_WINDOW)
+    health = await jobs.health(
+        work.tx, now=work.now, alive_since=work.now - WORKER_SILENCE, failed_since=work.now - FAILED_WINDOW
+    )
     return Condition(
         health,
         kept,
@@ -92,8 +94,8 @@ def _of_jobs(health: Health, now: datetime) -> Iterator[Problem]:
 
 
 def _of_pages(health: Health, now: datetime) -> Iterator[Problem]:
-    if health.oldest_unsent_page_at and now - health.oldest_unsent_page_at > PAGE_PATIENCE:
-        age = int((now - health.oldest_unsent_page_at).total_seconds())
+    if health.oldest_unsent_page_due_at and now - health.oldest_unsent_page_due_at > PAGE_PATIENCE:
+        age = int((now - health.oldest_unsent_page_due_at).total_seconds())
         message = f"{health.unsent_pages} pages are not delivered; the oldest has waited {age} s."
         yield Problem("unsent_pages", message, "`tocsin incidents show` lists each with its last answer.")
     if health.failed_pages:

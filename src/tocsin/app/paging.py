@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from tocsin.app import outbox
 from tocsin.app.work import Work
 from tocsin.domain.disclosure import ERASED
 from tocsin.domain.escalation import SESSION_BLOCK_DELAY, EscalationPolicy, timers
@@ -19,8 +20,6 @@ from tocsin.store.incidents import Head
 from tocsin.store.jobs import NewJob
 from tocsin.store.notifications import Contact, NewNotification
 
-DELIVER = "deliver"
-"""The kind of job that delivers one notification."""
 ESCALATE = "escalate"
 """The kind of job that looks at one incident when its next timer is due."""
 
@@ -89,22 +88,22 @@ async def page_text(work: Work, subject: Subject, reason: str, notes: str = "") 
 def _owed(
     work: Work, subject: Subject, contact: Contact, reason: str, text: PageText, escalation_id: UUID | None
 ) -> NewNotification:
-    return NewNotification(work.new_id(), subject.incident_id, escalation_id, reason, contact, text)
+    return NewNotification(
+        id=work.new_id(),
+        incident_id=subject.incident_id,
+        escalation_id=escalation_id,
+        reason=reason,
+        user_id=contact.user_id,
+        channel=contact.channel,
+        address=contact.address,
+        due_at=work.now,
+        page=text,
+    )
 
 
 async def _owe(work: Work, owed: Sequence[NewNotification]) -> None:
     await notifications.insert_many(work.tx, owed, work.now)
-    await jobs.enqueue_many(work.tx, [_delivery(work, one.id) for one in owed], work.now)
-
-
-async def queue_delivery(work: Work, notification_id: UUID) -> None:
-    """Queue the delivery of a notification, now."""
-    await jobs.enqueue_many(work.tx, [_delivery(work, notification_id)], work.now)
-
-
-def _delivery(work: Work, notification_id: UUID) -> NewJob:
-    payload: dict[str, object] = {"notificationId": str(notification_id)}
-    return NewJob(work.new_id(), DELIVER, f"{DELIVER}:{notification_id}", payload, work.now)
+    await outbox.queue(work, owed)
 
 
 async def policy(work: Work) -> EscalationPolicy:

@@ -48,6 +48,11 @@ class Message:
         sent_at: when this attempt is made, timezone-aware. Receivers of signed webhooks refuse a timestamp that
             is minutes old, so a retry needs its own (Standard Webhooks, "Webhook metadata").
         reply_thread: what the message belongs to (the incident's id); e-mails of one thread are shown together.
+        title: what happened, in the words of the error; the subject without its lead; empty if there is no incident.
+        severity: CRITICAL, HIGH, MEDIUM or LOW; empty if there is no incident.
+        incident_number: of the incident; None if the message is about none, and nothing is to be acknowledged.
+        url: where a person looks at the incident.
+        acknowledge_url: the link that acknowledges it; empty if there is none.
     """
 
     notification_id: UUID
@@ -56,6 +61,11 @@ class Message:
     payload: dict[str, object]
     sent_at: datetime
     reply_thread: str = ""
+    title: str = ""
+    severity: str = ""
+    incident_number: int | None = None
+    url: str = ""
+    acknowledge_url: str = ""
 
     def __post_init__(self) -> None:
         if self.sent_at.tzinfo is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,19 +34,44 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A page that is owed."""
+    """A page that is owed, whom it is for, and how its incident stands by now."""
 
     id: UUID
     incident_id: UUID
     reason: str
     user_id: UUID
+    user_name: str
+    user_role: str
+    user_active: bool
     channel: str
     address: str
     subject: str
     body: str
     payload: dict[str, Any]
     created_at: datetime
+    due_at: datetime
     state: str
+    bundle_id: UUID | None
+    acknowledged_at: datetime | None
+    root_cause_at: datetime | None
+    closed_at: datetime | None
+    lease_from: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """As much of a page that is owed as its job needs."""
+
+    id: UUID
+    reason: str
+    channel: str
+    address: str
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Id:
+    id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +126,20 @@ async def contacts_of_superadmins(tx: Tx) -> list[Contact]:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """A page whose link somebody follows, and whom it was for."""
+
+    incident_id: UUID
+    reason: str
+    due_at: datetime
+    link_used_at: datetime | None
+    user_id: UUID
+    user_name: str
+    user_role: str
+    user_active: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NewNotification:
     """A page to owe to somebody."""
 
@@ -108,7 +147,10 @@ class NewNotification:
     incident_id: UUID
     escalation_id: UUID | None
     reason: str
-    contact: Contact
+    user_id: UUID
+    channel: str
+    address: str
+    due_at: datetime
     page: PageText
 
 
@@ -122,9 +164,10 @@ async def insert_many(tx: Tx, owed: Sequence[NewNotification], now: datetime) ->
             "incident_id": one.incident_id,
             "escalation_id": one.escalation_id,
             "reason": one.reason,
-            "user_id": one.contact.user_id,
-            "channel": one.contact.channel,
-            "address": one.contact.address,
+            "user_id": one.user_id,
+            "channel": one.channel,
+            "address": one.address,
+            "due_at": one.due_at,
             "subject": one.page.subject,
             "body": one.page.body,
             "payload": one.page.payload,
@@ -134,25 +177,56 @@ async def insert_many(tx: Tx, owed: Sequence[NewNotification], now: datetime) ->
     await tx.run(QUERIES["insert"], {"rows": msgspec.json.encode(rows).decode(), "now": now})
 
 
-async def get(tx: Tx, notification_id: UUID) -> Notification | None:
-    """Return one page."""
-    return await tx.first(QUERIES["get"], Notification, {"id": notification_id})
+async def by_ids(tx: Tx, ids: Sequence[UUID]) -> list[Notification]:
+    """Return these pages, the one that is due first first."""
+    return await tx.rows(QUERIES["by_ids"], Notification, {"ids": list(ids)})
+
+
+async def open_bundle(tx: Tx, channel: str, address: str) -> list[UUID]:
+    """Return the pages of the bundle that is on its way over a contact method; empty if none is."""
+    rows = await tx.rows(QUERIES["open_bundle"], _Id, {"channel": channel, "address": address})
+    return [row.id for row in rows]
+
+
+async def due_of_contact(
+    tx: Tx, channel: str, address: str, *, alone: Sequence[str], now: datetime, limit: int
+) -> list[UUID]:
+    """Lock and return the pages that are due over a contact method and in no bundle, but for the reasons `alone`."""
+    which = {"channel": channel, "address": address, "alone": list(alone), "now": now, "limit": limit}
+    return [row.id for row in await tx.rows(QUERIES["due_of_contact"], _Id, which)]
+
+
+async def bundle(tx: Tx, bundle_id: UUID, ids: Sequence[UUID]) -> None:
+    """Fix which pages go out in one message."""
+    await tx.run(QUERIES["bundle"], {"bundle_id": bundle_id, "ids": list(ids)})
+
+
+async def next_of_contact(tx: Tx, channel: str, address: str, alone: Sequence[str]) -> datetime | None:
+    """Return when the next page over a contact method is due, but for the reasons `alone`; None if none is owed."""
+    which = {"channel": channel, "address": address, "alone": list(alone)}
+    due_at: datetime | None = await tx.value(QUERIES["next_of_contact"], which)
+    return due_at
+
+
+async def last_bundle_at(tx: Tx, channel: str, address: str) -> datetime | None:
+    """Return when a bundle was last delivered over a contact method."""
+    settled_at: datetime | None = await tx.value(QUERIES["last_bundle_at"], {"channel": channel, "address": address})
+    return settled_at
 
 
 async def insert_attempt(
     tx: Tx,
     *,
-    attempt_id: UUID,
-    notification_id: UUID,
+    ids: Mapping[UUID, UUID],
     started_at: datetime,
     finished_at: datetime,
     outcome: str,
     answer: str,
 ) -> None:
-    """Record what came of one attempt."""
+    """Record what came of one attempt to deliver pages: `ids` has the new attempt's id for each."""
     columns = {
-        "id": attempt_id,
-        "notification_id": notification_id,
+        "ids": list(ids.values()),
+        "notification_ids": list(ids),
         "started_at": started_at,
         "finished_at": finished_at,
         "outcome": outcome,
@@ -161,9 +235,24 @@ async def insert_attempt(
     await tx.run(QUERIES["insert_attempt"], columns)
 
 
-async def settle(tx: Tx, notification_id: UUID, state: str, now: datetime) -> None:
-    """Say how a page ended: DELIVERED or FAILED."""
-    await tx.run(QUERIES["settle"], {"id": notification_id, "state": state, "now": now})
+async def settle(tx: Tx, ids: Sequence[UUID], state: str, now: datetime, because: str | None = None) -> None:
+    """Say how pages ended: DELIVERED, FAILED, or CANCELLED because of something."""
+    await tx.run(QUERIES["settle"], {"ids": list(ids), "state": state, "because": because, "now": now})
+
+
+async def orphaned(tx: Tx, limit: int) -> list[Unsent]:
+    """Return pages that are owed and have no living job."""
+    return await tx.rows(QUERIES["orphaned"], Unsent, {"limit": limit})
+
+
+async def link(tx: Tx, notification_id: UUID) -> Link | None:
+    """Return the page of a link."""
+    return await tx.first(QUERIES["link"], Link, {"id": notification_id})
+
+
+async def use_link(tx: Tx, notification_id: UUID, now: datetime) -> None:
+    """Note that the link of a page was followed to its end."""
+    await tx.run(QUERIES["use_link"], {"id": notification_id, "now": now})
 
 
 async def of_incident(tx: Tx, incident_id: UUID) -> list[NotificationRow]:

@@ -17,7 +17,8 @@ from tocsin import ids
 from tocsin.app import leases
 from tocsin.app.heartbeats import HEARTBEAT
 from tocsin.app.leases import Lease
-from tocsin.app.paging import DELIVER, ESCALATE
+from tocsin.app.outbox import BUNDLE, DELIVER
+from tocsin.app.paging import ESCALATE
 from tocsin.app.signals import EXPIRE_ALERT
 from tocsin.app.vouch import Voucher
 from tocsin.app.wakeups import wakeups
@@ -47,7 +48,7 @@ class Lane:
 
 LANES = (
     Lane("escalate", (ESCALATE,), 4),
-    Lane("deliver", (DELIVER,), 16),
+    Lane("deliver", (DELIVER, BUNDLE), 16),
     Lane("signals", (EXPIRE_ALERT, HEARTBEAT), 4),
     Lane("chores", tuple(CHORES), 1),
 )
