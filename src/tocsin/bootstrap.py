@@ -19,6 +19,7 @@ from tocsin.address_guard import AddressGuard
 from tocsin.app.accounts import FirstStart, first_start
 from tocsin.app.links import Links
 from tocsin.app.vouch import CopyVoucher, StampVoucher, Voucher, WitnessVoucher
+from tocsin.app.watchdog import Watchdog
 from tocsin.app.work import App
 from tocsin.channels import Channel
 from tocsin.channels.smtp import Security, SmtpChannel, SmtpSettings
@@ -164,6 +165,18 @@ async def vouchers_of(settings: Settings, clock: Clock = system_clock) -> AsyncI
                 CopyVoucher(f"copy {_without_password(text)}"[:300], _copy(text, settings, http, clock), every)
             )
         yield vouchers
+
+
+@asynccontextmanager
+async def watchdog_of(settings: Settings) -> AsyncIterator[Watchdog | None]:
+    """Give what calls somebody outside for as long as every promise holds; None where nobody is to be called."""
+    if settings.watchdog_url is None:
+        yield None
+        return
+    guard = AddressGuard(settings.webhook_allowed_networks)
+    async with Http(guard, timeout_seconds=settings.delivery_timeout) as http:
+        every = timedelta(seconds=settings.watchdog_every)
+        yield Watchdog(http, settings.watchdog_url, settings.watchdog_fail_url, every)
 
 
 def _witness(text: str) -> Witness:

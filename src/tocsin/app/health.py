@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 from tocsin.app.read_ledger import last_difference
 from tocsin.app.work import Work
-from tocsin.store import jobs, log, outside
+from tocsin.store import jobs, log, outside, watchdog
 from tocsin.store.jobs import DeadJob, Health
 from tocsin.store.ledger import DifferenceIncident
 from tocsin.store.log import LogCondition
 from tocsin.store.migrate import lacking
 from tocsin.store.outside import Standing
+from tocsin.store.watchdog import Calls
 
 WORKER_SILENCE = timedelta(seconds=30)
 PAGE_PATIENCE = timedelta(minutes=2)
@@ -29,12 +30,16 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong: a stable name, what it is, what to do, and whether the server cannot do its work with it."""
+    """Something wrong: a stable name, what it is, what to do, and whether the server cannot do its work with it.
+
+    What `breaks_a_promise` keeps the watchdog silent, so that somebody outside notices.
+    """
 
     name: str
     message: str
     hint: str
     stops_service: bool = False
+    breaks_a_promise: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class Condition:
     log: LogCondition
     vouchers: tuple[Standing, ...]
     problems: tuple[Problem, ...]
+    watchdog: Calls | None = None
 
     @property
     def ready(self) -> bool:
@@ -59,6 +65,7 @@ async def condition(work: Work) -> Condition:
     health = await jobs.health(
         work.tx, now=work.now, alive_since=work.now - WORKER_SILENCE, failed_since=work.now - FAILED_WINDOW
     )
+    calls = await watchdog.state(work.tx, work.now - FORGOTTEN_AFTER)
     return Condition(
         health,
         kept,
@@ -70,7 +77,9 @@ async def condition(work: Work) -> Condition:
             *_of_log(kept, work.now),
             *_of_vouchers(vouchers),
             *_of_ledger(await last_difference(work)),
+            *_of_watchdog(calls),
         ),
+        calls,
     )
 
 
@@ -100,7 +109,9 @@ def _of_pages(health: Health, now: datetime) -> Iterator[Problem]:
         yield Problem("unsent_pages", message, "`tocsin incidents show` lists each with its last answer.")
     if health.failed_pages:
         message = f"{health.failed_pages} pages were given up in the last 24 hours."
-        yield Problem("failed_pages", message, "The incidents of project `tocsin` name each address and answer.")
+        hint = "The incidents of project `tocsin` name each address and answer."
+        # Others were told, so that the promise is kept; and for a day nobody outside would notice anything else.
+        yield Problem("failed_pages", message, hint, breaks_a_promise=False)
 
 
 def _of_log(kept: LogCondition, now: datetime) -> Iterator[Problem]:
@@ -142,6 +153,15 @@ def _of_ledger(difference: DifferenceIncident | None) -> Iterator[Problem]:
         yield Problem(
             "intake_ledger", message, f"`tocsin incidents show {difference.number}` names the minutes and the counts."
         )
+
+
+def _of_watchdog(calls: Calls | None) -> Iterator[Problem]:
+    if calls is not None and calls.failing_since is not None and calls.failures >= FAILURES_BORNE:
+        since = f"{calls.failing_since:%Y-%m-%d %H:%M:%S} UTC"
+        message = f"Whoever watches over this installation from outside is not reached since {since}: {calls.failure}"
+        hint = "Check TOCSIN_WATCHDOG_URL; docs/how-to/watch-the-watchman.md."
+        # If this silenced the calls, they would never begin again.
+        yield Problem("watchdog", message, hint, breaks_a_promise=False)
 
 
 async def dead_jobs(work: Work) -> list[DeadJob]:

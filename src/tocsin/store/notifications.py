@@ -140,6 +140,15 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class SlackUser:
+    """Somebody who clicks in Slack."""
+
+    id: UUID
+    name: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
 class NewNotification:
     """A page to owe to somebody."""
 
@@ -243,6 +252,13 @@ async def settle(tx: Tx, ids: Sequence[UUID], state: str, now: datetime, because
 async def orphaned(tx: Tx, limit: int) -> list[Unsent]:
     """Return pages that are owed and have no living job."""
     return await tx.rows(QUERIES["orphaned"], Unsent, {"limit": limit})
+
+
+async def slack_user(tx: Tx, notification_id: UUID, slack_id: str) -> SlackUser | None:
+    """Return who is reached under a Slack user id: whom that page was for, or who verified that it is theirs."""
+    if not slack_id.isprintable():
+        return None
+    return await tx.first(QUERIES["slack_user"], SlackUser, {"id": notification_id, "slack_id": slack_id})
 
 
 async def link(tx: Tx, notification_id: UUID) -> Link | None:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from tocsin.domain.access import Permission
 from tocsin.errors import Code
-from tocsin.web import auth_api, erasures_api, heartbeats_api, incidents_api, ledger_api, operations_api, projects_api
+from tocsin.web import (
+    auth_api,
+    erasures_api,
+    heartbeats_api,
+    incidents_api,
+    ledger_api,
+    links,
+    operations_api,
+    projects_api,
+    slack,
+)
 from tocsin.web.documents import (
     AcknowledgeBody,
     AddKeyBody,
@@ -313,6 +323,55 @@ _HEARTBEATS = (
     ),
 )
 
+_LINK_CODES = (Code.FORBIDDEN, Code.NOT_FOUND, Code.RATE_LIMITED, Code.UNAVAILABLE)
+_LINKS = (
+    Endpoint(
+        "GET",
+        "/a/{token}",
+        "Show what the link of a page is about",
+        Access.PUBLIC,
+        Directly(links.show),
+        "A page for people, with one button. Looking changes nothing, so previews of links do no harm.",
+        media_type="text/html",
+        forms=("text/html",),
+        codes=_LINK_CODES,
+        tag="Pages",
+    ),
+    Endpoint(
+        "POST",
+        "/a/{token}",
+        "Acknowledge in the name of whom the page was for",
+        Access.PUBLIC,
+        Directly(links.act),
+        "Once, within 7 days. The token in the path is all that is asked for.",
+        media_type="text/html",
+        forms=("text/html",),
+        raw=(links.FORM, "The form of the page: `notes`."),
+        codes=(
+            *_LINK_CODES,
+            *(Code.MALFORMED, Code.ALREADY_ACKNOWLEDGED, Code.ALREADY_RESOLVED, Code.TOO_LARGE),
+            *(Code.UNSUPPORTED_MEDIA_TYPE, Code.INVALID),
+        ),
+        tag="Pages",
+    ),
+)
+
+_SLACK = (
+    Endpoint(
+        "POST",
+        "/api/v1/slack/interactions",
+        "Take a click in Slack",
+        Access.PUBLIC,
+        Directly(slack.interact),
+        "For Slack alone, which signs it. Where TOCSIN_SLACK_SIGNING_SECRET is not set there is nothing here.",
+        raw=(slack.FORM, "What Slack sends: `payload`."),
+        response=None,
+        media_type="text/plain",
+        codes=(Code.NOT_FOUND, Code.UNAUTHORIZED, Code.MALFORMED, Code.TOO_LARGE, Code.UNAVAILABLE),
+        tag="Pages",
+    ),
+)
+
 _ONE_PROJECT = "/api/projects/{projectId}"
 _PROJECTS = (
     Endpoint(
@@ -493,6 +552,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *_LEDGER,
     *INTAKE,
     *_HEARTBEATS,
+    *_LINKS,
+    *_SLACK,
     *_OPERATIONS,
 )
 """The order is that of the routes: what is more particular stands before what is more general."""

@@ -22,6 +22,7 @@ from tocsin.app.paging import ESCALATE
 from tocsin.app.signals import EXPIRE_ALERT
 from tocsin.app.vouch import Voucher
 from tocsin.app.wakeups import wakeups
+from tocsin.app.watchdog import Watchdog
 from tocsin.app.work import App
 from tocsin.channels import Channel
 from tocsin.errors import TocsinError
@@ -29,6 +30,7 @@ from tocsin.signing.signer import Signer
 from tocsin.worker.handlers import CHORES, Handlers
 from tocsin.worker.log_keeper import LogKeeper
 from tocsin.worker.vouching import look_after_all
+from tocsin.worker.watching import keep_calling
 
 log = structlog.get_logger()
 
@@ -65,8 +67,10 @@ class Worker:
         *,
         signer: Signer | None = None,
         vouchers: Sequence[Voucher] = (),
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._app = app
+        self._watchdog = watchdog
         self._vouchers = vouchers
         self._log_keeper = LogKeeper(app, signer, name)
         self._handlers = Handlers(app, channels)
@@ -82,6 +86,8 @@ class Worker:
             lanes = [group.create_task(self._work(lane, stop)) for lane in LANES]
             lanes.append(group.create_task(self._log_keeper.run(stop)))
             lanes.append(group.create_task(look_after_all(self._app, self._vouchers, stop)))
+            if self._watchdog is not None:
+                lanes.append(group.create_task(keep_calling(self._app, self._watchdog, stop)))
             await stop.wait()
             self.wake()
             await asyncio.gather(*lanes)

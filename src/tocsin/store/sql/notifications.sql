@@ -88,6 +88,15 @@ SELECT n.incident_id, n.reason, n.due_at, n.link_used_at, n.user_id, u.name AS u
        u.active AS user_active
 FROM notifications n JOIN users u ON u.id = n.user_id WHERE n.id = %(id)s
 
+-- name: slack_user
+-- Who is reached under a Slack user id: whom this page went to there, or who verified that the id is theirs.
+SELECT u.id, u.name, u.role FROM users u
+LEFT JOIN notifications n ON n.id = %(id)s AND n.user_id = u.id AND n.channel = 'slack_app' AND n.address = %(slack_id)s
+WHERE u.active AND (n.id IS NOT NULL OR u.id IN (
+    SELECT user_id FROM contact_methods
+    WHERE channel = 'slack_app' AND address = %(slack_id)s AND verified_at IS NOT NULL))
+ORDER BY n.id IS NULL, u.created_at, u.id LIMIT 1
+
 -- name: use_link
 -- Notes that the link of a page was followed to its end.
 UPDATE notifications SET link_used_at = %(now)s WHERE id = %(id)s AND link_used_at IS NULL
