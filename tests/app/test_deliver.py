@@ -15,7 +15,7 @@ from tests.app.conftest import Crew, Inbox, Tables, run
 from tests.conftest import ADMIN_EMAIL
 from tests.support.clock import FakeClock
 from tests.support.lives import reported
-from tocsin.app import health, leases, maintain, outbox, paging, respond
+from tocsin.app import accounts, erase, health, leases, maintain, outbox, paging, respond
 from tocsin.app.leases import LEASE
 from tocsin.app.outbox import BUNDLE
 from tocsin.app.paging import Subject
@@ -23,6 +23,8 @@ from tocsin.app.timeline import locked_head
 from tocsin.app.work import App, Work
 from tocsin.channels import Delivered, Message, Outcome, Rejected, Retry
 from tocsin.domain.delivery import BUNDLE_PAUSE, MAX_BUNDLE, MAX_IN_FULL
+from tocsin.domain.erasure import Grounds
+from tocsin.domain.policy import Duty
 from tocsin.domain.workflow import Acknowledge
 from tocsin.store import notifications
 from tocsin.store.notifications import NewNotification
@@ -424,3 +426,18 @@ async def test_a_worker_that_dies_at_any_commit_delivers_each_page_once_or_twice
     assert len(ids) == (1 if kind == "bundle" else 3), "and the receiver can tell that it is the same"
     assert states(tables) == {"DELIVERED": 6}
     assert tables.value("SELECT count(*) FROM jobs WHERE kind IN ('deliver', 'bundle')") == 0
+
+
+async def test_of_an_erased_person_no_job_keeps_the_address_unless_somebody_else_is_reached_there(
+    app: App, quiet: None, crew: Crew, tables: Tables
+) -> None:
+    async with app.work() as work:
+        await accounts.assign_duty(work, crew.ada, Duty.ON_CALL, ADMIN_EMAIL)
+    await owe(app, 1)
+    await owe(app, 2)
+    jobs_naming = "SELECT count(*) FROM jobs WHERE payload::text LIKE '%%olga%%'"
+    assert tables.value(jobs_naming) == 1
+    async with app.work() as work:
+        await erase.erase_user(work, crew.ada, "olga@example.org", Grounds("she asked", "R-1"))
+    assert tables.value(jobs_naming) == 0
+    assert tables.value("SELECT count(*) FROM notifications WHERE address LIKE 'olga%%'") == 0

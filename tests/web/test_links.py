@@ -10,12 +10,13 @@ from uuid import UUID
 import pytest
 
 from tests.support.clock import FakeClock
+from tests.support.mailbox import smtp_server
 from tests.web.conftest import PASSWORD, Answer, Live, rows, sign_in
 from tocsin.app import accounts, outbox, paging, respond
 from tocsin.app.paging import Subject
 from tocsin.app.timeline import locked_head
 from tocsin.app.work import App
-from tocsin.bootstrap import links_of
+from tocsin.bootstrap import links_of, outbound_channels
 from tocsin.domain.access import Actor, Role
 from tocsin.domain.policy import Duty
 from tocsin.domain.workflow import Acknowledge
@@ -23,6 +24,7 @@ from tocsin.ids import new_id
 from tocsin.settings import Settings
 from tocsin.store import notifications
 from tocsin.store.notifications import NewNotification
+from tocsin.worker.run import run_due
 
 pytestmark = pytest.mark.anyio
 
@@ -301,3 +303,24 @@ def test_tokens_are_short_and_of_this_installation_alone() -> None:
     last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     good = [letter for letter in last if ours.notification_of(token[:-1] + letter) is not None]
     assert good == [token[-1]], "one page has one token, not four"
+
+
+async def test_the_link_that_arrives_by_mail_takes_the_incident(live: Live, noor: Actor) -> None:
+    with smtp_server() as mailbox:
+        settings = live.app.settings.model_copy(
+            update={
+                "smtp_host": "127.0.0.1",
+                "smtp_port": mailbox.port,
+                "smtp_security": "none",
+                "public_url": live.url,
+            }
+        )
+        app = App(live.app.database, settings, live.app.clock)
+        await live.open_incident()
+        async with outbound_channels(settings) as channels:
+            await run_due(app, channels)
+        (mail,) = mailbox.mails()
+    link = re.search(r"^Take it: (\S+)", mail.get_content(), re.MULTILINE)
+    assert link is not None
+    assert (await press(live, link[1].removeprefix(live.url))).status == 200
+    assert await status_of(live) == "ACKNOWLEDGED"

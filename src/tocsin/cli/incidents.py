@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 import typer
 
-from tocsin.app import escalate, open_incident, read_incidents, respond
+from tocsin.app import escalate, open_incident, read_incidents, read_notifications, respond
 from tocsin.app.read_incidents import MAX_PAGE, MAX_REPORTS, IncidentDetail, IncidentPage, IncidentReports
 from tocsin.app.timeline import IncidentRef
 from tocsin.app.work import Work
@@ -19,6 +19,7 @@ from tocsin.cli.incident_story import next_step, story
 from tocsin.cli.options import (
     MAX_NUMBER,
     AsOption,
+    CursorOption,
     FollowUpOption,
     IncidentArgument,
     JsonOption,
@@ -30,6 +31,7 @@ from tocsin.cli.options import (
     text_or_question,
 )
 from tocsin.cli.output import Call, age, instant
+from tocsin.cli.pages import tell_pages
 from tocsin.cli.running import act, text_of
 from tocsin.domain import workflow
 from tocsin.domain.access import Actor
@@ -37,6 +39,7 @@ from tocsin.domain.disclosure import ERASED
 from tocsin.domain.incident import EscalationReason, RootCauseCategory, Severity, Status
 from tocsin.errors import Code, TocsinError
 from tocsin.web.documents import detail_answer, incident_document, list_answer, reports_answer
+from tocsin.web.notifications_api import plain
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -47,6 +50,7 @@ commands = typer.Typer(
     REPORTED → ACKNOWLEDGED → INVESTIGATING → RESOLVED → CLOSED
       list, show                see what is open, and the whole story of one
       reports                   see single reports of one, as they came
+      pages                     see who was told of one, and what came of it
       ack                       say "I have it"; notes are required
       root-cause                say why it happened; nothing resolves without it
       resolve                   say how it ended
@@ -210,6 +214,34 @@ def _tell_reports(call: Call, found: IncidentReports) -> None:
     rows = [(instant(row.received_at), row.severity, row.outcome, row.event_id, row.title) for row in found.reports]
     call.table(("RECEIVED", "SEVERITY", "OUTCOME", "EVENT", "TITLE"), rows)
     call.note(f"{len(rows)} whole reports, of {found.occurrences:,} occurrences.")
+
+
+@commands.command()
+def pages(
+    context: typer.Context,
+    incident: IncidentArgument,
+    limit: Annotated[int, typer.Option(min=1, max=read_notifications.MAX_PAGE, help="How many at most.")] = 50,
+    cursor: CursorOption = None,
+    _as: AsOption = None,
+    _json: JsonOption = False,
+) -> None:
+    """Show every page about an incident, newest first.
+
+    Each with every attempt: when, to whom, over what, with which answer.
+
+    \b
+    Example:
+      tocsin incidents pages 42
+
+    Next: `tocsin oncall pages` shows those about all incidents.
+    """
+    call, ref = call_of(context), incident_ref(incident)
+
+    async def read(work: Work, actor: Actor) -> read_notifications.Histories:
+        return await read_notifications.of_incident(work, actor, ref, limit=limit, cursor=cursor)
+
+    found = act(call, "incidents pages", text_of(ref), read)
+    call.answer(plain(found), lambda: tell_pages(call, found))
 
 
 @commands.command("open")

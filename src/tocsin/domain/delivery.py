@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, Protocol
 
 from tocsin.domain.incident import EscalationReason, Severity
@@ -34,6 +35,15 @@ _WAITS_FOR_ACKNOWLEDGMENT = frozenset(
 _GOES_ON_ACKNOWLEDGED = frozenset(
     {ACK_LAPSED, EscalationReason.MANUAL_ESCALATION.value, EscalationReason.NO_ROOT_CAUSE_24HR.value}
 )
+
+
+class PageState(StrEnum):
+    """What became of a page."""
+
+    PENDING = "PENDING"
+    DELIVERED = "DELIVERED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
 
 
 def goes_alone(reason: str) -> bool:

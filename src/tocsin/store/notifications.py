@@ -92,6 +92,39 @@ class NotificationRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SentPage:
+    """A page as its history shows it."""
+
+    id: UUID
+    incident_id: UUID
+    incident_number: int
+    reason: str
+    user_id: UUID
+    user_name: str
+    channel: str
+    address: str
+    created_at: datetime
+    due_at: datetime
+    state: str
+    because: str | None
+    settled_at: datetime | None
+    bundle_id: UUID | None
+    link_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """One attempt to deliver a page."""
+
+    notification_id: UUID
+    attempt: int
+    started_at: datetime
+    finished_at: datetime
+    outcome: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class DutyRow:
     """Who holds a duty."""
 
@@ -274,6 +307,25 @@ async def use_link(tx: Tx, notification_id: UUID, now: datetime) -> None:
 async def of_incident(tx: Tx, incident_id: UUID) -> list[NotificationRow]:
     """Return the pages of an incident, oldest first (at most MAX_LISTED)."""
     return await tx.rows(QUERIES["of_incident"], NotificationRow, {"incident_id": incident_id, "limit": MAX_LISTED})
+
+
+async def pages_of_incident(tx: Tx, incident_id: UUID, before: UUID | None, limit: int) -> list[SentPage]:
+    """Return the pages of an incident that were owed before one of them (None: all), newest first."""
+    which = {"incident_id": incident_id, "before": before, "limit": limit}
+    return await tx.rows(QUERIES["pages_of_incident"], SentPage, which)
+
+
+async def pages(
+    tx: Tx, *, user_id: UUID | None, state: str | None, since: datetime, before: UUID | None, limit: int
+) -> list[SentPage]:
+    """Return pages to a person (None: to everybody) owed since then and before one of them, newest first."""
+    which = {"user_id": user_id, "state": state, "since": since, "before": before, "limit": limit}
+    return await tx.rows(QUERIES["pages" if user_id is None else "pages_of_user"], SentPage, which)
+
+
+async def attempts(tx: Tx, ids: Sequence[UUID]) -> list[AttemptRow]:
+    """Return every attempt to deliver these pages, in their order."""
+    return await tx.rows(QUERIES["attempts"], AttemptRow, {"ids": list(ids)})
 
 
 async def duties(tx: Tx) -> list[DutyRow]:

@@ -11,6 +11,7 @@ from tocsin.web import (
     incidents_api,
     ledger_api,
     links,
+    notifications_api,
     operations_api,
     projects_api,
     slack,
@@ -121,6 +122,18 @@ def _incidents(prefix: str, tag: str, read: Permission, respond: Permission) -> 
             "Every report is counted in `occurrences`; of many only samples are kept whole.",
             query=ReportsQuery,
             response=ReportsAnswer,
+            codes=(Code.NOT_FOUND,),
+            tag=tag,
+        ),
+        Endpoint(
+            "GET",
+            f"{one}/notifications",
+            "Show every page about an incident, with every attempt",
+            read,
+            InTransaction(notifications_api.of_incident),
+            "Newest first: when, to whom, over what, with which answer.",
+            query=notifications_api.PagesQuery,
+            response=notifications_api.NotificationListAnswer,
             codes=(Code.NOT_FOUND,),
             tag=tag,
         ),
@@ -320,6 +333,21 @@ _HEARTBEATS = (
         query=heartbeats_api.HeartbeatQuery,
         response=heartbeats_api.HeartbeatListAnswer,
         tag="Heartbeats",
+    ),
+)
+
+_NOTIFICATIONS = (
+    Endpoint(
+        "GET",
+        "/api/notifications",
+        "List pages, with every attempt",
+        Permission.READ,
+        InTransaction(notifications_api.listed),
+        "Newest first: when, to whom, over what, with which answer. Go on with `cursor` = `pagination.next`.",
+        query=notifications_api.NotificationQuery,
+        response=notifications_api.NotificationListAnswer,
+        codes=(Code.NOT_FOUND,),
+        tag="Pages",
     ),
 )
 
@@ -552,6 +580,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *_LEDGER,
     *INTAKE,
     *_HEARTBEATS,
+    *_NOTIFICATIONS,
     *_LINKS,
     *_SLACK,
     *_OPERATIONS,

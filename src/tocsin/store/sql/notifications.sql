@@ -109,6 +109,41 @@ FROM notifications n JOIN users u ON u.id = n.user_id
 LEFT JOIN LATERAL (SELECT attempt, answer FROM delivery_attempts WHERE notification_id = n.id ORDER BY attempt DESC LIMIT 1) a ON true
 WHERE n.incident_id = %(incident_id)s ORDER BY n.created_at, n.id LIMIT %(limit)s
 
+-- name: pages_of_incident
+-- The pages of an incident, newest first.
+SELECT n.id, n.incident_id, h.number AS incident_number, n.reason, n.user_id, u.name AS user_name, n.channel, n.address,
+       n.created_at, n.due_at, n.state, n.because, n.settled_at, n.bundle_id, n.link_used_at
+FROM notifications n JOIN users u ON u.id = n.user_id JOIN incident_heads h ON h.incident_id = n.incident_id
+WHERE n.incident_id = %(incident_id)s
+  AND (n.created_at, n.id) < (coalesce((SELECT created_at FROM notifications WHERE id = %(before)s), 'infinity'),
+      coalesce(%(before)s, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
+ORDER BY n.created_at DESC, n.id DESC LIMIT %(limit)s
+
+-- name: pages
+-- Pages, newest first.
+SELECT n.id, n.incident_id, h.number AS incident_number, n.reason, n.user_id, u.name AS user_name, n.channel, n.address,
+       n.created_at, n.due_at, n.state, n.because, n.settled_at, n.bundle_id, n.link_used_at
+FROM notifications n JOIN users u ON u.id = n.user_id JOIN incident_heads h ON h.incident_id = n.incident_id
+WHERE n.created_at >= %(since)s AND (%(state)s::text IS NULL OR n.state = %(state)s)
+  AND (n.created_at, n.id) < (coalesce((SELECT created_at FROM notifications WHERE id = %(before)s), 'infinity'),
+      coalesce(%(before)s, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
+ORDER BY n.created_at DESC, n.id DESC LIMIT %(limit)s
+
+-- name: pages_of_user
+-- Pages to one person, newest first.
+SELECT n.id, n.incident_id, h.number AS incident_number, n.reason, n.user_id, u.name AS user_name, n.channel, n.address,
+       n.created_at, n.due_at, n.state, n.because, n.settled_at, n.bundle_id, n.link_used_at
+FROM notifications n JOIN users u ON u.id = n.user_id JOIN incident_heads h ON h.incident_id = n.incident_id
+WHERE n.user_id = %(user_id)s AND n.created_at >= %(since)s AND (%(state)s::text IS NULL OR n.state = %(state)s)
+  AND (n.created_at, n.id) < (coalesce((SELECT created_at FROM notifications WHERE id = %(before)s), 'infinity'),
+      coalesce(%(before)s, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
+ORDER BY n.created_at DESC, n.id DESC LIMIT %(limit)s
+
+-- name: attempts
+-- Every attempt to deliver these pages.
+SELECT notification_id, attempt, started_at, finished_at, outcome, answer FROM delivery_attempts
+WHERE notification_id = ANY (%(ids)s) ORDER BY notification_id, attempt
+
 -- name: duties
 -- Who holds which duty.
 SELECT d.duty, d.user_id, u.name, u.email, u.active, d.assigned_at FROM duties d JOIN users u ON u.id = d.user_id ORDER BY d.duty
