@@ -134,20 +134,19 @@ class Bundled:
 def compose_bundle(pages: Sequence[Bundled]) -> PageText:
     """Write the message that lists pages, the worst first: MAX_IN_FULL whole, the others by their incidents' names."""
     ordered = sorted(pages, key=lambda page: page.rank, reverse=True)
-    full, more = ordered[:MAX_IN_FULL], _names(ordered[MAX_IN_FULL:])
+    full, rest = ordered[:MAX_IN_FULL], ordered[MAX_IN_FULL:]
     # Several people may share an address; whose link it is must be told then.
     named = len({page.user_name for page in pages}) > 1
-    left = len(ordered) - len(full)
     lines = [f"{len(ordered)} pages since the last message.", ""]
     for page in full:
         lines += [*_in_full(page, named=named), ""]
-    if left:
-        lines += [f"And {left} more, about {', '.join(more)}: `tocsin incidents list --open`.", ""]
+    if rest:
+        lines += [f"And {len(rest)} more, about {', '.join(_names(rest))}: `tocsin incidents list --open`.", ""]
     subject = f"[{ordered[0].severity}] {len(ordered)} pages: {', '.join(_names(ordered))}"
     payload: dict[str, object] = {
         "event": BUNDLE_EVENT,
         "pages": [_for_programs(page) for page in full],
-        "more": {"count": left, "incidents": [int(name.removeprefix("INC-")) for name in more if name != "INC-?"]},
+        "more": {"count": len(rest), "incidents": list(dict.fromkeys(page.incident.get("number") for page in rest))},
     }
     return PageText(_shortened(subject), "\n".join(lines[:-1]), payload)
 

@@ -46,7 +46,7 @@ class AttemptDocument(Document):
     answer: str
 
 
-class NotificationDocument(Document):
+class SentPageDocument(Document):
     """A page; `address` leaves out what is a secret of it."""
 
     id: UUID
@@ -67,7 +67,7 @@ class NotificationDocument(Document):
     attempts: list[AttemptDocument]
 
 
-class Part(Document):
+class ListPart(Document):
     """Which part of a list it is; `next` is the cursor of the next one, null on the last."""
 
     limit: int
@@ -75,8 +75,8 @@ class Part(Document):
 
 
 class NotificationListAnswer(Document):
-    notifications: list[NotificationDocument]
-    pagination: Part
+    notifications: list[SentPageDocument]
+    pagination: ListPart
 
 
 async def of_incident(work: Work, call: Call) -> NotificationListAnswer:
@@ -105,14 +105,14 @@ def answer_of(found: Histories) -> NotificationListAnswer:
     """Return pages as the API shows them."""
     documents = [
         shown(
-            NotificationDocument,
+            SentPageDocument,
             history.page,
             state=PageState(history.page.state),
             attempts=[shown(AttemptDocument, attempt) for attempt in history.attempts],
         )
         for history in found.pages
     ]
-    return NotificationListAnswer(documents, Part(found.limit, found.next_cursor))
+    return NotificationListAnswer(documents, ListPart(found.limit, found.next_cursor))
 
 
 def plain(found: Histories) -> object:
