@@ -42,6 +42,8 @@ NAMES = ("Ann", "Bo", "Cy", "Di", "Ed")
 MEMBER = st.integers(0, len(NAMES) - 1)
 # Half hours on a coarse grid: that things fall together at one instant is what is to be tried.
 HALF_HOURS = st.integers(1, 16).map(lambda count: timedelta(minutes=30 * count))
+# Off that grid: whether a page that waits goes out or is cancelled at the very instant of an answer is a race.
+WAITS = st.sampled_from([0, 7, 37, 97])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ PEOPLE = st.lists(
         Person,
         st.integers(0, 5).map(bool),
         st.lists(st.tuples(st.sampled_from(["email", "webhook", "ntfy"]), st.booleans()), max_size=3, unique_by=str),
-        st.lists(st.tuples(st.sampled_from([0, 5, 30, 90]), st.integers(0, 2)), max_size=3, unique=True),
+        st.lists(st.tuples(WAITS, st.integers(0, 2)), max_size=3, unique=True),
     ),
     min_size=len(NAMES),
     max_size=len(NAMES),
@@ -213,7 +215,14 @@ class Stage:
             connection.execute(
                 "INSERT INTO contact_methods (id, user_id, channel, address, created_at, verified_at)"
                 " VALUES (%s, %s, %s, %s, %s, %s)",
-                [method_ids[-1], user_id, channel, _address(channel, len(method_ids)), now, now if verified else None],
+                [
+                    method_ids[-1],
+                    user_id,
+                    channel,
+                    _address(channel, f"{user_id}-{len(method_ids)}"),
+                    now,
+                    now if verified else None,
+                ],
             )
         for minutes, place in person.rules:
             if place < len(method_ids):
@@ -310,7 +319,7 @@ class Stage:
             if one.decided_at is not None
         ]
         pages = self.connection.execute(
-            "SELECT n.due_at, n.reason, u.name, n.channel, n.address, n.state FROM notifications n"
+            "SELECT n.due_at, n.reason, u.name, n.channel, n.address, n.because FROM notifications n"
             " JOIN users u ON u.id = n.user_id WHERE incident_id = %s",
             [incident_id],
         ).fetchall()
@@ -319,14 +328,21 @@ class Stage:
         ).fetchone()
         assert until is not None
         shown = [
-            (row["due_at"], row["reason"], row["name"], row["channel"], shown_address(row["channel"], row["address"]))
+            (
+                row["due_at"],
+                row["reason"],
+                row["name"],
+                row["channel"],
+                shown_address(row["channel"], row["address"]),
+                row["because"] or "",
+            )
             for row in pages
         ]
         return sorted(reasons), sorted(shown), until["at"]
 
 
-def _address(channel: str, place: int) -> str:
-    return f"a{place}@example.org" if channel == "email" else f"https://{channel}{place}.example.org/topic"
+def _address(channel: str, name: str) -> str:
+    return f"{name}@example.org" if channel == "email" else f"https://{channel}-{name}.example.org/topic"
 
 
 def foretold(foreseen: Foreseen) -> tuple[list[Any], list[Any], datetime | None]:
@@ -337,7 +353,7 @@ def foretold(foreseen: Foreseen) -> tuple[list[Any], list[Any], datetime | None]
         for one in step.candidates
     ]
     pages = [
-        (page.due_at, step.reason, one.name, page.channel, page.address)
+        (page.due_at, step.reason, one.name, page.channel, page.address, page.because or "")
         for step in foreseen.steps
         for one in step.candidates
         for page in one.pages

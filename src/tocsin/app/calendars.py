@@ -104,7 +104,8 @@ async def calendar(work: Work, schedule_id: UUID, token: str) -> bytes:
     found = [shift for shift in shifts(schedule, start, end) if feed.user_id in (None, shift.user_id)]
     people = await rota.people_of(work, {shift.user_id for shift in found})
     named = {person.id: Named(person.name, person.email) for person in people.values()}
-    return written(schedule.name, schedule.id, ((shift, named[shift.user_id]) for shift in found), work.now)
+    entries = [(shift, named[shift.user_id]) for shift in found]
+    return await asyncio.to_thread(written, schedule.name, schedule.id, entries, work.now)
 
 
 async def import_calendar(work: Work, actor: Actor, ref: ScheduleRef, data: bytes) -> Imported:

@@ -13,12 +13,13 @@ from tocsin.channels.working import working_channels
 from tocsin.domain.coverage import Weakness
 from tocsin.domain.policy_document import delay_text
 from tocsin.domain.reach import Reach, plan, usable
-from tocsin.store import jobs, log, outside
+from tocsin.store import jobs, log, outside, watchdog
 from tocsin.store.jobs import DeadJob, Health
 from tocsin.store.ledger import DifferenceIncident
 from tocsin.store.log import LogCondition
 from tocsin.store.migrate import lacking
 from tocsin.store.outside import Standing
+from tocsin.store.watchdog import Calls
 
 WORKER_SILENCE = timedelta(seconds=30)
 PAGE_PATIENCE = timedelta(minutes=2)
@@ -36,13 +37,15 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 class Problem:
     """Something wrong: a stable name, what it is, what to do, and whether the server cannot do its work with it.
 
-    A `risk` is nothing wrong yet. Who asks for readiness need not be known here: no names of people stand in it.
+    What `breaks_a_promise` keeps the watchdog silent, so that somebody outside notices. A `risk` is nothing wrong yet.
+    Who asks for readiness need not be known here: no names of people stand in it.
     """
 
     name: str
     message: str
     hint: str
     stops_service: bool = False
+    breaks_a_promise: bool = True
     risk: bool = False
 
 
@@ -54,6 +57,7 @@ class Condition:
     log: LogCondition
     vouchers: tuple[Standing, ...]
     problems: tuple[Problem, ...]
+    watchdog: Calls | None = None
     steps_unreached: int = 0
     """Steps of the policies in force that reach nobody now."""
     coverage_gaps: int = 0
@@ -69,7 +73,10 @@ async def condition(work: Work) -> Condition:
     """Look at the schema, workers, jobs, pages, the log, who vouches for it, the ledger, and whom policies reach."""
     kept = await log.condition(work.tx, work.now - LOG_PATIENCE)
     vouchers = tuple(await outside.standings(work.tx, work.now - FORGOTTEN_AFTER))
-    health = await jobs.health(work.tx, alive_since=work.now - WORKER_SILENCE, failed_since=work.now - FAILED_WINDOW)
+    health = await jobs.health(
+        work.tx, now=work.now, alive_since=work.now - WORKER_SILENCE, failed_since=work.now - FAILED_WINDOW
+    )
+    calls = await watchdog.state(work.tx, work.now - FORGOTTEN_AFTER)
     missing = await lacking(work.tx)
     # Of a schema that lacks something, policies may be what is missing.
     covered = await cover(work) if not missing else None
@@ -84,9 +91,11 @@ async def condition(work: Work) -> Condition:
             *_of_log(kept, work.now),
             *_of_vouchers(vouchers),
             *_of_ledger(await last_difference(work)),
+            *_of_watchdog(calls),
             *(_of_coverage(covered) if covered else ()),
             *(_of_people(covered, working_channels(work.settings)) if covered else ()),
         ),
+        calls,
         len(covered.unreached_now) if covered else 0,
         len(covered.gaps_ahead) if covered else 0,
     )
@@ -112,13 +121,15 @@ def _of_jobs(health: Health, now: datetime) -> Iterator[Problem]:
 
 
 def _of_pages(health: Health, now: datetime) -> Iterator[Problem]:
-    if health.oldest_unsent_page_at and now - health.oldest_unsent_page_at > PAGE_PATIENCE:
-        age = int((now - health.oldest_unsent_page_at).total_seconds())
+    if health.oldest_unsent_page_due_at and now - health.oldest_unsent_page_due_at > PAGE_PATIENCE:
+        age = int((now - health.oldest_unsent_page_due_at).total_seconds())
         message = f"{health.unsent_pages} pages are not delivered; the oldest has waited {age} s."
         yield Problem("unsent_pages", message, "`tocsin incidents show` lists each with its last answer.")
     if health.failed_pages:
         message = f"{health.failed_pages} pages were given up in the last 24 hours."
-        yield Problem("failed_pages", message, "The incidents of project `tocsin` name each address and answer.")
+        hint = "The incidents of project `tocsin` name each address and answer."
+        # Others were told, so that the promise is kept; and for a day nobody outside would notice anything else.
+        yield Problem("failed_pages", message, hint, breaks_a_promise=False)
 
 
 def _of_log(kept: LogCondition, now: datetime) -> Iterator[Problem]:
@@ -162,6 +173,15 @@ def _of_ledger(difference: DifferenceIncident | None) -> Iterator[Problem]:
         )
 
 
+def _of_watchdog(calls: Calls | None) -> Iterator[Problem]:
+    if calls is not None and calls.failing_since is not None and calls.failures >= FAILURES_BORNE:
+        since = f"{calls.failing_since:%Y-%m-%d %H:%M:%S} UTC"
+        message = f"Whoever watches over this installation from outside is not reached since {since}: {calls.failure}"
+        hint = "Check TOCSIN_WATCHDOG_URL; docs/how-to/watch-the-watchman.md."
+        # If this silenced the calls, they would never begin again.
+        yield Problem("watchdog", message, hint, breaks_a_promise=False)
+
+
 def _of_coverage(covered: Covered) -> Iterator[Problem]:
     told = any(plan(covered.directory.people[user_id]) for user_id in covered.directory.superadmins)
     instead = "the superadmins are paged instead" if told else "no superadmin can be reached either"
@@ -169,11 +189,11 @@ def _of_coverage(covered: Covered) -> Iterator[Problem]:
     if now := covered.unreached_now:
         until = f" until {_minute(now[0].span.ends_at)}" if now[0].span.ends_at < covered.ends_at else ""
         message = f"{_step(now[0])} reaches nobody{until}: {_why(now[0])} ({instead}).{_more(now)}"
-        yield Problem("policy_reaches_nobody", message, hint)
+        yield Problem("policy_reaches_nobody", message, hint, breaks_a_promise=not told)
     if ahead := covered.gaps_ahead:
         times = f"from {_minute(ahead[0].span.starts_at)} until {_minute(ahead[0].span.ends_at)}"
         message = f"{_step(ahead[0])} will reach nobody {times}: {_why(ahead[0])} ({instead}).{_more(ahead)}"
-        yield Problem("coverage_gap", message, hint, risk=True)
+        yield Problem("coverage_gap", message, hint, breaks_a_promise=False, risk=True)
 
 
 def _step(one: Weakness) -> str:
@@ -202,7 +222,7 @@ def _of_people(covered: Covered, working: Collection[str]) -> Iterator[Problem]:
     if unverified := covered.unverified(working):
         message = f"{_people(unverified)} only by contact methods of which nobody knows whether they work."
         hint = "Verify them: `tocsin users contact send-code`, then `verify`. `tocsin oncall forecast` says whose."
-        yield Problem("unverified_contact", message, hint, risk=True)
+        yield Problem("unverified_contact", message, hint, breaks_a_promise=False, risk=True)
 
 
 def _people(found: Sequence[Reach]) -> str:

@@ -5,6 +5,7 @@ Superadmins change layers; everybody who responds may take a shift, and give bac
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -121,7 +122,9 @@ async def shifts_of(work: Work, actor: Actor, ref: ScheduleRef, start: datetime,
     """Return every shift that meets a period of at most a year, whole."""
     require(actor, Permission.READ)
     checked_period(start, end)
-    found = list(shifts(await find(work, ref, start - MAX_TURN), start, end))
+    schedule = await find(work, ref, start - MAX_TURN)
+    # A year of hourly turns takes a while: others are answered meanwhile.
+    found = await asyncio.to_thread(lambda: list(shifts(schedule, start, end)))
     return _turns(found, await people_of(work, {shift.user_id for shift in found}))
 
 
@@ -129,7 +132,7 @@ async def gaps_of(work: Work, actor: Actor, ref: ScheduleRef, start: datetime, e
     """Return when in a period of at most a year people are missing."""
     require(actor, Permission.READ)
     checked_period(start, end)
-    return gaps(await find(work, ref, start), start, end)
+    return await asyncio.to_thread(gaps, await find(work, ref, start), start, end)
 
 
 async def people_of(work: Work, ids: Collection[UUID]) -> dict[UUID, Person]:

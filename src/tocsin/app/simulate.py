@@ -6,7 +6,6 @@ Nothing is written: no incident, no decision, no page.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -27,7 +26,8 @@ from tocsin.domain.paging import Decision, Directory, decide
 from tocsin.domain.policy import MAX_SERVICE_CHARACTERS, checked_line
 from tocsin.domain.schedule_bounds import checked_instant
 from tocsin.domain.silence import SilenceFacts, holding
-from tocsin.domain.simulation import MAX_TIME, Answered, Played, Scenario, Snapshot, play
+from tocsin.domain.simulation import MAX_TIME, Answered, Played, Scenario, Simulation, Snapshot, play
+from tocsin.domain.simulation import Page as SimulatedPage
 from tocsin.domain.timeline import EntryKind
 from tocsin.domain.workflow import Acknowledge, RecordRootCause, Resolve
 from tocsin.errors import Code, TocsinError, refuse
@@ -101,9 +101,9 @@ async def simulate(work: Work, actor: Actor, question: Question) -> Foreseen:
     snapshot = Snapshot(policy, directory, quiet, delay)
     answers = _answers(question, answerer or _first_paged(facts, at, snapshot))
     # In a thread: a thousand steps of a long policy take longer than others should wait.
-    simulation = await asyncio.to_thread(play, Scenario(facts, at, until, answers), snapshot)
-    steps = [_story(played, snapshot) for played in simulation.played]
-    return Foreseen(policy.name, at, facts.severity, facts.service, until, steps, simulation.cut_off)
+    found = await asyncio.to_thread(play, Scenario(facts, at, until, answers), snapshot)
+    steps = [_story(played, snapshot, found) for played in found.played]
+    return Foreseen(policy.name, at, facts.severity, facts.service, until, steps, found.cut_off)
 
 
 def _checked_time(question: Question) -> timedelta:
@@ -157,16 +157,19 @@ def _answers(question: Question, by: UUID | None) -> tuple[Answered, ...]:
     )
 
 
-def _story(played: Played, snapshot: Snapshot) -> StepStory:
+def _story(played: Played, snapshot: Snapshot, simulation: Simulation) -> StepStory:
     if played.asked is None:
         blocked = EntryKind.SESSIONS_BLOCKED.value
         return StepStory(blocked, blocked, BLOCKING, Stage.TAKEN, played.at, [])
     asked, stage = played.asked, Stage.TAKEN if played.answer is None else Stage.MOOT
-    told = [_candidate(played, decision, snapshot) for decision in played.decisions]
+    told = [
+        _candidate(played.at, decision, snapshot, [_page(page) for page in simulation.pages(played, decision)])
+        for decision in played.decisions
+    ]
     return StepStory(asked.name, asked.reason, title(asked.reason, asked.name), stage, played.at, told)
 
 
-def _candidate(played: Played, decision: Decision, snapshot: Snapshot) -> Candidate:
+def _candidate(at: datetime, decision: Decision, snapshot: Snapshot, pages: list[Page]) -> Candidate:
     hold = next((one for one in snapshot.silences if one.id == decision.silence_id), None)
     quiet = Quiet(hold.kind.value, hold.ends_at, hold.reason) if hold else None
     about = _name(snapshot.directory, decision.about_user_id)
@@ -176,8 +179,8 @@ def _candidate(played: Played, decision: Decision, snapshot: Snapshot) -> Candid
         decision.via,
         decision.because,
         in_words(decision.because, about, quiet),
-        played.at,
-        list(_pages(played.at, decision)),
+        at,
+        pages,
     )
 
 
@@ -185,7 +188,8 @@ def _name(directory: Directory, user_id: UUID | None) -> str | None:
     return directory.people[user_id].name if user_id is not None else None
 
 
-def _pages(at: datetime, decision: Decision) -> Iterator[Page]:
-    for planned in decision.plan:
-        address = shown_address(planned.method.channel, planned.method.address)
-        yield Page(planned.method.channel, address, Planned.OWED, at + planned.after, None, None, [])
+def _page(page: SimulatedPage) -> Page:
+    method, because = page.planned.method, page.cancelled_because
+    state, settled_at = (Planned.CANCELLED, page.due_at) if because else (Planned.OWED, None)
+    address = shown_address(method.channel, method.address)
+    return Page(method.channel, address, state, page.due_at, settled_at, because, [])

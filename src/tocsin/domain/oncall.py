@@ -5,9 +5,10 @@ At every instant exactly as many people are on call as the schedule asks for, or
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -83,7 +84,7 @@ class Stretch:
 
 def on_call(schedule: Schedule, at: datetime) -> tuple[UUID, ...]:
     """Return who is on call at an instant; with several people, who has the turn is first."""
-    return tuple(place.user_id for place in _stretch_at(schedule, at).places)
+    return tuple(place.user_id for place in _stretch_at(schedule, _Overrides(schedule), at).places)
 
 
 def shifts(schedule: Schedule, start: datetime, end: datetime) -> Iterator[Shift]:
@@ -94,7 +95,8 @@ def shifts(schedule: Schedule, start: datetime, end: datetime) -> Iterator[Shift
     """
     found: list[Shift] = []
     running: dict[Place, datetime] = {}
-    for stretch in _stretches(schedule, _beginning_of_shifts(schedule, start)):
+    overrides = _Overrides(schedule)
+    for stretch in _stretches(schedule, overrides, _beginning_of_shifts(schedule, overrides, start)):
         for place in [place for place in running if place not in stretch.places]:
             found.append(Shift(running.pop(place), stretch.starts_at, place.user_id, place.source))
         if stretch.starts_at < end:
@@ -110,7 +112,8 @@ def shifts(schedule: Schedule, start: datetime, end: datetime) -> Iterator[Shift
 
 def stretches(schedule: Schedule, start: datetime, end: datetime) -> Iterator[Stretch]:
     """Give the times into which changes part a period, each with who is on call in it."""
-    for stretch in _stretches(schedule, _stretch_at(schedule, start)):
+    overrides = _Overrides(schedule)
+    for stretch in _stretches(schedule, overrides, _stretch_at(schedule, overrides, start)):
         if stretch.starts_at >= end:
             break
         yield Stretch(max(stretch.starts_at, start), min(stretch.ends_at, end), stretch.places)
@@ -128,19 +131,19 @@ def gaps(schedule: Schedule, start: datetime, end: datetime) -> list[Gap]:
     return found
 
 
-def _stretches(schedule: Schedule, first: Stretch) -> Iterator[Stretch]:
+def _stretches(schedule: Schedule, overrides: _Overrides, first: Stretch) -> Iterator[Stretch]:
     yield first
     while first.ends_at < END:
-        first = _stretch_at(schedule, first.ends_at)
+        first = _stretch_at(schedule, overrides, first.ends_at)
         yield first
 
 
-def _beginning_of_shifts(schedule: Schedule, at: datetime) -> Stretch:
+def _beginning_of_shifts(schedule: Schedule, overrides: _Overrides, at: datetime) -> Stretch:
     """Return the stretch with which the first of the shifts that run at an instant began."""
-    stretch = _stretch_at(schedule, at)
+    stretch = _stretch_at(schedule, overrides, at)
     running = set(stretch.places)
     while stretch.starts_at > BEGINNING:
-        previous = _stretch_at(schedule, stretch.starts_at - RESOLUTION)
+        previous = _stretch_at(schedule, overrides, stretch.starts_at - RESOLUTION)
         running.intersection_update(previous.places)
         if not running:
             break
@@ -148,7 +151,7 @@ def _beginning_of_shifts(schedule: Schedule, at: datetime) -> Stretch:
     return stretch
 
 
-def _stretch_at(schedule: Schedule, at: datetime) -> Stretch:
+def _stretch_at(schedule: Schedule, overrides: _Overrides, at: datetime) -> Stretch:
     starts_at, ends_at = BEGINNING, END
     in_turn: list[Place] = []
     for index in reversed(range(len(schedule.layers))):
@@ -159,16 +162,34 @@ def _stretch_at(schedule: Schedule, at: datetime) -> Stretch:
             source = f"layer {layer.name}"
             in_turn = [Place(user, source, (index, span.turn)) for user in members_in_turn(layer, span.place)]
             break
-    active = []
-    for override in schedule.overrides:
-        if override.starts_at <= at < override.ends_at:
-            active.append(override)
-            starts_at, ends_at = max(starts_at, override.starts_at), min(ends_at, override.ends_at)
-        elif override.starts_at > at:
-            ends_at = min(ends_at, override.starts_at)
-        else:
-            starts_at = max(starts_at, override.ends_at)
-    return Stretch(starts_at, ends_at, _placed(schedule.people, in_turn, active))
+    before, after = overrides.edges_around(at)
+    places = _placed(schedule.people, in_turn, overrides.at(at))
+    return Stretch(max(starts_at, before), min(ends_at, after), places)
+
+
+class _Overrides:
+    """The overrides of a schedule in the order of their beginnings, so that an instant need not be held against all."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._by_start = sorted(enumerate(schedule.overrides), key=lambda one: one[1].starts_at)
+        self._starts = [override.starts_at for _, override in self._by_start]
+        self._longest = max((one.ends_at - one.starts_at for one in schedule.overrides), default=timedelta())
+        ends = (override.ends_at for override in schedule.overrides)
+        self._edges = [BEGINNING, *sorted({*self._starts, *ends}), END]
+
+    def edges_around(self, at: datetime) -> tuple[datetime, datetime]:
+        """Return since when and until when the same overrides hold as at an instant."""
+        index = bisect_right(self._edges, at)
+        return self._edges[index - 1], self._edges[index]
+
+    def at(self, at: datetime) -> list[Override]:
+        """Return the overrides that hold at an instant, the lowest first."""
+        first, last = bisect_right(self._starts, at - self._longest), bisect_right(self._starts, at)
+        return [override for _, override in sorted(self._by_start[first:last], key=_rank) if at < override.ends_at]
+
+
+def _rank(one: tuple[int, Override]) -> int:
+    return one[0]
 
 
 def _placed(people: int, in_turn: list[Place], active: list[Override]) -> tuple[Place, ...]:
