@@ -36,10 +36,13 @@ async def test_alive_and_ready_are_two_questions(live: Live, app: App, clock: Fa
     assert (alive.status, alive.json) == (200, {"status": "ok"})
     not_ready = await live.call("GET", "/readyz")
     assert (not_ready.status, not_ready.json["status"]) == (503, "not ready")
-    assert [check["name"] for check in not_ready.json["checks"]] == ["no_worker"]
+    assert [check["name"] for check in not_ready.json["checks"]] == ["no_worker", "channel_not_configured"]
     await worker_seen(app, ids.new_id(), "w1")
     ready = await live.call("GET", "/readyz")
-    assert (ready.status, ready.json) == (200, {"status": "ready", "checks": []})
+    assert (ready.status, ready.json["status"]) == (200, "ready")
+    (check,) = ready.json["checks"]
+    assert (check["name"], check["stopsService"]) == ("channel_not_configured", False)
+    assert "ada" not in ready.body.decode(), "everybody may ask: nobody is named"
 
 
 @pytest.fixture

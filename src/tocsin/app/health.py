@@ -226,7 +226,11 @@ def _of_people(covered: Covered, working: Collection[str]) -> Iterator[Problem]:
 
 
 def _people(found: Sequence[Reach]) -> str:
-    return "1 person who may be paged is reached" if len(found) == 1 else f"{len(found)} who may be paged are reached"
+    return (
+        "1 person who may be paged is reached"
+        if len(found) == 1
+        else f"{len(found)} people who may be paged are reached"
+    )
 
 
 async def dead_jobs(work: Work) -> list[DeadJob]:

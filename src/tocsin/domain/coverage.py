@@ -203,11 +203,18 @@ def _both(one: Sequence[Span], other: Sequence[Span]) -> Iterator[Span]:
 
 
 def _coalesced(spans: Iterable[Span]) -> Iterator[Span]:
-    """Give spans, those joined that follow each other and say the same."""
+    """Give spans, those joined that follow each other and say the same; of unverified ways, whosever they are.
+
+    A gap is for somebody to fill, and has its own reasons; unverified ways would make a span of each hand-over.
+    """
     last: Span | None = None
     for span in spans:
         if last is not None and (last.reached, last.obstacles) == (span.reached, span.obstacles):
             last = replace(last, ends_at=span.ends_at)
+            continue
+        if last is not None and last.reached is span.reached is Reached.UNVERIFIED:
+            obstacles = tuple(dict.fromkeys((*last.obstacles, *span.obstacles)))
+            last = replace(last, ends_at=span.ends_at, obstacles=obstacles)
             continue
         if last is not None:
             yield last
