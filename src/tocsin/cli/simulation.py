@@ -46,9 +46,9 @@ def simulate_command(
     _as: AsOption = None,
     _json: JsonOption = False,
 ) -> None:
-    """Play an incident on a virtual clock: who would be paged when, over what, and who not and why.
+    """Play an incident on a virtual clock.
 
-    What decides is what would decide then: policies, schedules, contact methods and silences as they stand now. Nothing
+    It tells who would be paged when, over what, and who not and why. What decides is what would decide then: policies, schedules, contact methods and silences as they stand now. Nothing
     is written, nobody is paged.
 
     \b
