@@ -13,9 +13,9 @@ from tests.conftest import ADMIN_EMAIL
 from tests.support.clock import FakeClock
 from tests.support.lives import reported
 from tocsin.app import health, leases, maintain, read_incidents
-from tocsin.app.deliver import MAX_ATTEMPTS
 from tocsin.app.leases import DOUBT, LEASE, MAX_FAILURES
-from tocsin.app.paging import DELIVER, ESCALATE
+from tocsin.app.outbox import DELIVER, MAX_ATTEMPTS
+from tocsin.app.paging import ESCALATE
 from tocsin.app.work import App
 from tocsin.channels import Rejected, Retry
 from tocsin.store import jobs

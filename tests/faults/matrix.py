@@ -247,7 +247,8 @@ def _end_leases(running: Site) -> None:
     running.worker.kill()
     with psycopg.connect(running.conninfo, autocommit=True) as connection:
         connection.execute(
-            "UPDATE tocsin.jobs SET due_at = now(), lease_doubted = true WHERE kind = 'deliver' AND dead_at IS NULL"
+            "UPDATE tocsin.jobs SET due_at = now(), lease_doubted = true"
+            " WHERE kind IN ('deliver', 'bundle') AND dead_at IS NULL"
         )
     running.worker.start()
 

@@ -8,8 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from tocsin import ids
-from tocsin.app.deliver import MAX_ATTEMPTS
-from tocsin.app.paging import DELIVER
+from tocsin.app.outbox import BUNDLE, DELIVER, MAX_ATTEMPTS
 from tocsin.app.report_internal import report_internal
 from tocsin.app.work import App, Work
 from tocsin.domain.incident import Severity
@@ -61,6 +60,11 @@ async def claim(app: App, kinds: Sequence[str], limit: int) -> Claimed:
         return Claimed([Lease(job, token) for job in claimed], await jobs.next_due(work.tx, kinds))
 
 
+async def hold(work: Work, lease: Lease) -> bool:
+    """Let nobody change a job until this transaction ends. One whose lease was lost belongs to somebody else: False."""
+    return await jobs.hold(work.tx, lease.job.id, lease.token)
+
+
 async def finish(work: Work, lease: Lease) -> bool:
     """Remove a job that is done. One whose lease was lost belongs to somebody else, and stays: then return False."""
     return await jobs.finish(work.tx, lease.job.id, lease.token)
@@ -102,7 +106,7 @@ async def fail(app: App, lease: Lease, error: Exception) -> None:
 
 def _most_attempts(job: Job) -> int:
     """Return after how many attempts a job that raises is set aside; a page's also count its receiver's refusals."""
-    return MAX_ATTEMPTS if job.kind == DELIVER else MAX_FAILURES
+    return MAX_ATTEMPTS if job.kind in (DELIVER, BUNDLE) else MAX_FAILURES
 
 
 async def ensure_chores(app: App, kinds: Sequence[str]) -> None:

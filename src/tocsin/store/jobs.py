@@ -38,7 +38,7 @@ class Health:
     workers_alive: int
     earliest_job_due_at: datetime | None
     dead_jobs: int
-    oldest_unsent_page_at: datetime | None
+    oldest_unsent_page_due_at: datetime | None
     unsent_pages: int
     failed_pages: int
 
@@ -52,11 +52,6 @@ class DeadJob:
     attempts: int
     last_error: str | None
     dead_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class _Id:
-    id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +88,17 @@ async def enqueue_many(tx: Tx, new: Sequence[NewJob], now: datetime) -> None:
     """
     if new:
         await tx.run(QUERIES["enqueue"], {"rows": msgspec.json.encode(new).decode(), "now": now})
+    await _wake(tx, new, now)
+
+
+async def enqueue_behind(tx: Tx, new: Sequence[NewJob], now: datetime) -> None:
+    """Add jobs, or bring those forward that nobody has tried yet: whoever is at one looks for more before it ends."""
+    if new:
+        await tx.run(QUERIES["enqueue_behind"], {"rows": msgspec.json.encode(new).decode(), "now": now})
+    await _wake(tx, new, now)
+
+
+async def _wake(tx: Tx, new: Sequence[NewJob], now: datetime) -> None:
     if soon := {job.kind for job in new if job.due_at <= now + 2 * LOOK_EVERY}:
         await tx.run(QUERIES["notify"], {"kinds": msgspec.json.encode(sorted(soon)).decode()})
 
@@ -140,6 +146,11 @@ async def next_due(tx: Tx, kinds: Sequence[str]) -> datetime | None:
     return due_at
 
 
+async def hold(tx: Tx, job_id: UUID, lease_token: UUID) -> bool:
+    """Let nobody change a job until this transaction ends; return False if the lease was lost meanwhile."""
+    return await tx.value(QUERIES["hold"], {"id": job_id, "lease_token": lease_token}) is not None
+
+
 async def finish(tx: Tx, job_id: UUID, lease_token: UUID) -> bool:
     """Remove a job that is done; return False if the lease was lost meanwhile."""
     return await tx.touch(QUERIES["finish"], {"id": job_id, "lease_token": lease_token}) == 1
@@ -179,11 +190,6 @@ async def overdue_by_state(tx: Tx, *, by: datetime, block: datetime | None, limi
     return [row.incident_id for row in rows]
 
 
-async def orphaned_notifications(tx: Tx, limit: int) -> list[UUID]:
-    """Return pages that are owed and have no living job."""
-    return [row.id for row in await tx.rows(QUERIES["orphaned_notifications"], _Id, {"limit": limit})]
-
-
 async def expire(tx: Tx, before: datetime) -> None:
     """Remove remembered answers, ended sessions and silent workers older than an instant."""
     await tx.run(QUERIES["expire"], {"before": before})
@@ -199,9 +205,10 @@ async def worker_gone(tx: Tx, worker_id: UUID) -> None:
     await tx.run(QUERIES["worker_gone"], {"id": worker_id})
 
 
-async def health(tx: Tx, *, alive_since: datetime, failed_since: datetime) -> Health:
+async def health(tx: Tx, *, now: datetime, alive_since: datetime, failed_since: datetime) -> Health:
     """Return the state of the machinery."""
-    row = await tx.first(QUERIES["health"], Health, {"alive_since": alive_since, "failed_since": failed_since})
+    instants = {"now": now, "alive_since": alive_since, "failed_since": failed_since}
+    row = await tx.first(QUERIES["health"], Health, instants)
     assert row is not None, "a query without FROM always has one row"
     return row
 

@@ -17,10 +17,12 @@ from tocsin import ids
 from tocsin.app import leases
 from tocsin.app.heartbeats import HEARTBEAT
 from tocsin.app.leases import Lease
-from tocsin.app.paging import DELIVER, ESCALATE, REACHES_NOBODY
+from tocsin.app.outbox import BUNDLE, DELIVER
+from tocsin.app.paging import ESCALATE, REACHES_NOBODY
 from tocsin.app.signals import EXPIRE_ALERT
 from tocsin.app.vouch import Voucher
 from tocsin.app.wakeups import wakeups
+from tocsin.app.watchdog import Watchdog
 from tocsin.app.work import App
 from tocsin.channels import Channel
 from tocsin.errors import TocsinError
@@ -28,6 +30,7 @@ from tocsin.signing.signer import Signer
 from tocsin.worker.handlers import CHORES, CONTACT_KINDS, Handlers
 from tocsin.worker.log_keeper import LogKeeper
 from tocsin.worker.vouching import look_after_all
+from tocsin.worker.watching import keep_calling
 
 log = structlog.get_logger()
 
@@ -48,7 +51,7 @@ class Lane:
 
 LANES = (
     Lane("escalate", (ESCALATE,), 2, together=50),
-    Lane("deliver", (DELIVER,), 16),
+    Lane("deliver", (DELIVER, BUNDLE), 16),
     Lane("signals", (EXPIRE_ALERT, HEARTBEAT, REACHES_NOBODY), 4),
     Lane("contacts", CONTACT_KINDS, 2),
     Lane("chores", tuple(CHORES), 1),
@@ -66,8 +69,10 @@ class Worker:
         *,
         signer: Signer | None = None,
         vouchers: Sequence[Voucher] = (),
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._app = app
+        self._watchdog = watchdog
         self._vouchers = vouchers
         self._log_keeper = LogKeeper(app, signer, name)
         self._handlers = Handlers(app, channels)
@@ -83,6 +88,8 @@ class Worker:
             lanes = [group.create_task(self._work(lane, stop)) for lane in LANES]
             lanes.append(group.create_task(self._log_keeper.run(stop)))
             lanes.append(group.create_task(look_after_all(self._app, self._vouchers, stop)))
+            if self._watchdog is not None:
+                lanes.append(group.create_task(keep_calling(self._app, self._watchdog, stop)))
             await stop.wait()
             self.wake()
             await asyncio.gather(*lanes)

@@ -10,6 +10,16 @@ ON CONFLICT (key) DO UPDATE SET due_at = least(jobs.due_at, excluded.due_at), de
     lease_doubted = jobs.lease_doubted OR excluded.due_at < jobs.due_at,
     attempts = CASE WHEN jobs.dead_at IS NULL THEN jobs.attempts ELSE 0 END
 
+-- name: enqueue_behind
+-- Adds jobs, or brings forward those of the same keys that nobody has tried. One that somebody is at, or that waits to be
+-- tried again, stays where it is: to bring it forward would be to send the same message twice, or to hammer on who refuses it.
+INSERT INTO jobs (id, kind, key, payload, due_at, created_at)
+SELECT r.id, r.kind, r.key, r.payload, r.due_at, %(now)s
+FROM json_to_recordset(%(rows)s) AS r (id uuid, kind text, key text, payload jsonb, due_at timestamptz) ORDER BY r.key
+ON CONFLICT (key) DO UPDATE SET due_at = CASE WHEN jobs.attempts = 0 OR jobs.dead_at IS NOT NULL
+    THEN least(jobs.due_at, excluded.due_at) ELSE jobs.due_at END, dead_at = NULL,
+    attempts = CASE WHEN jobs.dead_at IS NULL THEN jobs.attempts ELSE 0 END
+
 -- name: postpone
 -- Adds a job, or puts off an existing one of the same key: whoever is at it just now loses it.
 INSERT INTO jobs (id, kind, key, payload, due_at, created_at)
@@ -54,6 +64,10 @@ RETURNING id, kind, key, payload, attempts
 SELECT min(next.due_at) FROM unnest(%(kinds)s::text[]) AS k (kind) CROSS JOIN LATERAL (
     SELECT j.due_at FROM jobs j WHERE j.kind = k.kind AND j.dead_at IS NULL ORDER BY j.due_at LIMIT 1
 ) next
+
+-- name: hold
+-- Lets nobody change a job until this transaction ends, if its lease is still ours.
+SELECT id FROM jobs WHERE id = %(id)s AND lease_token = %(lease_token)s FOR UPDATE
 
 -- name: finish
 -- Removes a job that is done, if its lease is still ours.
@@ -137,12 +151,6 @@ UNION
         SELECT FROM paging_decisions r WHERE r.incident_id = d.incident_id AND r.step = 'SILENCE_ENDED ' || s.id)
     LIMIT %(limit)s)
 
--- name: orphaned_notifications
--- Pages that are owed and have no living job.
-SELECT n.id FROM notifications n
-WHERE n.state = 'PENDING' AND NOT EXISTS (SELECT FROM jobs j WHERE j.key = 'deliver:' || n.id AND j.dead_at IS NULL)
-ORDER BY n.created_at LIMIT %(limit)s
-
 -- name: expire
 -- Removes what has served its time: remembered answers, ended sessions, workers that stopped long ago.
 WITH a AS (DELETE FROM idempotency_keys WHERE created_at < %(before)s),
@@ -164,8 +172,8 @@ SELECT (SELECT max(seen_at) FROM workers) AS worker_seen_at,
        (SELECT count(*) FROM workers WHERE seen_at >= %(alive_since)s) AS workers_alive,
        (SELECT min(due_at) FROM jobs WHERE dead_at IS NULL) AS earliest_job_due_at,
        (SELECT count(*) FROM jobs WHERE dead_at IS NOT NULL) AS dead_jobs,
-       (SELECT min(created_at) FROM notifications WHERE state = 'PENDING') AS oldest_unsent_page_at,
-       (SELECT count(*) FROM notifications WHERE state = 'PENDING') AS unsent_pages,
+       (SELECT min(due_at) FROM notifications WHERE state = 'PENDING') AS oldest_unsent_page_due_at,
+       (SELECT count(*) FROM notifications WHERE state = 'PENDING' AND due_at <= %(now)s) AS unsent_pages,
        (SELECT count(*) FROM notifications WHERE state = 'FAILED' AND settled_at >= %(failed_since)s) AS failed_pages
 
 -- name: dead
