@@ -6,6 +6,8 @@ A fake clock, real PostgreSQL, real receivers. A message that nobody expected fa
 from __future__ import annotations
 
 import asyncio
+import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -347,6 +349,28 @@ async def test_each_candidate_of_each_step_has_one_reason(world: World) -> None:
         ("NO_ACK_4HR", "sam", "ACKNOWLEDGED"),
         ("NO_ROOT_CAUSE_24HR", "ada", "PAGED"),
     ]
+
+
+# --- sentry#71520 ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_flood_hides_no_first_alert_and_all_the_rest_comes_in_few_messages(world: World) -> None:
+    """sentry#71520: a flood of messages hid the one that mattered."""
+    for number in range(20):
+        await world.open(f"Failure {number}")
+    await world.work()
+    firsts = world.came()
+    assert sorted(arrival.subject for arrival in firsts) == sorted(
+        f"[HIGH] INC-{number + 1} Failure {number}" for number in range(20)
+    ), "the first alert of an incident is a message of its own"
+    await world.work(hours=1)
+    later = world.came()
+    for _ in range(3):
+        await world.work(minutes=1)
+        later += world.came()
+    assert len(later) <= 2, "at once what there is, and after a minute all that came since"
+    named = Counter(number for arrival in later for number in set(re.findall(r"INC-(\d+)", arrival.text)))
+    assert named == {str(number): 1 for number in range(1, 21)}, "each incident is in one of them"
 
 
 # --- oncall#4208, oneuptime#2413 -------------------------------------------------------------------------------------
