@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from email import message_from_bytes, policy
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -58,7 +59,7 @@ TRANSACTIONS = 200
 ON_CALL = "noor@bench.example"
 REASON = "NO_ACK_1HR"
 _MARK = "waiting.json"
-_NUMBERS = re.compile(rb"INC-(\d+)")
+_NUMBERS = re.compile(r"INC-(\d+)")
 _PLAIN = """
 CREATE TABLE public.plain_timers (id uuid PRIMARY KEY, due_at timestamptz NOT NULL);
 INSERT INTO public.plain_timers
@@ -84,7 +85,9 @@ async def mail_server(line: Connection, kept: Path) -> None:
 
     class Mailbox:
         async def handle_DATA(self, _server: object, _session: object, envelope: Any) -> str:  # noqa: N802  # aiosmtpd's name
-            numbers = sorted({int(number) for number in _NUMBERS.findall(envelope.content)})
+            # Read as a person reads it: on its way a long line is broken, in the middle of a number too.
+            mail = message_from_bytes(envelope.content, policy=policy.default)
+            numbers = sorted({int(number) for number in _NUMBERS.findall(mail.get_content())})
             file.write(f"{monotonic_seconds()} {' '.join(map(str, numbers))}\n")
             return "250 2.0.0 kept"
 
