@@ -21,7 +21,7 @@ from tocsin.app.links import Links
 from tocsin.app.vouch import CopyVoucher, StampVoucher, Voucher, WitnessVoucher
 from tocsin.app.watchdog import Watchdog
 from tocsin.app.work import App
-from tocsin.channels import Channel, apprise
+from tocsin.channels import Channel
 from tocsin.channels.apprise import AppriseChannel
 from tocsin.channels.gateway import GatewayChannel, Kind
 from tocsin.channels.http import GuardedHttp
@@ -30,8 +30,8 @@ from tocsin.channels.slack import SlackChannel
 from tocsin.channels.slack_app import SlackAppChannel
 from tocsin.channels.smtp import Security, SmtpChannel, SmtpSettings
 from tocsin.channels.webhook import WebhookChannel
+from tocsin.channels.working import working_channels
 from tocsin.clock import Clock, system_clock
-from tocsin.domain.contact_method import CHANNELS
 from tocsin.errors import Code, refuse
 from tocsin.outside import Copy
 from tocsin.outside.directory import DirectoryCopy
@@ -136,18 +136,6 @@ async def outbound_channels(settings: Settings) -> AsyncIterator[Mapping[str, Ch
                 channels[kind.value] = GatewayChannel(operators, url, _receivers_key(key, url), kind)
         working = working_channels(settings)
         yield {name: channel for name, channel in channels.items() if name in working}
-
-
-def working_channels(settings: Settings) -> frozenset[str]:
-    """Return the channels over which messages can leave, as far as the settings say."""
-    needs = {
-        "email": settings.smtp_host,
-        "slack_app": settings.slack_token,
-        "sms": settings.gateway_url,
-        "voice": settings.gateway_url,
-        "apprise": apprise.available(),
-    }
-    return frozenset(channel for channel in CHANNELS if needs.get(channel, True))
 
 
 def _receivers_key(key: bytes, url: str) -> bytes:

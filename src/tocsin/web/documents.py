@@ -629,10 +629,11 @@ def reports_answer(found: IncidentReports) -> ReportsAnswer:
 
 def why_answer(found: Why) -> WhyAnswer:
     """Return why each candidate of an incident was paged, or not."""
-    return WhyAnswer(found.number, found.policy, [_step(step) for step in found.steps])
+    return WhyAnswer(found.number, found.policy, [step_story(step) for step in found.steps])
 
 
-def _step(step: StepStory) -> StepStoryDocument:
+def step_story(step: StepStory) -> StepStoryDocument:
+    """Return a step with whom it reached, and why it did not reach the others."""
     told = [shown(CandidateDocument, one, pages=[_page(page) for page in one.pages]) for one in step.candidates]
     return shown(StepStoryDocument, step, candidates=told)
 

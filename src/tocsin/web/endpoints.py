@@ -9,6 +9,7 @@ from tocsin.web import (
     auth_api,
     contacts_api,
     erasures_api,
+    foresight_api,
     heartbeats_api,
     incidents_api,
     ledger_api,
@@ -606,6 +607,32 @@ _POLICIES = (
     ),
 )
 
+_FORESIGHT = (
+    Endpoint(
+        "POST",
+        "/api/policies/simulate",
+        "Play an incident on a virtual clock",
+        Permission.READ,
+        InTransaction(foresight_api.foresee),
+        "Who would be paged when, over what, and who not and why, by the configuration of now. Nothing is written.",
+        request=foresight_api.SimulationBody,
+        response=foresight_api.ForeseenAnswer,
+        codes=(Code.NOT_FOUND,),
+        tag="Paging",
+    ),
+    Endpoint(
+        "GET",
+        "/api/oncall/forecast",
+        "When does a step reach nobody?",
+        Permission.READ,
+        InTransaction(foresight_api.forecast),
+        "In the days to come, for every policy that an incident may follow; and who may be paged and is hard to reach.",
+        query=foresight_api.ForecastQuery,
+        response=foresight_api.ForecastAnswer,
+        tag="Paging",
+    ),
+)
+
 _SILENCES = (
     Endpoint(
         "GET",
@@ -1012,6 +1039,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *_PROJECTS,
     *_POLICIES,
     *_SILENCES,
+    *_FORESIGHT,
     *_SCHEDULES,
     *_LEDGER,
     *INTAKE,
