@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated
 
 import msgspec
@@ -16,10 +15,8 @@ from tocsin.domain import workflow
 from tocsin.domain.follow_up import FollowUpAction, parse_follow_ups
 from tocsin.domain.incident import EscalationReason, RootCauseCategory, Severity, Status
 from tocsin.web.console.page import Form, Redirected, Shown, Visit
-from tocsin.web.incidents_api import OPEN, OPEN_STATUSES
-from tocsin.web.reading import incident_ref, invalid
+from tocsin.web.reading import incident_ref
 
-PAGE_SIZE = 50
 STEPS = (
     (Status.REPORTED, "Reported"),
     (Status.ACKNOWLEDGED, "Acknowledged"),
@@ -31,44 +28,6 @@ STEPS = (
 
 Line = Annotated[str, msgspec.Meta(max_length=1000)]
 Text = Annotated[str, msgspec.Meta(max_length=20_000)]
-
-
-class ListQuery(msgspec.Struct):
-    """Which incidents the list shows; everything stands in the address, so that it can be kept and sent."""
-
-    status: tuple[str, ...] = ()
-    severity: tuple[Severity, ...] = ()
-    since: date | None = None
-    until: date | None = None
-    before: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)] | None = None
-
-
-async def show_list(work: Work, visit: Visit) -> Shown:
-    """Show one page of incidents, newest first."""
-    query = visit.asked(ListQuery)
-    where = read_incidents.IncidentFilter(
-        statuses=_statuses(query.status),
-        severities=query.severity or None,
-        created_after=_midnight(query.since),
-        created_before=_midnight(query.until + timedelta(days=1)) if query.until else None,
-    )
-    page = await read_incidents.list_incidents(work, visit.actor, where, limit=PAGE_SIZE, cursor=query.before)
-    return Shown(
-        "incidents.html", {"page": page, "query": query, "statuses": [OPEN, *Status], "severities": [*Severity]}
-    )
-
-
-def _statuses(names: Sequence[str]) -> tuple[Status, ...] | None:
-    wanted: set[Status] = set()
-    for name in names:
-        if name != OPEN and name not in Status.__members__:
-            raise invalid("status", f"must be {OPEN} or one of {', '.join(Status)}")
-        wanted.update(OPEN_STATUSES if name == OPEN else [Status(name)])
-    return tuple(sorted(wanted)) or None
-
-
-def _midnight(day: date | None) -> datetime | None:
-    return datetime.combine(day, time(), UTC) if day else None
 
 
 async def show(work: Work, visit: Visit) -> Shown:

@@ -50,7 +50,10 @@ class Renderer:
         )
         environment.filters.update(moment=moment, lasting=lasting, thousands=thousands, commands=commands)
         environment.globals.update(
-            asset=lambda name: self._assets[name].path, version=__version__, navigation=lambda: NAVIGATION, older=older
+            asset=lambda name: self._assets[name].path,
+            version=__version__,
+            navigation=lambda: NAVIGATION,
+            address=address,
         )
         return environment
 
@@ -82,10 +85,10 @@ def thousands(number: int) -> str:
     return f"{number:,}"
 
 
-def older(query: Any, before: int) -> str:
-    """Return the address of a list's next page: the same filters, before a number."""
-    said = msgspec.to_builtins(query) | {"before": before}
-    return "?" + urlencode({name: value for name, value in said.items() if value}, doseq=True)
+def address(query: Any, **changed: object) -> str:
+    """Return what follows the question mark in the address of a list: what was asked, but for what is changed."""
+    said = msgspec.to_builtins(query) | changed
+    return urlencode({name: value for name, value in said.items() if value}, doseq=True)
 
 
 def commands(text: str) -> Markup:
