@@ -15,10 +15,9 @@ from tocsin.app.open_incident import BY_HAND
 from tocsin.app.paging import ESCALATE
 from tocsin.app.report_errors import TRIGGER
 from tocsin.domain.access import SYSTEM_ROLE
-from tocsin.domain.escalation import DEFAULT_RULES
 from tocsin.domain.incident import INCIDENT_TYPES, EscalationReason, RootCauseCategory, Severity, Status
 from tocsin.domain.notification import OPENED, IncidentFacts, PageText, compose
-from tocsin.domain.policy import Duty
+from tocsin.domain.policy import DEFAULT_STEPS, Duty
 from tocsin.domain.report import ErrorReport, Frame, RaisedException, document
 from tocsin.domain.timeline import EntryKind, split_particulars
 
@@ -252,7 +251,7 @@ class _History:
     def _told(self, reason: EscalationReason) -> tuple[Person, Duty | None]:
         people = self.population.people
         holders = {Duty.ON_CALL: people.on_call, Duty.SUPERVISOR: people.supervisor, Duty.DIRECTOR: people.director}
-        duty = next((rule.duty for rule in DEFAULT_RULES if rule.reason is reason), None)
+        duty = next((step.targets[0].duty for step in DEFAULT_STEPS if step.reason.value == reason.value), None)
         if duty is not None:
             return holders[duty], duty
         by_hand = reason is EscalationReason.MANUAL_ESCALATION
@@ -293,6 +292,8 @@ class _History:
         before, self.status = self.status, after or self.status
         self.sequence += 1
         assert self.status is not None
+        if actor is not None:
+            self.at["lease_from"] = instant_text(self.last_us)
         facts, personal = split_particulars(event.kind, metadata)
         self.checksum = self.rows.seal(
             "incident_lifecycle",
@@ -337,6 +338,7 @@ class _History:
                 "closed_at": self.at.get("closed_at"),
                 **{column: self.at.get(column) for column in _FIRED.values()},
                 "sessions_blocked_at": None,
+                "lease_from": self.at.get("lease_from"),
             },
         )
 
@@ -380,6 +382,7 @@ class _History:
                 "body": page.body,
                 "payload": page.payload,
                 "created_at": instant_text(at_us),
+                "due_at": instant_text(at_us),
                 "state": "DELIVERED",
                 "settled_at": settled,
             },

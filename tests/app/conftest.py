@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,8 @@ from tests.support.by_hand import Connection, connected
 from tests.support.clock import FakeClock
 from tests.support.lives import actor_of
 from tests.support.servers import Server
-from tocsin.app import accounts
+from tocsin.app import accounts, read_incidents
+from tocsin.app.why import unexplained
 from tocsin.app.work import App
 from tocsin.channels import Delivered, Message, Outcome
 from tocsin.domain.access import Actor, Role
@@ -22,6 +23,12 @@ from tocsin.domain.policy import Duty
 from tocsin.worker.run import run_due
 
 PASSWORD = "correct horse battery"
+
+
+def _events(message: Message) -> list[str]:
+    """Return what a message is about: of a bundle, what each of its pages is."""
+    pages: Any = message.payload.get("pages", [message.payload])
+    return [str(page["event"]) for page in pages]
 
 
 @dataclass(slots=True)
@@ -42,7 +49,7 @@ class Inbox:
 
     def taken(self) -> list[tuple[str, str]]:
         """Return what came since the last look: to whom, and about what."""
-        came = [(address.split("@")[0], str(message.payload["event"])) for _, address, message in self.sent]
+        came = [(address.split("@")[0], event) for _, address, message in self.sent for event in _events(message)]
         self.sent.clear()
         return came
 
@@ -79,6 +86,16 @@ async def crew(installation: Installation) -> Crew:
             await accounts.assign_duty(work, ada, duty, f"{name}@example.org")
     actors = {name: await actor_of(app, f"{name}@example.org") for name in people}
     return Crew(ada=ada, **actors)
+
+
+@pytest.fixture
+async def installation(installation: Installation) -> AsyncIterator[Installation]:
+    """The installation, which after each test must have a reason for every candidate: a missing one is a bug."""
+    yield installation
+    async with installation.app.work() as work:
+        found = await read_incidents.list_incidents(work, installation.admin, read_incidents.IncidentFilter(), limit=20)
+        missing = {f"INC-{row.number}": await unexplained(work, row.id) for row in found.incidents}
+    assert not any(missing.values()), missing
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from tocsin.app import accounts, contacts, projects
 from tocsin.app.projects import IntakeKeys
 from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor, Role
-from tocsin.domain.incident import EscalationReason
 from tocsin.domain.policy import Duty
 from tocsin.errors import Code, TocsinError
 
@@ -194,40 +192,6 @@ async def test_the_last_way_to_reach_somebody_with_a_duty_stays(app: App, crew: 
     assert code is Code.CONFLICT
 
 
-@pytest.mark.parametrize(
-    "after", [timedelta(0), timedelta(seconds=-1), timedelta(milliseconds=10), timedelta(days=366)]
-)
-async def test_a_rule_waits_between_a_second_and_a_year(app: App, admin: Actor, after: timedelta) -> None:
-    code = await refused(
-        app,
-        lambda work: accounts.set_rule(work, admin, EscalationReason.NO_ACK_1HR, after=after, duty=Duty.ON_CALL),
-    )
-    assert code is Code.INVALID
-
-
-@pytest.mark.parametrize("reason", [EscalationReason.MANUAL_ESCALATION, EscalationReason.SEVERITY_ESCALATED])
-async def test_a_rule_without_a_clock_is_refused(app: App, admin: Actor, reason: EscalationReason) -> None:
-    code = await refused(
-        app,
-        lambda work: accounts.set_rule(work, admin, reason, after=timedelta(hours=1), duty=Duty.ON_CALL),
-    )
-    assert code is Code.INVALID
-
-
-async def test_a_changed_rule_is_in_force(app: App, admin: Actor) -> None:
-    await done(
-        app,
-        lambda work: accounts.set_rule(
-            work, admin, EscalationReason.NO_ACK_4HR, after=timedelta(minutes=90), duty=Duty.DIRECTOR
-        ),
-    )
-    async with app.work() as work:
-        rules = {rule.reason: rule for rule in await accounts.list_rules(work, admin)}
-    assert rules[EscalationReason.NO_ACK_4HR].after == timedelta(minutes=90)
-    assert rules[EscalationReason.NO_ACK_4HR].duty is Duty.DIRECTOR
-    assert rules[EscalationReason.NO_ACK_1HR].after == timedelta(hours=1)
-
-
 def adding(actor: Actor, name: str) -> Change:
     """Return the adding of a project of this name."""
     return lambda work: projects.add_project(work, actor, name)
@@ -250,7 +214,6 @@ async def test_a_project_s_key_opens_that_project_and_names_are_taken_once(app: 
 def administrations(by: Actor) -> list[Change]:
     """Return everything that only a superadmin may do."""
     email = "mia@example.org"
-    rule: dict[str, Any] = {"after": timedelta(days=300), "duty": Duty.ON_CALL}
     eve: dict[str, Any] = {"email": "eve@example.org", "name": "Eve", "role": Role.SUPERADMIN, "password": PASSWORD}
     return [
         lambda work: accounts.add_user(work, by, **eve),
@@ -262,7 +225,6 @@ def administrations(by: Actor) -> list[Change]:
         lambda work: contacts.add_method(work, by, ADMIN_EMAIL, "email", "eve@example.org"),
         lambda work: reached.no_more_by(work, by, email, "email", email),
         lambda work: accounts.assign_duty(work, by, Duty.ON_CALL, email),
-        lambda work: accounts.set_rule(work, by, EscalationReason.NO_ACK_1HR, **rule),
         lambda work: projects.add_project(work, by, "mine"),
         lambda work: projects.add_key(work, by, 1),
     ]
@@ -278,7 +240,6 @@ async def test_a_member_reads_nothing(app: App, crew: Crew) -> None:
     readings: list[Change] = [
         lambda work: accounts.list_users(work, crew.mia),
         lambda work: accounts.list_duties(work, crew.mia),
-        lambda work: accounts.list_rules(work, crew.mia),
         lambda work: projects.list_projects(work, crew.mia),
         lambda work: contacts.list_methods(work, crew.mia, ADMIN_EMAIL),
     ]

@@ -335,8 +335,11 @@ def test_what_is_too_much_for_one_account_is_parted() -> None:
 # --- users ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_user_becomes_nobody_and_what_they_did_stays(app: App, crew: Crew, tables: Tables) -> None:
+async def test_a_user_becomes_nobody_and_what_they_did_stays(
+    app: App, crew: Crew, clock: FakeClock, tables: Tables
+) -> None:
     incident_id = await reported(app)
+    clock.forward(minutes=1)
     async with app.work() as work:
         await accounts.assign_duty(work, crew.ada, Duty.ON_CALL, "sam@example.org")
         await accounts.add_token(work, crew.ada, email="olga@example.org", name="Olga's laptop", days=None)
@@ -366,9 +369,10 @@ def _grounds() -> tuple[str, str | None]:
 
 
 async def test_pages_that_a_user_still_waits_for_go_to_the_others(
-    app: App, crew: Crew, tables: Tables, inbox: Inbox
+    app: App, crew: Crew, clock: FakeClock, tables: Tables, inbox: Inbox
 ) -> None:
     await reported(app)
+    clock.forward(minutes=1)
     async with app.work() as work:
         await accounts.assign_duty(work, crew.ada, Duty.ON_CALL, "sam@example.org")
         await erase.erase_user(work, crew.ada, "olga@example.org", GROUNDS)
@@ -380,12 +384,13 @@ async def test_pages_that_a_user_still_waits_for_go_to_the_others(
 
 
 async def test_our_own_reports_of_pages_that_did_not_arrive_forget_the_address(
-    app: App, crew: Crew, tables: Tables, inbox: Inbox
+    app: App, crew: Crew, clock: FakeClock, tables: Tables, inbox: Inbox
 ) -> None:
     inbox.answers = [Rejected("550 no such user olga@example.org")]
     await reported(app)
     await run(app, inbox)
     assert "olga@example.org" in str(tables.rows("SELECT title FROM audit_logs WHERE project_id = 0"))
+    clock.forward(minutes=1)
     async with app.work() as work:
         await accounts.assign_duty(work, crew.ada, Duty.ON_CALL, "sam@example.org")
         await erase.erase_user(work, crew.ada, "olga@example.org", GROUNDS)

@@ -12,11 +12,12 @@ from tests.app.conftest import Crew, Inbox, Tables, run, with_settings
 from tests.support import reached
 from tests.support.clock import FakeClock
 from tests.support.lives import RESOLVED_WITH_LESSONS, ROOT_CAUSE, reported
-from tocsin.app import accounts, escalate, leases, maintain, read_incidents, respond
+from tocsin.app import accounts, escalate, leases, maintain, policies, read_incidents, respond
 from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor
 from tocsin.domain.incident import EscalationReason, Severity
-from tocsin.domain.policy import Duty
+from tocsin.domain.policy import StepReason
+from tocsin.domain.policy_document import TargetKind, TargetName
 from tocsin.domain.workflow import Acknowledge, AddNote, ChangeSeverity, Close, Escalate
 from tocsin.errors import Code, TocsinError
 from tocsin.worker.handlers import CHORES
@@ -69,7 +70,7 @@ async def test_a_timer_does_not_fire_a_moment_early(app: App, crew: Crew, clock:
     assert inbox.taken() == [("olga", "NO_ACK_1HR")]
 
 
-async def test_an_acknowledgment_silences_all_but_the_question_for_the_cause(
+async def test_an_acknowledgment_silences_all_but_the_questions_for_progress_and_for_the_cause(
     app: App, crew: Crew, clock: FakeClock, inbox: Inbox, tables: Tables
 ) -> None:
     incident_id = await reported(app)
@@ -77,10 +78,14 @@ async def test_an_acknowledgment_silences_all_but_the_question_for_the_cause(
     await acknowledged(app, crew, incident_id)
     clock.forward(hours=24)
     await run(app, inbox)
-    assert tables.owed() == [("olga", "INCIDENT_OPENED"), ("dee", "NO_ROOT_CAUSE_24HR")]
+    assert sorted(tables.owed()) == [
+        ("dee", "NO_ROOT_CAUSE_24HR"),
+        ("olga", "ACK_LAPSED"),
+        ("olga", "INCIDENT_OPENED"),
+    ]
 
 
-async def test_a_root_cause_silences_everything(
+async def test_a_root_cause_silences_all_but_the_question_for_progress_until_it_is_resolved(
     app: App, crew: Crew, clock: FakeClock, inbox: Inbox, tables: Tables
 ) -> None:
     incident_id = await reported(app)
@@ -89,7 +94,12 @@ async def test_a_root_cause_silences_everything(
         await respond.record_root_cause(work, crew.olga, incident_id, ROOT_CAUSE)
     clock.forward(hours=100)
     await run(app, inbox)
-    assert tables.owed() == [("olga", "INCIDENT_OPENED")]
+    assert tables.owed() == [("olga", "INCIDENT_OPENED"), ("olga", "ACK_LAPSED")]
+    async with app.work() as work:
+        await respond.resolve(work, crew.olga, incident_id, RESOLVED_WITH_LESSONS)
+    clock.forward(hours=100)
+    await run(app, inbox)
+    assert len(tables.owed()) == 2
     assert tables.value("SELECT count(*) FROM jobs") == 0
 
 
@@ -194,9 +204,8 @@ async def test_a_shorter_rule_reaches_open_incidents_with_the_next_sweep(
     await run(app, inbox)
     clock.forward(minutes=20)
     async with app.work() as work:
-        await accounts.set_rule(
-            work, crew.ada, EscalationReason.NO_ACK_1HR, after=timedelta(minutes=15), duty=Duty.DIRECTOR
-        )
+        targets = [TargetName(TargetKind.DUTY, "DIRECTOR")]
+        await policies.set_rule(work, crew.ada, "", StepReason.NO_ACK_1HR, after=timedelta(minutes=15), targets=targets)
     await run(app, inbox)
     assert tables.escalations() == []
     assert (await swept(app)).incidents == 1
@@ -209,9 +218,7 @@ async def test_a_longer_rule_holds_back_what_was_queued_under_the_shorter_one(
 ) -> None:
     await reported(app)
     async with app.work() as work:
-        await accounts.set_rule(
-            work, crew.ada, EscalationReason.NO_ACK_1HR, after=timedelta(hours=2), duty=Duty.ON_CALL
-        )
+        await policies.set_rule(work, crew.ada, "", StepReason.NO_ACK_1HR, after=timedelta(hours=2))
     clock.forward(hours=1)
     await run(app, inbox)
     assert tables.escalations() == []
@@ -223,18 +230,29 @@ async def test_a_longer_rule_holds_back_what_was_queued_under_the_shorter_one(
 # --- whom it reaches -------------------------------------------------------------------------------------------
 
 
-async def test_when_nobody_holds_the_duty_every_superadmin_is_told(
+async def test_when_nobody_holds_the_duty_those_of_the_next_steps_are_told_at_once_and_it_becomes_an_incident(
     app: App, crew: Crew, clock: FakeClock, inbox: Inbox, tables: Tables
 ) -> None:
     # No command lets it come so far, but a schedule that runs out does.
     tables.connection.execute(b"UPDATE users SET active = false WHERE email = 'olga@example.org'")
     await reported(app)
+    assert tables.owed() == [("sam", "INCIDENT_OPENED")]
+    await run(app, inbox)
+    assert inbox.taken() == [("sam", "INCIDENT_OPENED"), ("sam", "INCIDENT_OPENED")]
+    assert tables.rows("SELECT title FROM incidents WHERE project_id = 0") == [
+        (tables.value("SELECT title FROM incidents WHERE title LIKE 'StepReachesNobody%%'"),)
+    ]
     clock.forward(hours=1)
     await run(app, inbox)
-    expected = {("ada", "INCIDENT_OPENED"), ("sam", "INCIDENT_OPENED"), ("ada", "NO_ACK_1HR"), ("sam", "NO_ACK_1HR")}
-    assert set(tables.owed()) == expected
-    assert len(tables.owed()) == 4
-    assert tables.escalations() == [("NO_ACK_1HR", "ada")]
+    assert tables.escalations() == [("NO_ACK_1HR", "Sam"), ("NO_ACK_1HR", "Sam")]
+
+
+async def test_when_nobody_of_a_policy_can_be_reached_every_superadmin_is_told(
+    app: App, crew: Crew, tables: Tables
+) -> None:
+    tables.connection.execute(b"UPDATE users SET active = false WHERE name <> 'ada'")
+    await reported(app)
+    assert tables.owed() == [("ada", "INCIDENT_OPENED")]
 
 
 async def test_a_page_goes_to_every_contact_method(app: App, crew: Crew, tables: Tables) -> None:

@@ -14,11 +14,12 @@ from tests.app.conftest import Crew, Tables
 from tests.support.clock import START, FakeClock
 from tocsin import ids
 from tocsin.app import heartbeats, leases
-from tocsin.app.heartbeats import HEARTBEAT, Heartbeat, HeartbeatState, Taken, schedule_of, zone
+from tocsin.app.heartbeats import HEARTBEAT, Heartbeat, HeartbeatState, Taken, schedule_of
 from tocsin.app.work import App
 from tocsin.domain.access import Actor
 from tocsin.domain.heartbeat import CheckIn, CheckInStatus, Plan, plan
 from tocsin.domain.incident import Severity
+from tocsin.domain.wall_clock import zone
 from tocsin.errors import Code, TocsinError
 from tocsin.intake import Rejected
 from tocsin.intake.check_in import Monitor, MonitorCheckIn

@@ -112,3 +112,17 @@ async def test_a_title_is_one_line(app: App, crew: Crew, title: str) -> None:
         with pytest.raises(TocsinError) as caught:
             await open_by_hand(work, crew.olga, severity=Severity.HIGH, title=title, description="")
     assert caught.value.refusal.code is Code.INVALID
+
+
+async def test_what_it_is_about_may_be_said_or_follows_from_the_report(app: App, admin: Actor, tables: Tables) -> None:
+    async with app.work() as work:
+        await open_by_hand(work, admin, severity=Severity.HIGH, title="x", description="", service="shop")
+        await open_by_hand(work, admin, severity=Severity.HIGH, title="y", description="")
+    low = await accept_one(app, error_report("only recorded", Severity.LOW))
+    error_id = tables.value("SELECT id FROM audit_logs WHERE event_id = %s", low.event_id)
+    async with app.work() as work:
+        await open_by_hand(work, admin, severity=Severity.HIGH, title="z", description="", error_id=error_id)
+    assert tables.rows("SELECT service FROM incident_heads ORDER BY number") == [("shop",), (None,), ("default",)]
+    with pytest.raises(TocsinError):
+        async with app.work() as work:
+            await open_by_hand(work, admin, severity=Severity.HIGH, title="x", description="", service="a\nb")

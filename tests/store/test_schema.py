@@ -54,7 +54,6 @@ RIGHTS: dict[str, set[str]] = {
     "audit_logs": APPEND,
     "incident_heads": READ,
     "schema_migrations": READ,
-    "escalation_rules": READ,
     "users": KEEP,
     "api_tokens": KEEP,
     "projects": KEEP,
@@ -81,6 +80,7 @@ RIGHTS: dict[str, set[str]] = {
     "current_incident_status": READ,
     "open_incidents": READ,
     "overdue_incidents": READ,
+    "further_steps": READ,
     "escalation_status": READ,
     "incident_lessons": READ,
     **dict.fromkeys(KEPT_BY_SEALER, READ),
@@ -99,11 +99,10 @@ RIGHTS: dict[str, set[str]] = {
     "silences": KEEP,
     "paging_decisions": APPEND,
     "log_outside": ANYTHING,
+    "watchdog": KEEP,
 }
 COLUMN_RIGHTS = {
     ("audit_logs", "incident_id", "UPDATE"),
-    ("escalation_rules", "after_seconds", "UPDATE"),
-    ("escalation_rules", "duty", "UPDATE"),
 }
 
 
@@ -190,7 +189,7 @@ def test_nobody_else_has_any_right_and_the_application_calls_few_functions(schem
         "SELECT proname::text FROM pg_proc WHERE pronamespace = 'tocsin'::regnamespace"
         " AND has_function_privilege('tocsin_app', oid, 'EXECUTE') ORDER BY 1",
     )
-    assert callable_by_application == [("await_leaf",), ("lock_head",), ("lock_log",), ("seal",)]
+    assert callable_by_application == [("await_leaf",), ("lock_head",), ("lock_log",), ("policy_of",), ("seal",)]
     owners = rows(
         schema, "SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relnamespace = 'tocsin'::regnamespace"
     )

@@ -28,7 +28,8 @@ _FILL = (
     """INSERT INTO incidents
            (id, number, incident_type, severity, title, description, created_at, created_by_system, canonical)
        SELECT id, n, 'P1_INCIDENT', 'HIGH',
-              'ConnectionError: refused' || CASE WHEN n = 77 THEN ' unicorn' ELSE '' END, '', now(), true, '' FROM made""",
+              'ConnectionError: refused' || CASE WHEN n = 77 THEN ' unicorn' ELSE '' END, '', now(), true, ''
+       FROM made""",
     """INSERT INTO incident_heads
            (incident_id, number, status, current_severity, sequence, checksum, created_at, last_event_at)
        SELECT id, n, 'REPORTED', 'HIGH', 1, '', now(), now() FROM made""",

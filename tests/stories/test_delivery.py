@@ -17,8 +17,8 @@ from tests.support import reached
 from tests.support.clock import FakeClock
 from tests.support.mailbox import smtp_server
 from tocsin.app import accounts, read_incidents, respond
-from tocsin.app.deliver import MAX_ATTEMPTS
 from tocsin.app.open_incident import open_by_hand
+from tocsin.app.outbox import MAX_ATTEMPTS
 from tocsin.app.read_incidents import IncidentDetail
 from tocsin.app.work import App
 from tocsin.bootstrap import outbound_channels
@@ -99,12 +99,15 @@ async def test_the_first_alert_and_the_escalations_arrive_as_mails_of_one_thread
         clock.forward(hours=9)
         await _run(app)
         subjects = [str(mail["Subject"]) for mail in mailbox.mails()]
-        assert subjects[1:] == ["Nobody has acknowledged this yet: [HIGH] INC-1 It broke"]
+        assert subjects[1:] == [
+            "Nobody has acknowledged this yet: [HIGH] INC-1 It broke",
+            "It is acknowledged, and nothing was heard of it since: [HIGH] INC-1 It broke",
+        ]
         assert len({mail["References"] for mail in mailbox.mails()}) == 1
-        assert len({mail["Message-ID"] for mail in mailbox.mails()}) == 2
+        assert len({mail["Message-ID"] for mail in mailbox.mails()}) == 3
         assert "tocsin incidents ack 1" in mailbox.mails()[0].get_content()
     pages = (await _show(app, installation.admin)).notifications
-    assert [(page.state, page.attempts) for page in pages] == [("DELIVERED", 1), ("DELIVERED", 1)]
+    assert [(page.state, page.attempts) for page in pages] == [("DELIVERED", 1)] * 3
 
 
 async def test_a_webhook_that_fails_twice_is_tried_until_it_answers(

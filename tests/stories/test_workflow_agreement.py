@@ -45,7 +45,9 @@ from tocsin.domain.workflow import (
     ChangeSeverity,
     Close,
     Escalate,
+    HoldPages,
     IncidentState,
+    LapseAcknowledgment,
     RaiseSeverity,
     ReceiveSignal,
     RecordRootCause,
@@ -61,7 +63,10 @@ from tocsin.store.database import GuardRefusedError
 ADA = "ada@example.org"
 Written = list[tuple[str, dict[str, Any]]]
 """Steps as somebody writes them by hand: their names, and the columns in which they differ."""
+BY_NOBODY = (BlockSessions, HoldPages, LapseAcknowledgment, RaiseSeverity, ReceiveSignal)
 TIMED = [reason for reason in EscalationReason if reason.name.startswith("NO_")]
+
+BY_THE_CLOCK = [*TIMED, EscalationReason.POLICY_STEP]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,7 @@ class Lives(RuleBasedStateMachine):
             lambda work: open_by_hand(work, self.world.ada, severity=severity, title="It broke", description="")
         )
         number = self.world.hand.head(self.id)["number"]
-        self.state = IncidentState(number, Status.REPORTED, severity)
+        self.state = IncidentState(number, Status.REPORTED, severity, lease_from=self.world.clock.now)
         self.escalations: list[UUID] = []
         self.acknowledged: set[UUID] = set()
         steps = (self.acknowledge, self.investigate, self.find_cause)
@@ -209,19 +214,49 @@ class Lives(RuleBasedStateMachine):
         action = Escalate(reason)
 
         async def fire(work: Work) -> None:
-            columns = {
-                "id": work.new_id(),
-                "incident_id": self.id,
-                "escalation_reason": reason.value,
-                "escalated_to_user_id": self.world.ada.user_id,
-                "escalated_by_user_id": None,
-                "escalation_notes": "",
-                "escalated_at": work.now,
-            }
-            detail = Detail("incident_escalations", columns)
+            detail = self._escalation(work, reason, {})
             await take(work, await locked_head(work, self.id), action, None, {EntryKind.ESCALATED: detail})
 
         self._try(action, [(f"ESCALATED {reason.value}", {})], fire)
+
+    @rule(step=st.sampled_from(["0.1/p", "1.1/p"]))
+    def policy_asks_the_next(self, step: str) -> None:
+        """A further step of a policy is taken, perhaps once more, or too late."""
+        action = Escalate(EscalationReason.POLICY_STEP, step=step)
+
+        async def fire(work: Work) -> None:
+            detail = self._escalation(work, EscalationReason.POLICY_STEP, {"step": step})
+            await take(work, await locked_head(work, self.id), action, None, {EntryKind.ESCALATED: detail})
+
+        self._try(action, [("ESCALATED POLICY_STEP", {"metadata": {"step": step}})], fire)
+
+    @rule()
+    def acknowledgment_lapses(self) -> None:
+        """The clock says that nothing was heard for too long, perhaps where nobody has acknowledged."""
+        self._by_the_clock(LapseAcknowledgment(), "ACKNOWLEDGMENT_LAPSED")
+
+    @rule()
+    def pages_are_held(self) -> None:
+        """A silence holds pages back, perhaps of a closed incident."""
+        self._by_the_clock(HoldPages(), "PAGES_HELD")
+
+    def _by_the_clock(self, action: Action, name: str) -> None:
+        async def fire(work: Work) -> None:
+            await take(work, await locked_head(work, self.id), action, None, {})
+
+        self._try(action, [(name, {})], fire)
+
+    def _escalation(self, work: Work, reason: EscalationReason, said: dict[str, object]) -> Detail:
+        columns = {
+            "id": work.new_id(),
+            "incident_id": self.id,
+            "escalation_reason": reason.value,
+            "escalated_to_user_id": self.world.ada.user_id,
+            "escalated_by_user_id": None,
+            "escalation_notes": "",
+            "escalated_at": work.now,
+        }
+        return Detail("incident_escalations", columns, said)
 
     @rule()
     def ask_for_help(self) -> None:
@@ -326,6 +361,12 @@ def _follow_ups(said: bool) -> tuple[FollowUpAction, ...]:
 
 def _with_facts(state: IncidentState, step: Step, action: Action, world: World) -> IncidentState:
     """Add what came with the action, as the rows that were written tell it."""
+    if not isinstance(action, BY_NOBODY) and getattr(action, "reason", None) not in BY_THE_CLOCK:
+        state = replace(state, lease_from=world.clock.now, lapses=0)
+    if isinstance(action, LapseAcknowledgment):
+        return replace(state, lease_from=world.clock.now, lapses=state.lapses + 1)
+    if isinstance(action, Escalate) and action.step:
+        return replace(state, fired_steps=state.fired_steps | {action.step})
     if isinstance(action, Acknowledge):
         return replace(state, acknowledgment=Acknowledgment(world.ada.user_id, world.ada.name, world.clock.now))
     if isinstance(action, Resolve):
@@ -372,6 +413,8 @@ BROKEN_RULES: dict[type, Callable[..., tuple[Step, ...]]] = {
     RecordRootCause: _always((EntryKind.ROOT_CAUSE_RECORDED, Status.INVESTIGATING)),
     Resolve: _always((EntryKind.RESOLVED, Status.RESOLVED)),
     Close: _always((EntryKind.CLOSED, Status.CLOSED)),
+    LapseAcknowledgment: lambda state, _: (Step(EntryKind.ACKNOWLEDGMENT_LAPSED, state.status, state.severity),),
+    HoldPages: lambda state, _: (Step(EntryKind.PAGES_HELD, state.status, state.severity),),
     BlockSessions: lambda state, _: (Step(EntryKind.SESSIONS_BLOCKED, state.status, state.severity),),
     Escalate: lambda state, _: (Step(EntryKind.ESCALATED, state.status, state.severity),),
     AcknowledgeEscalation: lambda state, _: (Step(EntryKind.ESCALATION_ACKNOWLEDGED, state.status, state.severity),),

@@ -261,13 +261,14 @@ def _bare(kind: str, *, by_system: bool = False) -> Any:
     return step
 
 
-def _escalation(reason: str) -> Any:
+def _escalation(reason: str, **metadata: object) -> Any:
     by_system = reason != "MANUAL_ESCALATION"
 
     def step(hand: ByHand, incident_id: UUID, overrides: Mapping[str, object]) -> None:
         by = {"escalation_reason": reason} | ({"escalated_by_user_id": None} if by_system else {})
         sealed = hand.detail_row("incident_escalations", incident_id, **by)
-        hand.entry(incident_id, "ESCALATED", detail=sealed.checksum, by_system=by_system, **overrides)  # type: ignore[arg-type]
+        said: dict[str, Any] = {"metadata": metadata} | dict(overrides)
+        hand.entry(incident_id, "ESCALATED", detail=sealed.checksum, by_system=by_system, **said)
 
     return step
 
@@ -306,6 +307,9 @@ STEPS: dict[str, Any] = {
     "ESCALATED NO_ACK_1HR": _escalation("NO_ACK_1HR"),
     "ESCALATED NO_ACK_4HR": _escalation("NO_ACK_4HR"),
     "ESCALATED NO_ROOT_CAUSE_24HR": _escalation("NO_ROOT_CAUSE_24HR"),
+    "ESCALATED POLICY_STEP": _escalation("POLICY_STEP", step="0.1/by-hand"),
+    "ACKNOWLEDGMENT_LAPSED": _bare("ACKNOWLEDGMENT_LAPSED", by_system=True),
+    "PAGES_HELD": _bare("PAGES_HELD", by_system=True),
     "ESCALATED MANUAL_ESCALATION": _escalation("MANUAL_ESCALATION"),
     "ESCALATED SEVERITY_ESCALATED": _escalation("SEVERITY_ESCALATED"),
     "ESCALATION_ACKNOWLEDGED": _escalation_acknowledged,

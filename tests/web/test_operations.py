@@ -81,11 +81,11 @@ async def test_without_a_database_everything_says_so_and_nothing_is_accepted(wit
 async def test_a_failure_of_ours_is_a_500_and_an_incident(live: Live, server: Server, database_name: str) -> None:
     with psycopg.connect(server.conninfo(database_name), autocommit=True) as superuser:
         superuser.execute("SELECT tocsin_guard.suspend()")
-        superuser.execute("ALTER TABLE tocsin.escalation_rules RENAME TO hidden")
+        superuser.execute("ALTER TABLE tocsin.policy_steps RENAME TO hidden")
         broken = await live.get("/api/incidents/stats")
-        superuser.execute("ALTER TABLE tocsin.hidden RENAME TO escalation_rules")
+        superuser.execute("ALTER TABLE tocsin.hidden RENAME TO policy_steps")
     assert (broken.status, broken.code) == (500, "INTERNAL")
-    assert b"escalation_rules" not in broken.body
+    assert b"policy_steps" not in broken.body
     logged = await rows(live.app, b"SELECT status, outcome FROM audit_access_log")
     assert logged == [(500, "INTERNAL")]
 

@@ -8,14 +8,15 @@ from datetime import timedelta
 from uuid import UUID
 
 from tocsin import ids
+from tocsin.app import schedules
 from tocsin.app.policy_reach import keeping_reach
 from tocsin.app.projects import insert_project
+from tocsin.app.schedules import ScheduleRef
 from tocsin.app.sessions import hash_password
 from tocsin.app.work import Work, secret_hash
 from tocsin.domain.access import Actor, Permission, Role, require
 from tocsin.domain.contact_method import address_problem
-from tocsin.domain.escalation import EscalationRule
-from tocsin.domain.incident import EscalationReason
+from tocsin.domain.oncall import Schedule
 from tocsin.domain.policy import Duty
 from tocsin.domain.workflow import checked_text
 from tocsin.errors import Code, TocsinError, refuse
@@ -196,6 +197,21 @@ async def assign_duty(work: Work, actor: Actor, duty: Duty, email: str) -> None:
     await notifications.assign_duty(work.tx, duty, user.id, work.now)
 
 
+async def assign_schedule(work: Work, actor: Actor, duty: Duty, ref: ScheduleRef) -> Schedule:
+    """Give a duty to a schedule: whoever is on call by it holds it. Raises INVALID for one without layers."""
+    require(actor, Permission.ADMINISTER)
+    schedule = await schedules.find(work, ref)
+    if not schedule.layers:
+        raise refuse(
+            Code.INVALID,
+            f"The schedule {schedule.name} cannot take a duty: it has no layer, so nobody is ever on call.",
+            f"Add one: `tocsin schedules layer add {schedule.name} LAYER --member EMAIL`.",
+            errors=[{"field": "schedule", "problem": "has no layer"}],
+        )
+    await notifications.assign_duty(work.tx, duty, None, work.now, schedule_id=schedule.id)
+    return schedule
+
+
 def _unreachable(email: str) -> TocsinError:
     return refuse(
         Code.INVALID,
@@ -209,30 +225,3 @@ async def list_duties(work: Work, actor: Actor) -> list[DutyRow]:
     """Return who holds which duty."""
     require(actor, Permission.READ)
     return await notifications.duties(work.tx)
-
-
-async def list_rules(work: Work, actor: Actor) -> tuple[EscalationRule, ...]:
-    """Return the escalation rules in force."""
-    require(actor, Permission.READ)
-    return await notifications.rules(work.tx)
-
-
-async def set_rule(
-    work: Work, actor: Actor, reason: EscalationReason, *, after: timedelta, duty: Duty
-) -> EscalationRule:
-    """Change when a timed rule fires and whom it pages; open incidents follow at the next sweep."""
-    require(actor, Permission.ADMINISTER)
-    rule = EscalationRule(reason, after, duty)
-    if reason not in {known.reason for known in await notifications.rules(work.tx)}:
-        problem = "must be one of the rules that a clock fires"
-        raise refuse(
-            Code.INVALID,
-            f"{reason.value} has no clock: the reason {problem}.",
-            "See them: `tocsin policies list`.",
-            errors=[{"field": "reason", "problem": problem}],
-        )
-    if not timedelta(seconds=1) <= after <= timedelta(days=365):
-        problem = "must be between 1 second and 365 days"
-        raise refuse(Code.INVALID, f"The delay {problem}.", errors=[{"field": "after", "problem": problem}])
-    await notifications.set_rule(work.tx, rule)
-    return rule

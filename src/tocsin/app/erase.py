@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from tocsin.app import deliver, paging
+from tocsin.app import deliver, paging, schedules
 from tocsin.app.accounts import changeable
 from tocsin.app.paging import Subject
 from tocsin.app.policy_reach import keeping_reach
@@ -217,7 +217,7 @@ def _count(rows: Iterable[ErasableRow]) -> int:
 async def erase_user(work: Work, actor: Actor, email: str, grounds: Grounds, *, dry_run: bool = False) -> Erased:
     """Erase who a user was: the record knows them by a random id, and nothing leads from it to a person any more.
 
-    Raises CONFLICT for who has a duty, for the last superadmin, and for oneself.
+    Raises CONFLICT for who has a duty or turns of a schedule, for the last superadmin, and for oneself.
     """
     require(actor, Permission.ADMINISTER)
     user = await changeable(work, email, stays_superadmin=False)
@@ -249,14 +249,15 @@ async def _refuse_the_needed(work: Work, actor: Actor, user: User) -> None:
             f"{user.email} is {', '.join(held)}: pages would reach nobody.",
             "Give the duty to somebody else first: `tocsin oncall assign`.",
         )
+    await schedules.refuse_member(work, user.id, user.email)
 
 
 async def _hand_over_pages(work: Work, user: User) -> None:
     """Give up the pages that are still owed to a user, and tell the others."""
-    owed = await erasure.owed_to(work.tx, user.id)
+    owed = await notifications.by_ids(work.tx, await erasure.owed_to(work.tx, user.id))
     await erasure.remove_contacts(work.tx, user.id)
+    await notifications.settle(work.tx, [page.id for page in owed], "FAILED", work.now)
     for page in owed:
-        await notifications.settle(work.tx, page.id, "FAILED", work.now)
         await deliver.tell_others(work, page)
 
 

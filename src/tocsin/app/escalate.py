@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 from tocsin.app import paging
-from tocsin.app.paging import Subject
+from tocsin.app.paging import Arranged, Made, Subject
 from tocsin.app.sessions import block_sessions
 from tocsin.app.timeline import Detail, IncidentRef, Taken, locked_head, take
 from tocsin.app.work import Work
 from tocsin.domain.access import Actor, Permission, require
-from tocsin.domain.escalation import EscalationRule, Timer, timers
+from tocsin.domain.escalation import Timer, due, raised, timers
 from tocsin.domain.incident import EscalationReason, Severity
-from tocsin.domain.policy import Duty
+from tocsin.domain.paging import Asked
+from tocsin.domain.policy import Target
+from tocsin.domain.reach import plan
 from tocsin.domain.timeline import EntryKind
-from tocsin.domain.workflow import AcknowledgeEscalation, Action, ChangeSeverity, Escalate, RaiseSeverity
+from tocsin.domain.workflow import (
+    AcknowledgeEscalation,
+    Action,
+    BlockSessions,
+    ChangeSeverity,
+    Escalate,
+    LapseAcknowledgment,
+    RaiseSeverity,
+)
 from tocsin.errors import Code, refuse
-from tocsin.store import incidents, notifications, users
+from tocsin.store import incidents, users
 from tocsin.store.incidents import Head
-from tocsin.store.notifications import Contact
+
+BY_HAND = EscalationReason.MANUAL_ESCALATION.value
+WORSE = EscalationReason.SEVERITY_ESCALATED.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,36 +50,41 @@ async def run_timers(work: Work, incident_id: UUID) -> Escalated:
     What is due is computed from the locked state, so running this twice, late, or in two workers fires nothing twice.
     """
     head = await locked_head(work, incident_id)
-    policy = await paging.policy(work)
-    running = timers(head.state(), head.created_at, policy)
-    due = [timer for timer in running if timer.due_at <= work.now]
-    for timer in due:
-        await _fire(work, head, timer)
+    held = await paging.held_pages(work, incident_id)
+    named = {one.user_id for one in held} | ({head.acknowledged_by} if head.acknowledged_by else set())
+    arranged = await paging.arranged(work, Subject.of(head), named)
+    firing = due(head.state(), head.created_at, paging.terms(work, arranged.policy, held), work.now)
+    for timer in firing:
+        await _fire(work, head, timer, arranged)
         head = await locked_head(work, incident_id)
-    waiting = timers(head.state(), head.created_at, policy)
-    return Escalated(tuple(_name(timer) for timer in due), waiting[0].due_at if waiting else None)
+    held = await paging.held_pages(work, incident_id)
+    waiting = timers(head.state(), head.created_at, paging.terms(work, arranged.policy, held))
+    return Escalated(tuple(_name(timer) for timer in firing), waiting[0].due_at if waiting else None)
 
 
 def _name(timer: Timer) -> str:
-    return timer.rule.reason.value if timer.rule else EntryKind.SESSIONS_BLOCKED.value
+    return timer.asked.reason if timer.asked else EntryKind.SESSIONS_BLOCKED.value
 
 
-async def _fire(work: Work, head: Head, timer: Timer) -> None:
-    if timer.rule is None:
-        await take(work, head, timer.action, None, {})
+async def _fire(work: Work, head: Head, timer: Timer, arranged: Arranged) -> None:
+    if timer.asked is None:
+        await take(work, head, BlockSessions(), None, {})
         await block_sessions(work, head.incident_id)
-    else:
-        await _escalate_by_rule(work, head, timer.action, timer.rule)
-
-
-async def _escalate_by_rule(work: Work, head: Head, action: Action, rule: EscalationRule) -> None:
+        return
     # Ten thousand incidents of one storm escalate in the record; people are told of the storm's own incident.
-    contacts = [] if head.in_storm else await paging.recipients(work, rule.duty)
-    await _escalate(work, head, action, rule.reason, contacts, None, {"duty": rule.duty.value})
+    decisions = arranged.decide(timer.asked, work.now, in_storm=head.in_storm)
+    escalation_id = work.new_id() if isinstance(timer.action, Escalate) else None
+    made = Made(Subject.of(head), timer.asked, decisions, "", escalation_id)
+    if isinstance(timer.action, Escalate):
+        await _escalate(work, head, timer.action, made, None, facts_of(timer.action, arranged, timer.asked))
+    elif isinstance(timer.action, LapseAcknowledgment):
+        said = Detail(metadata={"policy": arranged.policy.name})
+        await take(work, head, timer.action, None, {EntryKind.ACKNOWLEDGMENT_LAPSED: said})
+    await paging.page(work, made, arranged.hold)
 
 
 async def escalate_by_hand(work: Work, actor: Actor, ref: IncidentRef, email: str, action: Escalate) -> UUID:
-    """Escalate to a named person; return the escalation's id."""
+    """Escalate to a named person; return the escalation's id. No silence holds back what a person asks for."""
     require(actor, Permission.RESPOND)
     head = await locked_head(work, ref)
     user = await users.by_email(work.tx, email)
@@ -77,26 +95,32 @@ async def escalate_by_hand(work: Work, actor: Actor, ref: IncidentRef, email: st
             "See who there is: `tocsin users list`.",
             errors=[{"field": "to", "problem": "no active user with this e-mail"}],
         )
-    contacts = await notifications.contacts_of_user(work.tx, user.id)
-    if not contacts:
+    subject = Subject.of(head)
+    arranged = replace(await paging.arranged(work, subject, [user.id]), hold=None)
+    if not plan(arranged.directory.people[user.id]):
         raise refuse(
             Code.INVALID,
             f"Cannot escalate INC-{head.number} to {email}: there is no way to reach them.",
             f"Add one: `tocsin users contact add {email} email {email}`.",
             errors=[{"field": "to", "problem": "this user has no contact method"}],
         )
-    return await _escalate(work, head, action, action.reason, contacts, actor, {})
+    escalation_id = work.new_id()
+    asked = Asked(f"{BY_HAND} {escalation_id}", BY_HAND, (Target(user_id=user.id),))
+    made = Made(subject, asked, arranged.decide(asked, work.now), action.notes, escalation_id)
+    await _escalate(work, head, action, made, actor, {})
+    await paging.page(work, made, arranged.hold)
+    return escalation_id
 
 
 async def change_severity(work: Work, actor: Actor, ref: IncidentRef, action: ChangeSeverity) -> Taken:
-    """Say that it is worse, or less bad, than it looked. A rise is told to the on-call."""
+    """Say that it is worse, or less bad, than it looked. A rise is told to those whom its policy names first."""
     require(actor, Permission.RESPOND)
     head = await locked_head(work, ref)
     return await _change_severity(work, head, action, action.to, actor, action.reason)
 
 
 async def raise_severity(work: Work, incident_id: UUID, to: Severity) -> Taken:
-    """Raise an incident that a worse report joined, and tell the on-call."""
+    """Raise an incident that a worse report joined, and tell those whom its policy names first."""
     head = await locked_head(work, incident_id)
     return await _change_severity(work, head, RaiseSeverity(to), to, None, "A worse report joined the incident.")
 
@@ -104,57 +128,49 @@ async def raise_severity(work: Work, incident_id: UUID, to: Severity) -> Taken:
 async def _change_severity(
     work: Work, head: Head, action: Action, to: Severity, actor: Actor | None, notes: str
 ) -> Taken:
-    contacts = await paging.recipients(work, Duty.ON_CALL)
-    reason = EscalationReason.SEVERITY_ESCALATED
-    escalation = _escalation(work, head, reason, contacts, actor, notes)
+    # A worse incident may follow another policy: whom it pages, and when, is asked anew.
+    arranged = await paging.arranged(work, Subject.of(head, to))
+    escalation_id = work.new_id()
+    asked = raised(arranged.policy, f"{WORSE} {escalation_id}")
+    made = Made(Subject.of(head, to), asked, arranged.decide(asked, work.now), notes, escalation_id)
     metadata = {"from": head.current_severity, "to": to.value, "reason": notes}
-    details = {EntryKind.SEVERITY_CHANGED: Detail(metadata=metadata), EntryKind.ESCALATED: escalation}
+    details = {
+        EntryKind.SEVERITY_CHANGED: Detail(metadata=metadata),
+        EntryKind.ESCALATED: detail_of(work, head, made, actor, {"policy": arranged.policy.name}),
+    }
     taken = await take(work, head, action, actor, details)
     if taken.did(EntryKind.ESCALATED):
-        escalation_id = UUID(str(escalation.columns["id"]))
-        await paging.page(work, Subject.of(head, to), contacts, reason.value, notes=notes, escalation_id=escalation_id)
-        await paging.watch(work, Subject.of(head, to), taken.state)
+        await paging.page(work, made, arranged.hold)
+    if taken.steps:
+        await paging.watch(work, await locked_head(work, head.incident_id), arranged.policy)
     return taken
 
 
 async def _escalate(
-    work: Work,
-    head: Head,
-    action: Action,
-    reason: EscalationReason,
-    contacts: list[Contact],
-    actor: Actor | None,
-    metadata: dict[str, object],
-) -> UUID:
-    notes = action.notes if isinstance(action, Escalate) else ""
-    detail = _escalation(work, head, reason, contacts, actor, notes, metadata)
-    await take(work, head, action, actor, {EntryKind.ESCALATED: detail})
-    escalation_id = UUID(str(detail.columns["id"]))
-    await paging.page(work, Subject.of(head), contacts, reason.value, notes=notes, escalation_id=escalation_id)
-    return escalation_id
+    work: Work, head: Head, action: Escalate, made: Made, actor: Actor | None, said: Mapping[str, object]
+) -> None:
+    await take(work, head, action, actor, {EntryKind.ESCALATED: detail_of(work, head, made, actor, said)})
 
 
-def _escalation(
-    work: Work,
-    head: Head,
-    reason: EscalationReason,
-    contacts: list[Contact],
-    actor: Actor | None,
-    notes: str,
-    metadata: dict[str, object] | None = None,
-) -> Detail:
-    target = contacts[0] if contacts else None
+def detail_of(work: Work, head: Head, made: Made, actor: Actor | None, facts: Mapping[str, object]) -> Detail:
+    """Return what is recorded of an escalation: its row, and what its entry says of it."""
     columns = {
-        "id": work.new_id(),
+        "id": made.escalation_id,
         "incident_id": head.incident_id,
-        "escalation_reason": reason.value,
-        "escalated_to_user_id": target.user_id if target else None,
+        "escalation_reason": made.asked.reason,
+        "escalated_to_user_id": made.first,
         "escalated_by_user_id": actor.user_id if actor else None,
-        "escalation_notes": notes,
+        "escalation_notes": made.notes,
         "escalated_at": work.now,
     }
-    said = {"reason": reason.value, "notes": notes} | (metadata or {})
-    return Detail("incident_escalations", columns, said)
+    return Detail("incident_escalations", columns, {"reason": made.asked.reason, "notes": made.notes, **facts})
+
+
+def facts_of(action: Escalate, arranged: Arranged, asked: Asked) -> dict[str, object]:
+    """Return what an entry says of a policy's step: which policy, which step, and for which duty if it is for one."""
+    duties = [target.duty.value for target in asked.targets if target.duty is not None]
+    step = {"step": action.step} if action.step else {}
+    return {"policy": arranged.policy.name, **step, **({"duty": duties[0]} if duties else {})}
 
 
 async def acknowledge_escalation(work: Work, actor: Actor, ref: IncidentRef, escalation_id: UUID) -> Taken:

@@ -6,13 +6,11 @@ matter of this file. The heartbeat is locked first, before the failure that its 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tocsin import ids
 from tocsin.app.health import WORKER_SILENCE
@@ -40,6 +38,7 @@ from tocsin.domain.heartbeat import (
 )
 from tocsin.domain.incident import Severity
 from tocsin.domain.report import cut
+from tocsin.domain.wall_clock import zone
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.intake import Rejected
 from tocsin.intake.check_in import Monitor, MonitorCheckIn
@@ -63,7 +62,6 @@ SEVERITY = Severity.HIGH
 UNREADABLE = "(unreadable)"
 """The name under which refused check-ins are counted that tell no name."""
 
-_ZONE = re.compile(r"[A-Za-z0-9_+-]{1,32}(?:/[A-Za-z0-9_+-]{1,32}){0,2}")
 # What a client did wrong is remembered; what we could not do is for the client to repeat.
 _REMEMBERED = frozenset({Code.INVALID, Code.NOT_FOUND, Code.CONFLICT})
 
@@ -249,21 +247,6 @@ def schedule_of(every: timedelta | None, line: str | None, time_zone: str = "UTC
         problem = "a heartbeat has either an interval or a crontab line"
         raise refuse(Code.INVALID, f"{problem}.", errors=[{"field": "schedule", "problem": problem}])
     return interval(every) if every is not None else crontab(line or "", zone(time_zone))
-
-
-def zone(name: str) -> tzinfo:
-    """Return a time zone by its name in the tz database, which is the machine's or that of the package `tzdata`."""
-    if name == "UTC":
-        return UTC
-    try:
-        if _ZONE.fullmatch(name):
-            return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        # A folder of the database, or a file of another kind: no time zone either.
-        pass
-    problem = f"there is no time zone {cut(name, 64)!r}"
-    hint = "Name one of the tz database, such as Europe/Vienna."
-    raise refuse(Code.INVALID, f"{problem}.", hint, errors=[{"field": "timeZone", "problem": problem}])
 
 
 def _plan_of_monitor(monitor: Monitor) -> Plan:

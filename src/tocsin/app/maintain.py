@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from tocsin.app import heartbeats, paging
+from tocsin.app import heartbeats, outbox, paging
 from tocsin.app.storms import MANY_REPORTS, MAX_ANNOUNCED, announce_storms
 from tocsin.app.work import Work
-from tocsin.domain.incident import EscalationReason
-from tocsin.store import incidents, jobs, ledger, reports
+from tocsin.domain.escalation import SESSION_BLOCK_DELAY
+from tocsin.store import decisions, incidents, jobs, ledger, notifications, reports
 
 SWEEP_LIMIT = 1_000
-"""Incidents a sweep takes up of each rule; what is left is taken up by the next one."""
+"""Incidents a sweep takes up of each kind; what is left is taken up by the next one."""
 SWEEP_GRACE = timedelta(seconds=30)
 """How late a timer may be before the sweep takes the incident up: younger ones are just being run."""
+FORGET_SILENCES_AFTER = timedelta(hours=1)
+"""How long after its end a silence is still looked at: a slow transaction may have held something back in it."""
 KEEP_FOR = timedelta(days=1)
 FOLD_EVERY = timedelta(seconds=5)
 KEEP_LEDGER_FOR = timedelta(days=90)
@@ -29,28 +31,18 @@ class Swept:
 
 
 async def sweep(work: Work) -> Swept:
-    """Find incidents that a rule should have reached, and owed pages without a job, and queue both.
+    """Find incidents that their policies should have made louder, and owed pages without a job, and queue both.
 
     The state decides what is due; timers only make it exact. With nothing due this reads a few index entries.
     """
-    policy = await paging.policy(work)
-    after = {rule.reason: rule.after for rule in policy.rules}
-
-    def threshold(delay: timedelta | None) -> datetime | None:
-        return work.now - SWEEP_GRACE - delay if delay is not None else None
-
-    thresholds = {
-        "no_ack_1hr": threshold(after.get(EscalationReason.NO_ACK_1HR)),
-        "no_ack_4hr": threshold(after.get(EscalationReason.NO_ACK_4HR)),
-        "no_root_cause_24hr": threshold(after.get(EscalationReason.NO_ROOT_CAUSE_24HR)),
-        "block": threshold(policy.block_sessions_after),
-    }
-    overdue = await jobs.overdue_by_state(work.tx, thresholds=thresholds, limit=SWEEP_LIMIT)
+    by = work.now - SWEEP_GRACE
+    block = by - SESSION_BLOCK_DELAY if work.settings.session_blocking else None
+    overdue = await jobs.overdue_by_state(work.tx, by=by, block=block, limit=SWEEP_LIMIT)
     for incident_id in sorted(overdue):
         await paging.queue_escalation(work, incident_id, work.now)
-    orphaned = await jobs.orphaned_notifications(work.tx, SWEEP_LIMIT)
-    for notification_id in orphaned:
-        await paging.queue_delivery(work, notification_id)
+    orphaned = await notifications.orphaned(work.tx, SWEEP_LIMIT)
+    await outbox.queue(work, orphaned)
+    await decisions.mark_released(work.tx, work.now - FORGET_SILENCES_AFTER, work.now)
     await heartbeats.queue_overdue(work)
     return Swept(len(overdue), len(orphaned))
 

@@ -6,17 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+import msgspec
+
 from tocsin.app import paging
 from tocsin.app.paging import Subject
-from tocsin.app.timeline import entry_columns
+from tocsin.app.projects import rules_of
+from tocsin.app.timeline import Last, entry_columns
 from tocsin.app.work import Work
 from tocsin.domain.access import Actor, Permission, require
 from tocsin.domain.incident import INCIDENT_TYPES, Severity, Status
+from tocsin.domain.policy import MAX_SERVICE_CHARACTERS, checked_line
 from tocsin.domain.report import MAX_TITLE_CHARACTERS
+from tocsin.domain.silence import Silence
 from tocsin.domain.timeline import EntryKind, leaf_hash
 from tocsin.domain.workflow import MAX_TEXT_CHARACTERS, Step, checked_text
 from tocsin.errors import Code, refuse
 from tocsin.store import incidents, record, reports
+from tocsin.store.reports import ReportRow
 
 BY_HAND = "OPENED_BY_HAND"
 
@@ -35,6 +41,7 @@ class Opening:
     created_from_error_id: UUID | None = None
     error_checksum: bytes | None = None
     recurrence_of: UUID | None = None
+    service: str | None = None
     in_storm: bool = False
 
 
@@ -45,12 +52,13 @@ async def open_incident(work: Work, opening: Opening, actor: Actor | None = None
 
 
 async def open_incidents(work: Work, openings: Sequence[Opening], actor: Actor | None = None) -> None:
-    """Open incidents, owe their first pages to the on-call, and start their timers.
+    """Open incidents, owe their first pages to those whom their policies name first, and start their timers.
 
     Those that were opened in a storm are not paged one by one: the storm's own incident is.
     """
     if not openings:
         return
+    arrangements = await paging.ask(work)
     numbers = await record.next_numbers(work.tx, len(openings))
     facts = await record.write_many(
         work.tx,
@@ -69,16 +77,31 @@ async def open_incidents(work: Work, openings: Sequence[Opening], actor: Actor |
         )
         for opening, sealed in zip(openings, facts, strict=True)
     ]
-    await record.write_many(work.tx, "incident_lifecycle", entries)
+    reported = await record.write_many(work.tx, "incident_lifecycle", entries)
     latest = {(one.project_id, one.fingerprint): one.incident_id for one in openings if one.project_id is not None}
     await reports.set_latest_incidents(
         work.tx, {(project, mark): incident for (project, mark), incident in latest.items() if mark}, work.now
     )
     subjects = [_subject(work, opening, number) for opening, number in zip(openings, numbers, strict=True)]
-    await paging.page_openings(
-        work, [subject for subject, opening in zip(subjects, openings, strict=True) if not opening.in_storm]
-    )
-    await paging.watch_openings(work, subjects)
+    stormy = {opening.incident_id for opening in openings if opening.in_storm}
+    holds = await paging.page_openings(work, await arrangements(), subjects, stormy)
+    if holds:
+        await record.write_many(
+            work.tx,
+            "incident_lifecycle",
+            [
+                _held(work, opening, entry.checksum, holds[opening.incident_id])
+                for opening, entry in zip(openings, reported, strict=True)
+                if opening.incident_id in holds
+            ],
+        )
+
+
+def _held(work: Work, opening: Opening, reported: bytes, hold: Silence) -> dict[str, object]:
+    """Return the entry after the first one: a silence holds the first page back."""
+    step = Step(EntryKind.PAGES_HELD, Status.REPORTED, opening.severity)
+    last = Last(1, reported, Status.REPORTED.value)
+    return entry_columns(work, opening.incident_id, last, step, None, None, paging.held_detail(hold).metadata)
 
 
 def _facts(work: Work, opening: Opening, number: int, actor: Actor | None) -> dict[str, object]:
@@ -102,18 +125,36 @@ def _facts(work: Work, opening: Opening, number: int, actor: Actor | None) -> di
 def _metadata(opening: Opening) -> dict[str, object]:
     checksum = opening.error_checksum.hex() if opening.error_checksum else None
     storm = {"inStorm": True} if opening.in_storm else {}
-    return {"trigger": opening.trigger, "errorChecksum": checksum, **storm}
+    service = {"service": opening.service} if opening.service else {}
+    return {"trigger": opening.trigger, "errorChecksum": checksum, **service, **storm}
 
 
 def _subject(work: Work, opening: Opening, number: int) -> Subject:
-    return Subject(opening.incident_id, number, opening.severity, opening.title, work.now, opening.recurrence_of)
+    return Subject(
+        opening.incident_id,
+        number,
+        opening.severity,
+        opening.title,
+        work.now,
+        opening.recurrence_of,
+        opening.project_id,
+        opening.service,
+    )
 
 
 async def open_by_hand(
-    work: Work, actor: Actor, *, severity: Severity, title: str, description: str, error_id: UUID | None = None
+    work: Work,
+    actor: Actor,
+    *,
+    severity: Severity,
+    title: str,
+    description: str,
+    error_id: UUID | None = None,
+    service: str | None = None,
 ) -> UUID:
     """Open an incident that a person saw, or for a report that was only recorded; return its id.
 
+    The service decides which policy it follows; unless it is said, it is the report's, else the project's name.
     Raises CONFLICT when the report belongs to an incident already, or its failure has an open one.
     """
     require(actor, Permission.RESPOND)
@@ -121,7 +162,9 @@ async def open_by_hand(
     if len(title) > MAX_TITLE_CHARACTERS or "\n" in title:
         problem = f"must be one line of at most {MAX_TITLE_CHARACTERS} characters"
         raise refuse(Code.INVALID, f"title {problem}.", errors=[{"field": "title", "problem": problem}])
-    opening = Opening(work.new_id(), severity, title, checked_text("description", description, required=False), BY_HAND)
+    said = checked_line("service", service, MAX_SERVICE_CHARACTERS) if service is not None else None
+    known = checked_text("description", description, required=False)
+    opening = Opening(work.new_id(), severity, title, known, BY_HAND, service=said)
     if error_id is None:
         incident_id = await open_incident(work, opening, actor)
         await reports.count_first_occurrences(work.tx, incident_id, 0, work.now)
@@ -154,9 +197,15 @@ async def _open_for_report(work: Work, actor: Actor, opening: Opening, error_id:
             created_from_error_id=error_id,
             error_checksum=leaf_hash(report.document) if report.document else None,
             recurrence_of=latest.incident_id if latest else None,
+            service=opening.service or await _service_of(work, report),
         ),
         actor,
     )
     await reports.link(work.tx, error_id, incident_id)
     await reports.count_first_occurrences(work.tx, incident_id, 1, report.received_at)
     return incident_id
+
+
+async def _service_of(work: Work, report: ReportRow) -> str:
+    said = msgspec.json.decode(report.document).get("service") if report.document else None
+    return str(said) if said else (await rules_of(work, report.project_id)).name

@@ -10,10 +10,11 @@ from tocsin.app.search import checked_search, find
 from tocsin.app.timeline import IncidentRef, not_found
 from tocsin.app.work import Work
 from tocsin.domain.access import PERMISSIONS, Actor, Permission, Role, require
-from tocsin.domain.incident import EscalationReason, Severity, Status
+from tocsin.domain.incident import Severity, Status
 from tocsin.domain.notification import shown_address
+from tocsin.domain.policy import StepReason
 from tocsin.errors import Code, TocsinError, refuse
-from tocsin.store import incidents, notifications, projects, reports, users
+from tocsin.store import incidents, notifications, policies, projects, reports, users
 from tocsin.store.incidents import (
     AcknowledgmentRow,
     EntryRow,
@@ -203,8 +204,8 @@ async def stats(work: Work, actor: Actor) -> Stats:
     """Return how many incidents are open, and how many of them are overdue for acknowledgment."""
     require(actor, Permission.READ)
     tallies = [tally for tally in await incidents.tallies(work.tx) if tally.status != Status.CLOSED]
-    rules = {rule.reason: rule for rule in await notifications.rules(work.tx)}
-    overdue_before = work.now - rules[EscalationReason.NO_ACK_1HR].after
+    default = (await policies.load(work.tx)).default
+    overdue_before = work.now - default.step_of(StepReason.NO_ACK_1HR).after
     return Stats(
         total_open=sum(tally.incidents for tally in tallies),
         by_status={

@@ -210,6 +210,7 @@ def _opening(work: Work, item: Item, failure: _Failure) -> Opening:
         created_from_error_id=item.report_id,
         error_checksum=leaf_hash(item.document),
         recurrence_of=failure.latest.incident_id if failure.latest else None,
+        service=item.whole.service or item.project.name,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from tocsin.app.paging import settle_moot
 from tocsin.app.sessions import unblock_sessions
 from tocsin.app.timeline import Detail, IncidentRef, Taken, locked_head, take
 from tocsin.app.work import App, Work
@@ -52,6 +53,7 @@ async def acknowledge(work: Work, actor: Actor, ref: IncidentRef, action: Acknow
     await users.count_acknowledgment(work.tx, actor.user_id, acknowledgment_id)
     if head.sessions_blocked_at is not None:
         await unblock_sessions(work, head.incident_id)
+    await settle_moot(work, head.incident_id, actor.user_id)
     return taken
 
 
@@ -99,6 +101,7 @@ async def record_root_cause(work: Work, actor: Actor, ref: IncidentRef, action: 
         {"category": action.category.value},
     )
     await take(work, head, action, actor, {EntryKind.ROOT_CAUSE_RECORDED: detail})
+    await settle_moot(work, head.incident_id, actor.user_id)
     return root_cause_id
 
 
@@ -121,7 +124,7 @@ async def resolve(work: Work, actor: Actor, ref: IncidentRef, action: Resolve) -
             "follow_up_actions": follow_ups or None,
         },
     )
-    return await take(work, head, action, actor, {EntryKind.RESOLVED: detail})
+    return await _settled(work, actor, await take(work, head, action, actor, {EntryKind.RESOLVED: detail}))
 
 
 async def close(work: Work, actor: Actor, ref: IncidentRef, action: Close) -> Taken:
@@ -141,7 +144,13 @@ async def close(work: Work, actor: Actor, ref: IncidentRef, action: Close) -> Ta
             "follow_up_actions": [follow_up.document() for follow_up in follow_ups],
         },
     )
-    return await take(work, head, action, actor, {EntryKind.CLOSED: detail})
+    return await _settled(work, actor, await take(work, head, action, actor, {EntryKind.CLOSED: detail}))
+
+
+async def _settled(work: Work, actor: Actor, taken: Taken) -> Taken:
+    if taken.did(EntryKind.CLOSED):
+        await settle_moot(work, taken.head.incident_id, actor.user_id)
+    return taken
 
 
 async def add_note(work: Work, actor: Actor, ref: IncidentRef, action: AddNote) -> Taken:

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
 from tocsin.app import paging
 from tocsin.app.open_incident import Opening
-from tocsin.app.paging import Subject
+from tocsin.app.paging import Made, Subject
 from tocsin.app.timeline import Detail, locked_head, take
 from tocsin.app.work import Work
 from tocsin.domain import notification
+from tocsin.domain.escalation import opening
 from tocsin.domain.incident import Severity, Status
-from tocsin.domain.policy import Duty
 from tocsin.domain.report import ErrorReport
 from tocsin.domain.timeline import EntryKind
 from tocsin.domain.workflow import AddNote
 from tocsin.store import incidents, notifications
+from tocsin.store.incidents import Head
 from tocsin.store.projects import INTERNAL_PROJECT_ID
 from tocsin.store.reports import Gain, known_events
 
@@ -48,9 +49,9 @@ class Storms:
 async def find_storms(work: Work, openings: Sequence[Opening]) -> Storms:
     """Say which of the incidents about to open are part of a storm."""
     by_project: dict[int, list[Opening]] = defaultdict(list)
-    for opening in openings:
-        if opening.project_id not in (None, INTERNAL_PROJECT_ID):
-            by_project[opening.project_id or 0].append(opening)
+    for new in openings:
+        if new.project_id not in (None, INTERNAL_PROJECT_ID):
+            by_project[new.project_id or 0].append(new)
     folded: set[UUID] = set()
     reports: list[ErrorReport] = []
     for project_id, opened in by_project.items():
@@ -97,13 +98,11 @@ async def page_again(work: Work, incident_id: UUID, rate: str) -> None:
         return
     head = await locked_head(work, incident_id)
     if head.status != Status.REPORTED:
-        contacts = await paging.recipients(work, Duty.ON_CALL)
-        await paging.page(work, Subject.of(head), contacts, notification.STORM, notes=rate)
+        await _page(work, head, rate)
 
 
 async def announce_storms(work: Work, gains: Sequence[Gain], period: timedelta) -> None:
     """Tell of the incidents that gained so many reports within `period` that it is a storm; once within AGAIN_AFTER."""
-    contacts = await paging.recipients(work, Duty.ON_CALL) if gains else []
     for gain in gains:
         if await notifications.owed_since(work.tx, gain.incident_id, notification.STORM, work.now - AGAIN_AFTER):
             continue
@@ -114,4 +113,14 @@ async def announce_storms(work: Work, gains: Sequence[Gain], period: timedelta) 
         text = f"The failure is reported about {rate:,} times a second. All are counted; samples of them are kept."
         detail = Detail(metadata={"text": text, "storm": True})
         await take(work, head, AddNote(text), None, {EntryKind.NOTE_ADDED: detail})
-        await paging.page(work, Subject.of(head), contacts, notification.STORM, notes=text)
+        await _page(work, head, text)
+
+
+async def _page(work: Work, head: Head, notes: str) -> None:
+    """Page those whom the incident's policy names first: what they know of has become a storm."""
+    subject = Subject.of(head)
+    arranged = await paging.arranged(work, subject)
+    name = f"{notification.STORM} {work.now.isoformat()}"
+    asked = replace(opening(arranged.policy), name=name, reason=notification.STORM)
+    made = Made(subject, asked, arranged.decide(asked, work.now), notes)
+    await paging.page(work, made, arranged.hold)

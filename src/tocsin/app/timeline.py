@@ -20,6 +20,15 @@ IncidentRef = UUID | int
 
 
 @dataclass(frozen=True, slots=True)
+class Last:
+    """The last entry of a timeline, as the next one continues it. A head says so, too."""
+
+    sequence: int
+    checksum: bytes
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
 class Detail:
     """What a step records besides its entry: a row of `table` (None: no row), and what the entry says itself.
 
@@ -89,7 +98,7 @@ async def write_entry(work: Work, last: Head, step: Step, actor: Actor | None, d
 def entry_columns(
     work: Work,
     incident_id: UUID,
-    last: Head | None,
+    last: Head | Last | None,
     step: Step,
     actor: Actor | None,
     detail_checksum: bytes | None,

@@ -30,6 +30,7 @@ from tocsin.cli import (
     policies,
     projects,
     report,
+    schedules,
     schema,
     service,
     silences,
@@ -130,6 +131,7 @@ for command in (
 for group, name in (
     (incidents.commands, "incidents"),
     (oncall.commands, "oncall"),
+    (schedules.commands, "schedules"),
     (policies.commands, "policies"),
     (silences.commands, "silences"),
     (users.commands, "users"),

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
-from tocsin.app import accounts, contacts
+from tocsin.app import accounts, contacts, read_notifications, schedules
 from tocsin.app.work import Work
-from tocsin.cli.options import AsOption, EmailArgument, JsonOption, call_of
+from tocsin.cli.options import AsOption, CursorOption, JsonOption, WrongUsageError, call_of, duration, instant_of
 from tocsin.cli.output import instant
+from tocsin.cli.pages import tell_pages
 from tocsin.cli.running import act
 from tocsin.domain.access import Actor
+from tocsin.domain.delivery import PageState
 from tocsin.domain.policy import Duty
+from tocsin.web.notifications_api import plain
 
+LONGEST_AGO = timedelta(days=36_500)
 NOBODY = "nobody: the superadmins are paged"
 
 commands = typer.Typer(
@@ -28,6 +33,7 @@ commands = typer.Typer(
     \b
     Example:
       tocsin oncall assign ON_CALL ana@example.org
+      tocsin oncall show
 
     Next: `tocsin policies list` tells when each of them is paged.
     """,
@@ -36,7 +42,10 @@ commands = typer.Typer(
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A duty, who holds it (None: nobody), and how they are reached."""
+    """Who holds a duty just now, until when (None: until it is given on), how they are reached, and by which schedule.
+
+    A duty that nobody holds has no e-mail; one that a schedule holds has as many of these as people are on call.
+    """
 
     duty: Duty
     email: str | None = None
@@ -44,73 +53,162 @@ class _Held:
     active: bool | None = None
     assigned_at: datetime | None = None
     contacts: tuple[str, ...] = ()
+    schedule: str | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Since:
+    """From when on: an instant, or so long ago; None of both: as far as the list goes by itself."""
+
+    at: datetime | None = None
+    ago: timedelta | None = None
+
+    @classmethod
+    def of(cls, text: str | None) -> _Since:
+        if text is None:
+            return cls()
+        return cls(at=instant_of(text)) if "-" in text else cls(ago=duration(text))
+
+    def before(self, now: datetime) -> datetime | None:
+        return now - min(self.ago, LONGEST_AGO) if self.ago is not None else self.at
 
 
 @commands.command()
 def show(context: typer.Context, _as: AsOption = None, _json: JsonOption = False) -> None:
-    """Show who holds which duty, and how they are reached.
+    """Show who holds which duty just now, and until when.
+
+    Also how they are reached, and by which schedule they hold it.
 
     \b
     Example:
       tocsin oncall show
 
-    Next: `tocsin oncall assign DUTY EMAIL`.
+    Next: `tocsin oncall assign DUTY EMAIL`, or `--schedule NAME`.
     """
     call = call_of(context)
     duties = act(call, "oncall show", "", _read)
 
     def tell() -> None:
-        rows = [
-            (
-                held.duty.value,
-                held.name or NOBODY,
-                held.email or "-",
-                ", ".join(held.contacts) or ("-" if held.email is None else "NOT REACHABLE"),
-                instant(held.assigned_at) if held.assigned_at else "-",
-            )
-            for held in duties
-        ]
-        call.table(("DUTY", "WHO", "EMAIL", "REACHED BY", "SINCE"), rows)
+        call.table(
+            ("DUTY", "WHO", "EMAIL", "REACHED BY", "SCHEDULE", "SINCE", "UNTIL"), [_row(held) for held in duties]
+        )
 
     call.answer({"duties": duties}, tell)
 
 
+def _row(held: _Held) -> tuple[str, ...]:
+    nobody = NOBODY if held.schedule is None else "nobody is on call"
+    return (
+        held.duty.value,
+        held.name or nobody,
+        held.email or "-",
+        ", ".join(held.contacts) or ("-" if held.email is None else "NOT REACHABLE"),
+        held.schedule or "-",
+        instant(held.assigned_at) if held.assigned_at else "-",
+        instant(held.until) if held.until else "-",
+    )
+
+
 async def _read(work: Work, actor: Actor) -> list[_Held]:
     holders = {row.duty: row for row in await accounts.list_duties(work, actor)}
-    duties = []
+    held: list[_Held] = []
     for duty in Duty:
-        if (row := holders.get(duty)) is None:
-            duties.append(_Held(duty))
-            continue
-        methods = await contacts.list_methods(work, actor, row.email) if row.active else []
-        reached_by = tuple(f"{method.channel} {method.address}" for method in methods)
-        duties.append(_Held(duty, row.email, row.name, row.active, row.assigned_at, reached_by))
-    return duties
+        row = holders.get(duty)
+        if row is None:
+            held.append(_Held(duty))
+        elif row.schedule_id is not None:
+            held += await _by_schedule(work, actor, duty, row.schedule_id, row.assigned_at)
+        else:
+            reached_by = await _contacts(work, actor, row.email or "", active=bool(row.active))
+            held.append(_Held(duty, row.email, row.name, row.active, row.assigned_at, reached_by))
+    return held
+
+
+async def _by_schedule(work: Work, actor: Actor, duty: Duty, schedule_id: UUID, since: datetime) -> list[_Held]:
+    view = await schedules.show(work, actor, schedule_id)
+    name = view.schedule.name
+    held = []
+    for turn in view.on_call:
+        one = turn.person
+        reached_by = await _contacts(work, actor, one.email, active=one.active)
+        held.append(_Held(duty, one.email, one.name, one.active, since, reached_by, name, turn.ends_at))
+    return held or [_Held(duty, assigned_at=since, schedule=name)]
+
+
+async def _contacts(work: Work, actor: Actor, email: str, *, active: bool) -> tuple[str, ...]:
+    methods = await contacts.list_methods(work, actor, email) if active else []
+    return tuple(f"{method.channel} {method.address}" for method in methods)
 
 
 @commands.command()
 def assign(
     context: typer.Context,
     duty: Annotated[Duty, typer.Argument(case_sensitive=False, help="Which duty.")],
-    email: EmailArgument,
+    email: Annotated[str | None, typer.Argument(metavar="EMAIL", help="The user's e-mail.")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Or the schedule: whoever is on call by it.")
+    ] = None,
     _as: AsOption = None,
     _json: JsonOption = False,
 ) -> None:
-    """Give a duty to somebody who can be reached.
+    """Give a duty to somebody who can be reached, or to a schedule.
 
     Pages go to them from the next one on.
 
     \b
     Example:
-      tocsin oncall assign ON_CALL ana@example.org
+      tocsin oncall assign ON_CALL --schedule primary
+      tocsin oncall assign DIRECTOR ana@example.org
 
     Next: `tocsin oncall show`.
     """
     call = call_of(context)
-    act(
-        call,
-        "oncall assign",
-        f"{duty.value} {email}",
-        lambda work, actor: accounts.assign_duty(work, actor, duty, email),
-    )
-    call.answer({"duty": duty, "email": email}, lambda: call.say(f"{email} is {duty.value} now."))
+    if (email is None) is (schedule is None):
+        raise WrongUsageError("Say who: an EMAIL, or --schedule NAME.")
+
+    async def operate(work: Work, actor: Actor) -> str:
+        if schedule is not None:
+            return (await accounts.assign_schedule(work, actor, duty, schedule)).name
+        await accounts.assign_duty(work, actor, duty, email or "")
+        return email or ""
+
+    holder = act(call, "oncall assign", f"{duty.value} {email or schedule}", operate)
+    shown = holder if schedule is None else f"Whoever is on call by {holder}"
+    named = {"email": holder} if schedule is None else {"schedule": holder}
+    call.answer({"duty": duty, **named}, lambda: call.say(f"{shown} is {duty.value} now."))
+
+
+@commands.command()
+def pages(
+    context: typer.Context,
+    user: Annotated[str | None, typer.Option(metavar="EMAIL", help="Only those to this person.")] = None,
+    state: Annotated[PageState | None, typer.Option(case_sensitive=False, help="Only those of this state.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME|DURATION", help="2026-03-01T03:00:00Z, or 2h ago; else 30 days.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=read_notifications.MAX_PAGE, help="How many at most.")] = 50,
+    cursor: CursorOption = None,
+    _as: AsOption = None,
+    _json: JsonOption = False,
+) -> None:
+    """Show which pages went to whom, newest first.
+
+    Each with every attempt: when, over what, with which answer.
+
+    \b
+    Example:
+      tocsin oncall pages --user ana@example.org --state failed --since 7d
+
+    Next: `tocsin incidents show NUMBER` tells what they were about.
+    """
+    call = call_of(context)
+    began = _Since.of(since)
+
+    async def read(work: Work, actor: Actor) -> read_notifications.Histories:
+        return await read_notifications.listed(
+            work, actor, email=user, state=state, since=began.before(work.now), limit=limit, cursor=cursor
+        )
+
+    found = act(call, "oncall pages", user or "", read)
+    call.answer(plain(found), lambda: tell_pages(call, found))

@@ -41,6 +41,10 @@ class StepReason(StrEnum):
     POLICY_STEP = "POLICY_STEP"
 
 
+TIMED = frozenset({StepReason.NO_ACK_1HR, StepReason.NO_ACK_4HR, StepReason.NO_ROOT_CAUSE_24HR})
+"""The three rules: a clock fires each of them once in an incident's life."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Whom a step is for: exactly one of the three."""

@@ -42,6 +42,13 @@ class IncidentState:
     follow_up_actions: tuple[FollowUpAction, ...] = ()
     sessions_blocked: bool = False
     fired: frozenset[EscalationReason] = frozenset()
+    fired_steps: frozenset[str] = frozenset()
+    """The further steps of policies that were taken, each by the name that `Escalate.step` has."""
+    lease_from: datetime | None = None
+    """Since when the acknowledgment holds: the last thing that a person did, or the last lapse."""
+    lapses: int = 0
+    """How often it has lapsed since a person did something."""
+    service: str | None = None
 
     @property
     def label(self) -> str:
@@ -169,6 +176,8 @@ class Escalate:
 
     reason: EscalationReason
     notes: str = ""
+    step: str = ""
+    """Which further step of a policy this is; only POLICY_STEP has one."""
 
     def __post_init__(self) -> None:
         by_hand = self.reason is EscalationReason.MANUAL_ESCALATION
@@ -351,13 +360,19 @@ def _raised(state: IncidentState, to: Severity) -> tuple[Step, ...]:
     return (Step(EntryKind.SEVERITY_CHANGED, state.status, to), Step(EntryKind.ESCALATED, state.status, to))
 
 
+_WAIT_FOR_ACKNOWLEDGMENT = frozenset(
+    {EscalationReason.NO_ACK_1HR, EscalationReason.NO_ACK_4HR, EscalationReason.POLICY_STEP}
+)
+
+
 def _escalate(state: IncidentState, action: Escalate) -> Decision:
     if state.status is Status.CLOSED:
         return Refusal(Code.ALREADY_CLOSED, f"{state.label} is closed: there is nothing to escalate.")
-    if action.reason in state.fired:
+    if (action.reason is EscalationReason.POLICY_STEP) != bool(action.step):
+        return Refusal(Code.INVALID, f"{action.reason.value} names a policy's step if it is a POLICY_STEP, only then.")
+    if action.step in state.fired_steps if action.step else action.reason in state.fired:
         return Refusal(Code.ALREADY_RECORDED, f"{action.reason.value} of {state.label} has fired before.")
-    no_ack = action.reason in (EscalationReason.NO_ACK_1HR, EscalationReason.NO_ACK_4HR)
-    if no_ack and state.status is not Status.REPORTED:
+    if action.reason in _WAIT_FOR_ACKNOWLEDGMENT and state.status is not Status.REPORTED:
         return _already_acknowledged(state)
     if action.reason is EscalationReason.NO_ROOT_CAUSE_24HR and state.has_root_cause:
         return Refusal(Code.ALREADY_RECORDED, f"The root cause of {state.label} is recorded.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -41,6 +41,10 @@ class Head:
     no_ack_4hr_at: datetime | None
     no_root_cause_24hr_at: datetime | None
     sessions_blocked_at: datetime | None
+    fired_steps: list[str]
+    lease_from: datetime | None
+    lapses: int
+    service: str | None
     lessons_learned: str | None
     follow_up_actions: list[Any] | None
     title: str | None
@@ -68,6 +72,10 @@ class Head:
             follow_up_actions=parse_follow_ups(self.follow_up_actions or []),
             sessions_blocked=self.sessions_blocked_at is not None and self.acknowledged_at is None,
             fired=frozenset(reason for reason, at in fired.items() if at is not None),
+            fired_steps=frozenset(self.fired_steps),
+            lease_from=self.lease_from,
+            lapses=self.lapses,
+            service=self.service,
         )
 
 
@@ -276,6 +284,13 @@ async def lock_head(tx: Tx, incident_id: UUID) -> Head | None:
 async def head(tx: Tx, incident_id: UUID) -> Head | None:
     """Read the head of an incident without locking it, or return None when there is no such incident."""
     return await tx.first(QUERIES["head"], Head, {"incident_id": incident_id})
+
+
+async def lock_heads(tx: Tx, incident_ids: Collection[UUID]) -> list[Head]:
+    """Lock the heads of incidents in the order of their ids, and read them in this order."""
+    parameters = {"incident_ids": sorted(incident_ids)}
+    await tx.run(QUERIES["lock_heads"], parameters)
+    return await tx.rows(QUERIES["heads"], Head, parameters)
 
 
 async def page(

@@ -24,12 +24,13 @@ class ServerRow:
 
 @dataclass(frozen=True, slots=True)
 class DutyHolder:
-    """Who holds a duty, and over which channels they are reached."""
+    """Who holds a duty, and over which channels they are reached; or which schedule does."""
 
     duty: str
-    email: str
-    active: bool
+    email: str | None
+    active: bool | None
     channels: list[str]
+    schedule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

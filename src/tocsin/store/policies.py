@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -61,13 +61,23 @@ class _HeldRow:
 
 async def load(tx: Tx) -> Policies:
     """Return every policy and route."""
-    rows = await tx.rows(QUERIES["all"], _PolicyRow)
-    routes = await tx.rows(QUERIES["routes"], _RouteRow)
-    return Policies(
-        {row.id: _policy(row) for row in rows},
-        tuple(_route(row) for row in routes),
-        next(row.id for row in rows if row.is_default),
-    )
+    return await (await ask(tx))()
+
+
+async def ask(tx: Tx) -> Callable[[], Awaitable[Policies]]:
+    """Ask for every policy and route; return what waits for them, as `Tx.ask` does."""
+    asked = await tx.ask(QUERIES["all"], _PolicyRow)
+    asked_routes = await tx.ask(QUERIES["routes"], _RouteRow)
+
+    async def loaded() -> Policies:
+        rows, routes = await asked(), await asked_routes()
+        return Policies(
+            {row.id: _policy(row) for row in rows},
+            tuple(_route(row) for row in routes),
+            next(row.id for row in rows if row.is_default),
+        )
+
+    return loaded
 
 
 def _policy(row: _PolicyRow) -> Policy:

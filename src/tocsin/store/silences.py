@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -64,8 +65,17 @@ async def lock(tx: Tx) -> None:
 
 async def load_active(tx: Tx, now: datetime, ahead: timedelta = timedelta()) -> list[Silence]:
     """Return the silences that hold now, or begin within the time ahead."""
-    rows = await tx.rows(QUERIES["active"], _SilenceRow, {"now": now, "until": now + ahead})
-    return [_silence(row) for row in rows]
+    return await (await ask_active(tx, now, ahead))()
+
+
+async def ask_active(tx: Tx, now: datetime, ahead: timedelta = timedelta()) -> Callable[[], Awaitable[list[Silence]]]:
+    """Ask for the silences that hold now, or begin within the time ahead; return what waits for them."""
+    asked = await tx.ask(QUERIES["active"], _SilenceRow, {"now": now, "until": now + ahead})
+
+    async def loaded() -> list[Silence]:
+        return [_silence(row) for row in await asked()]
+
+    return loaded
 
 
 def _silence(row: _SilenceRow) -> Silence:

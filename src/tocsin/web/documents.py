@@ -13,10 +13,12 @@ from msgspec import UNSET, Meta, UnsetType
 from tocsin.app.projects import MAX_NAME_CHARACTERS
 from tocsin.app.read_incidents import MAX_REPORTS, IncidentDetail, IncidentPage, IncidentReports, Stats
 from tocsin.app.read_ledger import LedgerView
+from tocsin.app.why import Page, Stage, StepStory, Why
 from tocsin.domain.access import Role
 from tocsin.domain.deduplication import Outcome
 from tocsin.domain.follow_up import MAX_FOLLOW_UP_CHARACTERS, MAX_FOLLOW_UPS
 from tocsin.domain.incident import EscalationReason, IncidentType, RootCauseCategory, Severity, Status
+from tocsin.domain.paging import Because
 from tocsin.domain.report import MAX_TITLE_CHARACTERS
 from tocsin.domain.timeline import EntryKind
 from tocsin.domain.workflow import MAX_TEXT_CHARACTERS
@@ -109,6 +111,9 @@ class OpenBody(Body):
     title: Title
     description: OptionalText = ""
     error_id: UUID | None = None
+    service: Annotated[Line | None, Meta(description="Decides which policy it follows; else what the report says.")] = (
+        None
+    )
 
 
 class SignInBody(Body):
@@ -501,6 +506,47 @@ class ReportsAnswer(Document):
     occurrences: Annotated[int, Meta(description="How many reports count towards the incident.")]
 
 
+class AttemptDocument(Document):
+    at: datetime
+    outcome: str
+    answer: str
+
+
+class PageStoryDocument(Document):
+    channel: str
+    address: str
+    state: str
+    due_at: datetime
+    settled_at: datetime | None
+    because: Annotated[str | None, Meta(description="Why it was cancelled.")]
+    attempts: list[AttemptDocument]
+
+
+class CandidateDocument(Document):
+    user_id: Annotated[UUID | None, Meta(description="null: the step itself reached nobody.")]
+    name: str | None
+    via: Annotated[str, Meta(description="How they came to be a candidate.")]
+    because: Annotated[Because | None, Meta(description="null while the step is still to come.")]
+    words: str
+    decided_at: datetime | None
+    pages: list[PageStoryDocument]
+
+
+class StepStoryDocument(Document):
+    step: Annotated[str, Meta(description="The step's name; each is taken once in an incident's life.")]
+    reason: str
+    words: str
+    stage: Stage
+    at: Annotated[datetime, Meta(description="When it was taken, became moot, or will be due.")]
+    candidates: list[CandidateDocument]
+
+
+class WhyAnswer(Document):
+    number: int
+    policy: Annotated[str, Meta(description="The policy that the incident follows now.")]
+    steps: list[StepStoryDocument]
+
+
 class HealthAnswer(Document):
     status: str
 
@@ -591,6 +637,20 @@ def reports_answer(found: IncidentReports) -> ReportsAnswer:
     """Return the reports of an incident."""
     shown_reports = [shown(ReportDocument, row, report=msgspec.Raw(row.document)) for row in found.reports]
     return ReportsAnswer(shown_reports, found.occurrences)
+
+
+def why_answer(found: Why) -> WhyAnswer:
+    """Return why each candidate of an incident was paged, or not."""
+    return WhyAnswer(found.number, found.policy, [_step(step) for step in found.steps])
+
+
+def _step(step: StepStory) -> StepStoryDocument:
+    told = [shown(CandidateDocument, one, pages=[_page(page) for page in one.pages]) for one in step.candidates]
+    return shown(StepStoryDocument, step, candidates=told)
+
+
+def _page(page: Page) -> PageStoryDocument:
+    return shown(PageStoryDocument, page, attempts=_shown_each(AttemptDocument, page.attempts))
 
 
 def ledger_answer(view: LedgerView) -> LedgerAnswer:

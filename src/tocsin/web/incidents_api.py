@@ -11,6 +11,7 @@ from tocsin.app import escalate, open_incident, read_incidents, respond
 from tocsin.app.export_evidence import export_evidence
 from tocsin.app.read_incidents import STATS_WINDOW
 from tocsin.app.timeline import IncidentRef
+from tocsin.app.why import explain
 from tocsin.app.work import Work
 from tocsin.domain import workflow
 from tocsin.domain.follow_up import FollowUpAction, parse_follow_ups
@@ -38,6 +39,7 @@ from tocsin.web.documents import (
     RootCauseBody,
     SeverityBody,
     StatsAnswer,
+    WhyAnswer,
 )
 from tocsin.web.endpoint import Call
 from tocsin.web.reading import believable, incident_ref, invalid, part_id
@@ -106,6 +108,11 @@ async def list_reports(work: Work, call: Call) -> ReportsAnswer:
     return documents.reports_answer(found)
 
 
+async def tell_why(work: Work, call: Call) -> WhyAnswer:
+    """Tell why each candidate of each step of an incident was paged, or not."""
+    return documents.why_answer(await explain(work, call.actor, _ref(call)))
+
+
 async def evidence(call: Call) -> Response:
     """Give the evidence of an incident, as a file."""
     data = await export_evidence(call.services.app, call.actor, _ref(call))
@@ -124,6 +131,7 @@ async def open_by_hand(work: Work, call: Call) -> IncidentAnswer:
         title=body.title,
         description=body.description,
         error_id=body.error_id,
+        service=body.service,
     )
     return await _incident(work, call, incident_id)
 

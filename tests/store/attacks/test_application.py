@@ -323,15 +323,15 @@ def test_a_report_is_linked_to_its_incident_once(lived: LivedDatabase, party: st
 # --- steps out of order ----------------------------------------------------------------------------------------
 
 ALWAYS = {"NOTE_ADDED", "SIGNAL_RECEIVED", "ESCALATED SEVERITY_ESCALATED", "SEVERITY_CHANGED up by the system"}
-OPEN = {*ALWAYS, "SEVERITY_CHANGED by a person", "ESCALATED MANUAL_ESCALATION"}
+OPEN = {*ALWAYS, "SEVERITY_CHANGED by a person", "ESCALATED MANUAL_ESCALATION", "PAGES_HELD"}
 NO_CAUSE = {*OPEN, "ESCALATED NO_ROOT_CAUSE_24HR"}
 ACCEPTED = {
-    "reported": {*NO_CAUSE, "ACKNOWLEDGED", "ESCALATED NO_ACK_1HR", "ESCALATED NO_ACK_4HR"},
+    "reported": {*NO_CAUSE, "ACKNOWLEDGED", "ESCALATED NO_ACK_1HR", "ESCALATED NO_ACK_4HR", "ESCALATED POLICY_STEP"},
     # Critical, blocking, escalated by each rule; its manual escalation is acknowledged.
-    "escalated": {*OPEN, "ACKNOWLEDGED"} - {"SEVERITY_CHANGED up by the system"},
-    "acknowledged": {*NO_CAUSE, "INVESTIGATION_STARTED"},
-    "investigating": {*NO_CAUSE, "ROOT_CAUSE_RECORDED"},
-    "cause known": {*OPEN, "RESOLVED", "RESOLVED with lessons"},
+    "escalated": {*OPEN, "ACKNOWLEDGED", "ESCALATED POLICY_STEP"} - {"SEVERITY_CHANGED up by the system"},
+    "acknowledged": {*NO_CAUSE, "INVESTIGATION_STARTED", "ACKNOWLEDGMENT_LAPSED"},
+    "investigating": {*NO_CAUSE, "ROOT_CAUSE_RECORDED", "ACKNOWLEDGMENT_LAPSED"},
+    "cause known": {*OPEN, "RESOLVED", "RESOLVED with lessons", "ACKNOWLEDGMENT_LAPSED"},
     "resolved": {*OPEN, "CLOSED"},
     "closed": ALWAYS,
     "closed at once": ALWAYS - {"SEVERITY_CHANGED up by the system"},

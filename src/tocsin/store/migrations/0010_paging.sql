@@ -159,6 +159,33 @@ INSERT INTO policy_targets (policy_id, step, position, duty)
 SELECT s.policy_id, s.position, 0, coalesce(r.duty, 'ON_CALL')
 FROM policy_steps s LEFT JOIN escalation_rules r ON r.reason = s.reason;
 
+-- Which policy an incident follows now: a row, and no search path of its own, so that it is planned as a part of the query.
+CREATE FUNCTION policy_of(of_service text, of_severity text) RETURNS TABLE (policy_id uuid) LANGUAGE sql STABLE ROWS 1 AS $$
+    SELECT coalesce(
+        (SELECT r.policy_id FROM tocsin.policy_routes r
+         WHERE (r.service IS NULL OR r.service = of_service) AND (r.severities IS NULL OR of_severity = ANY (r.severities))
+         ORDER BY r.position LIMIT 1),
+        (SELECT p.id FROM tocsin.policies p WHERE p.is_default))
+$$;
+
+-- The steps beyond the first alert and the three rules, of every round, by the names under which heads know them.
+CREATE VIEW further_steps AS
+SELECT s.policy_id, format('%s.%s/%s', round, s.position, s.policy_id) AS name, round * c.cycle + s.after_seconds AS after_seconds
+FROM policies p
+JOIN (SELECT policy_id, max(after_seconds) AS cycle FROM policy_steps
+      WHERE reason IN ('NO_ACK_1HR', 'NO_ACK_4HR', 'POLICY_STEP') GROUP BY policy_id) c ON c.policy_id = p.id
+CROSS JOIN generate_series(0, p.repeat) AS round
+JOIN policy_steps s ON s.policy_id = p.id
+    AND (s.reason = 'POLICY_STEP' OR round > 0 AND s.reason IN ('NO_ACK_1HR', 'NO_ACK_4HR'));
+
+-- The rules are the default policy's now. Who counts as overdue is asked of it, whatever other policies say.
+CREATE OR REPLACE VIEW overdue_incidents AS
+SELECT s.*, now() - s.created_at AS age FROM current_incident_status s
+WHERE s.status = 'REPORTED' AND s.created_at <= now() - make_interval(secs => (
+    SELECT t.after_seconds FROM policy_steps t JOIN policies p ON p.id = t.policy_id
+    WHERE p.is_default AND t.reason = 'NO_ACK_1HR'));
+DROP TABLE escalation_rules;
+
 ---------------------------------------------------------------------------------------------------------------
 -- What holds pages back, and why each candidate was paged or not
 ---------------------------------------------------------------------------------------------------------------
@@ -178,16 +205,19 @@ CREATE TABLE silences (
     created_at   timestamptz NOT NULL,
     -- Set when somebody ended it early; then ends_at is that instant too.
     ended_by     uuid REFERENCES users (id),
+    -- Set when the sweep has seen that nothing it held back waits any more: it need not look again.
+    released_at  timestamptz,
     CHECK (starts_at <= ends_at)
 );
 CREATE INDEX silences_end ON silences (ends_at);
+CREATE INDEX silences_unreleased ON silences (ends_at) WHERE released_at IS NULL;
 CREATE INDEX silences_incident ON silences (incident_id) WHERE incident_id IS NOT NULL;
 
 -- For each incident, step and candidate one reason. Names are not written here: they can be erased where they stand.
 CREATE TABLE paging_decisions (
     id             uuid PRIMARY KEY,
     incident_id    uuid NOT NULL REFERENCES incidents (id),
-    -- INCIDENT_OPENED, NO_ACK_1HR, …; POLICY_STEP with its round and position ('POLICY_STEP 0.2'); others with what makes them one.
+    -- INCIDENT_OPENED, NO_ACK_1HR, …; POLICY_STEP with its round, position and policy; others with what makes them one.
     step           text NOT NULL CHECK (char_length(step) BETWEEN 1 AND 100),
     reason         text NOT NULL CHECK (char_length(reason) BETWEEN 1 AND 50),
     -- NULL: the step reached nobody at all.
@@ -413,6 +443,7 @@ BEGIN
     RETURN NULL;
 END $$;
 REVOKE EXECUTE ON FUNCTION lease_after FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION policy_of FROM PUBLIC;
 
 ---------------------------------------------------------------------------------------------------------------
 -- Rights of the application
@@ -422,3 +453,5 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON notification_rules, schedules, schedule_
     policy_steps, policy_targets, policy_routes, policies TO tocsin_app;
 GRANT SELECT, INSERT, UPDATE ON calendar_feeds, silences TO tocsin_app;
 GRANT SELECT, INSERT ON paging_decisions TO tocsin_app;
+GRANT SELECT ON further_steps TO tocsin_app;
+GRANT EXECUTE ON FUNCTION policy_of TO tocsin_app;

@@ -8,9 +8,9 @@ SELECT current_setting('server_version') AS version, clock_timestamp() AS now, s
 
 -- name: duty_holders
 -- Who holds each duty, and over which channels they are reached.
-SELECT d.duty, u.email, u.active,
+SELECT d.duty, u.email, u.active, s.name AS schedule,
        array(SELECT DISTINCT c.channel FROM contact_methods c WHERE c.user_id = u.id ORDER BY c.channel) AS channels
-FROM duties d JOIN users u ON u.id = d.user_id ORDER BY d.duty
+FROM duties d LEFT JOIN users u ON u.id = d.user_id LEFT JOIN schedules s ON s.id = d.schedule_id ORDER BY d.duty
 
 -- name: tally_differences
 -- Where the counters do not say what counting says.
