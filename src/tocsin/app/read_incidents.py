@@ -34,6 +34,7 @@ __all__ = [
     "MAX_REPORTS",
     "STATS_WINDOW",
     "Choices",
+    "EntryRow",
     "IncidentDetail",
     "IncidentFilter",
     "IncidentPage",

@@ -48,7 +48,9 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        environment.filters.update(moment=moment, lasting=lasting, thousands=thousands, commands=commands)
+        environment.filters.update(
+            moment=moment, countdown=countdown, lasting=lasting, thousands=thousands, commands=commands
+        )
         environment.globals.update(
             asset=lambda name: self._assets[name].path,
             version=__version__,
@@ -66,6 +68,14 @@ def moment(instant: datetime) -> Markup:
     """Return an instant as people and programs read it; with JavaScript it tells how long ago that is as well."""
     utc = instant.astimezone(UTC)
     return Markup('<time datetime="{}" class="moment">{} UTC</time>').format(
+        utc.isoformat(timespec="seconds"), utc.strftime("%Y-%m-%d %H:%M:%S")
+    )
+
+
+def countdown(instant: datetime) -> Markup:
+    """Return an instant to come; with JavaScript the time that is left until then, second by second."""
+    utc = instant.astimezone(UTC)
+    return Markup('<time datetime="{}" class="countdown">at {} UTC</time>').format(
         utc.isoformat(timespec="seconds"), utc.strftime("%Y-%m-%d %H:%M:%S")
     )
 

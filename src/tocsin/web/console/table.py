@@ -60,7 +60,15 @@ _LIST = (
 )
 
 _INCIDENTS = (
-    Page("GET", "/incidents/{id}", Permission.READ, InTransaction(incidents.show)),
+    Page("GET", "/incidents/{id}", Permission.READ, InTransaction(incidents.show), query=incidents.IncidentQuery),
+    Page(
+        "POST",
+        "/incidents/{id}/escalations/{escalation}/acknowledge",
+        Permission.RESPOND,
+        InTransaction(incidents.acknowledge_escalation),
+        form=incidents.ArrivedForm,
+        again=InTransaction(incidents.show),
+    ),
     *(
         Page(
             "POST",
