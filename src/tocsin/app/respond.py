@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from tocsin.app.paging import settle_moot
 from tocsin.app.sessions import unblock_sessions
 from tocsin.app.timeline import Detail, IncidentRef, Taken, locked_head, take
-from tocsin.app.work import Work
+from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor, Permission, require
 from tocsin.domain.timeline import EntryKind
 from tocsin.domain.workflow import (
@@ -18,7 +20,16 @@ from tocsin.domain.workflow import (
     Resolve,
     StartInvestigation,
 )
+from tocsin.errors import Refusal, TocsinError
 from tocsin.store import users
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What came of one incident of several: taken, or why not."""
+
+    number: int
+    refusal: Refusal | None
 
 
 async def acknowledge(work: Work, actor: Actor, ref: IncidentRef, action: Acknowledge) -> Taken:
@@ -44,6 +55,24 @@ async def acknowledge(work: Work, actor: Actor, ref: IncidentRef, action: Acknow
         await unblock_sessions(work, head.incident_id)
     await settle_moot(work, head.incident_id, actor.user_id)
     return taken
+
+
+async def acknowledge_each(app: App, actor: Actor, numbers: Sequence[int], action: Acknowledge) -> list[Tried]:
+    """Take every one of these incidents that can be taken, each in a transaction of its own.
+
+    One that somebody else has is no reason to leave the others burning; it is named, with the reason.
+    """
+    require(actor, Permission.RESPOND)
+    tried = []
+    for number in dict.fromkeys(numbers):
+        try:
+            async with app.work() as work:
+                await acknowledge(work, actor, number, action)
+        except TocsinError as error:
+            tried.append(Tried(number, error.refusal))
+        else:
+            tried.append(Tried(number, None))
+    return tried
 
 
 async def start_investigation(work: Work, actor: Actor, ref: IncidentRef) -> Taken:

@@ -173,6 +173,18 @@ class ListQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
         None
     )
     created_before: Annotated[datetime, Meta(tz=True, description="Only created before this instant.")] | None = None
+    service: Annotated[str, Meta(max_length=200, description="Only of this service.")] | None = None
+    search: (
+        Annotated[
+            str,
+            Meta(
+                max_length=200,
+                description="Only those of which one text (title, message, root cause, resolution, lessons, notes) has "
+                'these words: `pool -test "timed out" or exhausted`. Goes on with the cursor.',
+            ),
+        ]
+        | None
+    ) = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
     offset: Annotated[int, Meta(ge=0, le=10_000)] = 0
     cursor: Annotated[int, Meta(ge=1, le=2**53 - 1, description="pagination.next of the page before.")] | None = None
@@ -297,11 +309,11 @@ class IncidentDetailAnswer(Document):
 
 
 class Pagination(Document):
-    """Where a page lies. `total` is exact, but for a filter by time, which is counted up to 10,000."""
+    """Where a page lies. `total` is exact; by time or service it is counted up to 10,000, of a search it is null."""
 
     limit: int
     offset: int
-    total: int
+    total: int | None
     next: int | None
 
 

@@ -120,6 +120,10 @@ DELETE FROM sessions WHERE user_id = %(user_id)s
 -- Removes the ways to reach the user.
 DELETE FROM contact_methods WHERE user_id = %(user_id)s
 
+-- name: erase_views
+-- Removes the lists that the user named.
+DELETE FROM saved_views WHERE user_id = %(user_id)s
+
 -- name: erase_addresses
 -- Takes the user's addresses out of the pages that were sent to them.
 UPDATE notifications SET address = %(address)s WHERE user_id = %(user_id)s

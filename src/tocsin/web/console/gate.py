@@ -80,7 +80,9 @@ class PageGate:
     async def _read(self, page: Page, request: Request, principal: Principal | None) -> Visit:
         query = None
         if page.query is not None:
-            query = decode_query(request.query_params.multi_items(), page.query, page.lists)
+            # A form that filters sends its empty fields, too.
+            said = [(name, value) for name, value in request.query_params.multi_items() if value.strip()]
+            query = decode_query(said, page.query, page.lists)
         form = None
         if page.form is not None:
             self._require_same_origin(request)

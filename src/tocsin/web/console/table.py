@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tocsin.domain.access import Permission
-from tocsin.web.console import home, incidents, sign_in
+from tocsin.web.console import home, incident_list, incidents, sign_in
 from tocsin.web.console.page import Directly, InTransaction, Page
 from tocsin.web.endpoint import Access
 
@@ -25,16 +25,50 @@ _HOME = (
     Page("GET", "/live", Permission.READ, Directly(home.live)),
 )
 
-_INCIDENTS = (
+_LIST = (
     Page(
         "GET",
         "/incidents",
         Permission.READ,
-        InTransaction(incidents.show_list),
-        query=incidents.ListQuery,
-        lists=frozenset({"status", "severity"}),
+        InTransaction(incident_list.show),
+        query=incident_list.ListQuery,
+        lists=incident_list.LISTS,
     ),
-    Page("GET", "/incidents/{id}", Permission.READ, InTransaction(incidents.show)),
+    Page(
+        "POST",
+        "/incidents/acknowledge",
+        Permission.RESPOND,
+        Directly(incident_list.acknowledge),
+        form=incident_list.BulkForm,
+        again=InTransaction(incident_list.show_again),
+    ),
+    Page(
+        "POST",
+        "/incidents/views",
+        Permission.READ,
+        InTransaction(incident_list.save_view),
+        form=incident_list.ViewForm,
+        again=InTransaction(incident_list.show_again),
+    ),
+    Page(
+        "POST",
+        "/incidents/views/{id}/remove",
+        Permission.READ,
+        InTransaction(incident_list.remove_view),
+        form=incident_list.RemoveForm,
+    ),
+)
+
+_INCIDENTS = (
+    Page("GET", "/incidents/{id}", Permission.READ, InTransaction(incidents.show), query=incidents.IncidentQuery),
+    Page(
+        "POST",
+        "/incidents/{id}/escalations/{escalation}/acknowledge",
+        Permission.RESPOND,
+        InTransaction(incidents.acknowledge_escalation),
+        form=incidents.ArrivedForm,
+        again=InTransaction(incidents.show),
+    ),
     *(
         Page(
             "POST",
@@ -48,4 +82,4 @@ _INCIDENTS = (
     ),
 )
 
-PAGES: tuple[Page, ...] = (*_SESSION, *_HOME, *_INCIDENTS)
+PAGES: tuple[Page, ...] = (*_SESSION, *_HOME, *_LIST, *_INCIDENTS)
