@@ -31,10 +31,14 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who makes a request, by which credential. `csrf_hash` is None for tokens: they need no CSRF protection."""
+    """Who makes a request, by which credential.
+
+    `session_id` and `csrf_hash` are None for tokens: they are no sessions, and need no CSRF protection.
+    """
 
     actor: Actor
     credential: str
+    session_id: UUID | None = None
     csrf_hash: bytes | None = None
     blocked_due_to_incident: UUID | None = None
 
@@ -125,6 +129,7 @@ async def principal_of_session(work: Work, session_token: str) -> Principal | No
     return Principal(
         Actor(holder.id, holder.name, Role(holder.role)),
         f"session:{holder.credential_id}",
+        holder.credential_id,
         holder.csrf_hash,
         holder.blocked_due_to_incident,
     )

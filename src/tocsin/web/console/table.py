@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tocsin.domain.access import Permission
-from tocsin.web.console import home, incidents, sign_in
+from tocsin.web.console import account, home, incidents, sign_in
 from tocsin.web.console.page import Directly, InTransaction, Page
 from tocsin.web.endpoint import Access
 
@@ -18,6 +18,32 @@ _SESSION = (
         again=InTransaction(sign_in.again),
     ),
     Page("POST", "/sign-out", Access.SIGNED_IN, Directly(sign_in.sign_out), form=sign_in.SignOutForm),
+)
+
+_ACCOUNT = (
+    Page("GET", "/account", Access.SIGNED_IN, InTransaction(account.show)),
+    Page(
+        "POST",
+        "/account/password",
+        Access.SIGNED_IN,
+        Directly(account.change_password),
+        form=account.PasswordForm,
+        again=InTransaction(account.show),
+    ),
+    Page(
+        "POST",
+        "/account/sessions/end-others",
+        Access.SIGNED_IN,
+        InTransaction(account.end_other_sessions),
+        form=account.EndForm,
+    ),
+    Page(
+        "POST",
+        "/account/sessions/{id}/end",
+        Access.SIGNED_IN,
+        InTransaction(account.end_session),
+        form=account.EndForm,
+    ),
 )
 
 _HOME = (
@@ -48,4 +74,4 @@ _INCIDENTS = (
     ),
 )
 
-PAGES: tuple[Page, ...] = (*_SESSION, *_HOME, *_INCIDENTS)
+PAGES: tuple[Page, ...] = (*_SESSION, *_ACCOUNT, *_HOME, *_INCIDENTS)
