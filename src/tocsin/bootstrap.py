@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from tocsin import embedded, ids
 from tocsin.address_guard import AddressGuard, parse_networks
 from tocsin.app.accounts import FirstStart, first_start
+from tocsin.app.second_factor import Vault
 from tocsin.app.vouch import CopyVoucher, StampVoucher, Voucher, WitnessVoucher
 from tocsin.app.work import App
 from tocsin.channels import Channel, apprise
@@ -252,10 +253,18 @@ def signer_at_hand(settings: Settings) -> Signer | None:
 
 
 def secret_key(settings: Settings) -> bytes:
-    """Return the key that signs webhooks: TOCSIN_SECRET_KEY, or one made once and kept in the data directory."""
+    """Return the key that signs webhooks and seals second factors.
+
+    It is TOCSIN_SECRET_KEY, or one made once and kept in the data directory.
+    """
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value().encode()
     return _kept_key(settings.data_dir / "secret_key")
+
+
+def vault_of(settings: Settings) -> Vault:
+    """Return what seals the secrets of second factors."""
+    return Vault(secret_key(settings))
 
 
 def _kept_key(path: Path) -> bytes:

@@ -32,9 +32,8 @@ async def signed_in(app: App, email: str) -> SignedIn:
     """Open a session."""
     async with app.work() as work:
         verified = await sessions.password_hash_of(work, email) or "nobody can have this one"
-        return await sessions.open_session(
-            work, email, verified_hash=verified, client_address="127.0.0.1", user_agent="tests"
-        )
+        user = await sessions.verified_user(work, email, verified)
+        return await sessions.open_session(work, user, "127.0.0.1", "tests")
 
 
 async def blocked_by(app: App, session: SignedIn) -> UUID | None:
@@ -240,7 +239,7 @@ async def test_a_password_changed_during_a_sign_in_is_the_one_that_counts(app: A
 
     async def sign_in() -> None:
         async with app.work() as work:
-            await sessions.open_session(work, ADMIN_EMAIL, verified_hash=verified, client_address="", user_agent="")
+            await sessions.verified_user(work, ADMIN_EMAIL, verified)
 
     with pytest.raises(TocsinError) as caught:
         await sign_in()

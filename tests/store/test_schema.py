@@ -99,6 +99,9 @@ RIGHTS: dict[str, set[str]] = {
     "silences": KEEP,
     "paging_decisions": APPEND,
     "log_outside": ANYTHING,
+    "second_factors": ANYTHING,
+    "recovery_codes": {"SELECT", "INSERT", "DELETE"},
+    "pending_sign_ins": ANYTHING,
 }
 COLUMN_RIGHTS = {
     ("audit_logs", "incident_id", "UPDATE"),

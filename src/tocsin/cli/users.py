@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from tocsin.app import account, accounts
+from tocsin.app import account, accounts, second_factor
 from tocsin.app.work import Work
 from tocsin.cli import contacts
 from tocsin.cli.options import AsOption, EmailArgument, JsonOption, WrongUsageError, call_of, secret_of
@@ -224,6 +224,39 @@ def _list_sessions(call: Call, email: str) -> None:
     ]
     headers = ("ID", "SINCE", "UNTIL", "FROM", "WITH")
     call.answer({"email": email, "sessions": listed}, lambda: call.table(headers, rows))
+
+
+@commands.command()
+def totp(
+    context: typer.Context,
+    email: EmailArgument,
+    off: Annotated[bool, typer.Option("--off", help="Take it off: phone and recovery codes are lost.")] = False,
+    _as: AsOption = None,
+    _json: JsonOption = False,
+) -> None:
+    """Tell whether a user has a second factor, or take it off. They set one up themselves, on their account's page.
+
+    Before you take it off, be sure that it is they who ask: from then on the password alone is enough.
+
+    \b
+    Example:
+      tocsin users totp ana@example.org
+      tocsin users totp ana@example.org --off
+
+    Next: they sign in with the password, and set up the new phone on the page of their account.
+    """
+    call = call_of(context)
+    if off:
+        act(call, "users totp off", email, lambda work, actor: second_factor.take_off(work, actor, email))
+        _tell(call, email, {"secondFactor": None}, f"The second factor of {email} is off: the password is enough now.")
+        return
+    standing = act(call, "users totp", email, lambda work, actor: second_factor.of_user(work, actor, email))
+    words = f"{email} has no second factor."
+    if standing is not None:
+        words = (
+            f"{email} has one since {instant(standing.confirmed_at)}; recovery codes left: {standing.recovery_codes}."
+        )
+    _tell(call, email, {"secondFactor": standing}, words)
 
 
 def _tell(call: Call, email: str, facts: dict[str, object], words: str) -> None:

@@ -37,6 +37,7 @@ class SessionHolder:
     credential_id: UUID
     csrf_hash: bytes
     blocked_due_to_incident: UUID | None
+    has_second_factor: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tocsin.app.projects import IntakeKeys
+from tocsin.app.second_factor import Vault
 from tocsin.app.sessions import Principal
 from tocsin.app.take_in import Intake
 from tocsin.app.work import App, Work
@@ -47,6 +48,7 @@ class Services:
     room: Room
     authentication: Authentication
     throttle: SignInThrottle
+    vault: Vault
     metrics: Metrics
     openapi: bytes
     docs: Response

@@ -35,8 +35,9 @@ VALUES (%(id)s, %(user_id)s, %(token_hash)s, %(csrf_hash)s, %(now)s, %(expires_a
     %(blocked_due_to_incident)s)
 
 -- name: by_session
--- The active user of a session that is neither revoked nor expired, and what blocks it.
-SELECT u.id, u.email, u.name, u.role, s.id AS credential_id, s.csrf_hash, s.blocked_due_to_incident
+-- The active user of a session that is neither revoked nor expired, what blocks it, and whether there is a second factor.
+SELECT u.id, u.email, u.name, u.role, s.id AS credential_id, s.csrf_hash, s.blocked_due_to_incident,
+    EXISTS (SELECT FROM second_factors f WHERE f.user_id = u.id AND f.confirmed_at IS NOT NULL) AS has_second_factor
 FROM sessions s JOIN users u ON u.id = s.user_id AND u.active
 WHERE s.token_hash = %(token_hash)s AND s.revoked_at IS NULL AND s.expires_at > %(now)s
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 import msgspec
 
-from tocsin.app import account, sessions
+from tocsin.app import account, second_factor, sessions
 from tocsin.app.work import Work
-from tocsin.web.audit_trail import client_address
+from tocsin.web import auth_api
 from tocsin.web.console.page import Form, Redirected, Shown, Visit
 from tocsin.web.reading import part_id
 
@@ -32,7 +31,12 @@ class EndForm(Form):
 async def show(work: Work, visit: Visit) -> Shown:
     """Show the account."""
     own = await account.own_account(work, visit.somebody)
-    return Shown("account.html", {"account": own, "own_session": visit.somebody.session_id})
+    context = {
+        "account": own,
+        "own_session": visit.somebody.session_id,
+        "standing": await second_factor.standing(work, visit.somebody),
+    }
+    return Shown("account.html", context)
 
 
 async def change_password(visit: Visit) -> Redirected:
@@ -51,13 +55,10 @@ async def own_password(visit: Visit, password: str) -> str:
     """
     async with visit.app.work() as work:
         user = await account.own_user(work, visit.somebody)
-    address, now, throttle = client_address(visit.request.scope), visit.app.clock(), visit.services.throttle
-    throttle.begin(address, user.email, now)
-    verified = await asyncio.to_thread(sessions.verify_password, password, user.password_hash)
-    if not verified or user.password_hash is None:
+    verified_hash = await auth_api.verified(visit.services, visit.request, user.email, password)
+    if verified_hash is None:
         raise account.wrong_password()
-    throttle.take_back(address, user.email, now)
-    return user.password_hash
+    return verified_hash
 
 
 async def end_session(work: Work, visit: Visit) -> Redirected:
