@@ -100,6 +100,9 @@ RIGHTS: dict[str, set[str]] = {
     "paging_decisions": APPEND,
     "log_outside": ANYTHING,
     "watchdog": KEEP,
+    "second_factors": ANYTHING,
+    "recovery_codes": {"SELECT", "INSERT", "DELETE"},
+    "pending_sign_ins": ANYTHING,
 }
 COLUMN_RIGHTS = {
     ("audit_logs", "incident_id", "UPDATE"),

@@ -20,6 +20,7 @@ from tocsin.domain.follow_up import MAX_FOLLOW_UP_CHARACTERS, MAX_FOLLOW_UPS
 from tocsin.domain.incident import EscalationReason, IncidentType, RootCauseCategory, Severity, Status
 from tocsin.domain.paging import Because
 from tocsin.domain.report import MAX_TITLE_CHARACTERS
+from tocsin.domain.second_factor import MAX_CODE_CHARACTERS
 from tocsin.domain.timeline import EntryKind
 from tocsin.domain.workflow import MAX_TEXT_CHARACTERS
 
@@ -119,6 +120,12 @@ class OpenBody(Body):
 class SignInBody(Body):
     email: Email
     password: Annotated[str, Meta(min_length=1, max_length=1_000)]
+    code: (
+        Annotated[
+            str, Meta(max_length=MAX_CODE_CHARACTERS, description="The second factor's: of the app, or to recover.")
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 ProjectName = Annotated[

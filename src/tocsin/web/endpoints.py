@@ -291,11 +291,12 @@ _AUTH = (
     Endpoint(
         "POST",
         "/api/auth/sign-in",
-        "Sign in with e-mail and password",
+        "Sign in with e-mail and password, and a code where there is a second factor",
         Access.PUBLIC,
         Directly(auth_api.sign_in),
         "The session comes as a cookie; unsafe requests with it must bring `csrfToken` as X-CSRF-Token. "
-        "Every sign-in opens its own session, so Idempotency-Key means nothing here.",
+        "Every sign-in opens its own session, so Idempotency-Key means nothing here. Where the password is right and "
+        "a `code` is needed, missing or wrong, the problem UNAUTHORIZED has `secondFactor: true`.",
         request=SignInBody,
         response=SignInAnswer,
         codes=(Code.UNAUTHORIZED, Code.RATE_LIMITED, Code.UNAVAILABLE),
