@@ -98,6 +98,9 @@ RIGHTS: dict[str, set[str]] = {
     "policy_routes": ANYTHING,
     "silences": KEEP,
     "paging_decisions": APPEND,
+    "follow_ups": KEEP,
+    "learning_weeks": ANYTHING,
+    "learned_weeks": ANYTHING,
     "log_outside": ANYTHING,
 }
 COLUMN_RIGHTS = {

@@ -27,7 +27,7 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-NAVIGATION = (("/", "Home"), ("/incidents", "Incidents"))
+NAVIGATION = (("/", "Home"), ("/incidents", "Incidents"), ("/learning/follow-ups", "Follow-ups"))
 """The pages that every page leads to."""
 _SECONDS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
@@ -50,7 +50,11 @@ class Renderer:
         )
         environment.filters.update(moment=moment, lasting=lasting, thousands=thousands, commands=commands)
         environment.globals.update(
-            asset=lambda name: self._assets[name].path, version=__version__, navigation=lambda: NAVIGATION, older=older
+            asset=lambda name: self._assets[name].path,
+            version=__version__,
+            navigation=lambda: NAVIGATION,
+            older=older,
+            at_offset=at_offset,
         )
         return environment
 
@@ -84,7 +88,16 @@ def thousands(number: int) -> str:
 
 def older(query: Any, before: int) -> str:
     """Return the address of a list's next page: the same filters, before a number."""
-    said = msgspec.to_builtins(query) | {"before": before}
+    return _same_but(query, before=before)
+
+
+def at_offset(query: Any, offset: int) -> str:
+    """Return the address of another part of a list: the same filters, from an offset on."""
+    return _same_but(query, offset=offset)
+
+
+def _same_but(query: Any, **changes: object) -> str:
+    said = msgspec.to_builtins(query) | changes
     return "?" + urlencode({name: value for name, value in said.items() if value}, doseq=True)
 
 
