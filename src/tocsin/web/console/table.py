@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tocsin.domain.access import Permission
-from tocsin.web.console import account, home, incident_list, incidents, second_factor, sign_in
+from tocsin.web.console import account, home, incident_list, incidents, learning, second_factor, sign_in
 from tocsin.web.console.page import Directly, InTransaction, Page
 from tocsin.web.endpoint import Access
 
@@ -148,4 +148,32 @@ _INCIDENTS = (
     ),
 )
 
-PAGES: tuple[Page, ...] = (*_SESSION, *_ACCOUNT, *_SECOND_FACTOR, *_HOME, *_LIST, *_INCIDENTS)
+_LEARNING = (
+    Page(
+        "GET",
+        "/learning/follow-ups",
+        Permission.READ,
+        InTransaction(learning.show_follow_ups),
+        query=learning.FollowUpQuery,
+    ),
+    *(
+        Page(
+            "POST",
+            f"/learning/follow-ups/{{id}}/{{position}}/{name}",
+            Permission.RESPOND,
+            InTransaction(act),
+            form=learning.MarkForm,
+        )
+        for name, act in learning.MARKS.items()
+    ),
+)
+
+PAGES: tuple[Page, ...] = (
+    *_SESSION,
+    *_ACCOUNT,
+    *_SECOND_FACTOR,
+    *_HOME,
+    *_LIST,
+    *_INCIDENTS,
+    *_LEARNING,
+)
