@@ -18,6 +18,7 @@ from tocsin import embedded, ids
 from tocsin.address_guard import AddressGuard, parse_networks
 from tocsin.app.accounts import FirstStart, first_start
 from tocsin.app.links import Links
+from tocsin.app.second_factor import Vault
 from tocsin.app.vouch import CopyVoucher, StampVoucher, Voucher, WitnessVoucher
 from tocsin.app.watchdog import Watchdog
 from tocsin.app.work import App
@@ -254,7 +255,10 @@ def signer_at_hand(settings: Settings) -> Signer | None:
 
 
 def secret_key(settings: Settings) -> bytes:
-    """Return the key that signs webhooks: TOCSIN_SECRET_KEY, or one made once and kept in the data directory."""
+    """Return the key that signs webhooks and seals second factors.
+
+    It is TOCSIN_SECRET_KEY, or one made once and kept in the data directory.
+    """
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value().encode()
     return _kept_key(settings.data_dir / "secret_key")
@@ -263,6 +267,11 @@ def secret_key(settings: Settings) -> bytes:
 def links_of(settings: Settings) -> Links:
     """Return what makes and reads the links in pages."""
     return Links(secret_key(settings))
+
+
+def vault_of(settings: Settings) -> Vault:
+    """Return what seals the secrets of second factors."""
+    return Vault(secret_key(settings))
 
 
 def _kept_key(path: Path) -> bytes:

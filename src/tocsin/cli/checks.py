@@ -282,12 +282,13 @@ def _is_loopback(host: str) -> bool:
 
 
 def check_secret_key(facts: Facts) -> Iterator[Finding]:
-    """Do all machines sign webhooks with the same key?"""
+    """Do all machines sign webhooks, and open second factors, with the same key?"""
     if facts.settings.database_url is not None and facts.settings.secret_key is None:
         yield Finding(
             "secret_key",
             Level.WARNING,
-            "TOCSIN_SECRET_KEY is not set: each machine makes its own, and signs webhooks differently.",
+            "TOCSIN_SECRET_KEY is not set: each machine makes its own, signs webhooks differently, and cannot check "
+            "second factors that were set up on another one.",
             "Set the same one, of 32 characters or more, wherever `tocsin up`, `serve` or `worker` runs.",
         )
 

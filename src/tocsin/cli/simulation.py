@@ -48,8 +48,8 @@ def simulate_command(
 ) -> None:
     """Play an incident on a virtual clock.
 
-    It tells who would be paged when, over what, and who not and why. What decides is what would decide then: policies, schedules, contact methods and silences as they stand now. Nothing
-    is written, nobody is paged.
+    It tells who would be paged when, over what, and who not and why. What decides is what would decide then: policies,
+    schedules, contact methods and silences as they stand now. Nothing is written, nobody is paged.
 
     \b
     Example:

@@ -27,7 +27,7 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-NAVIGATION = (("/", "Home"), ("/incidents", "Incidents"))
+NAVIGATION = (("/", "Home"), ("/incidents", "Incidents"), ("/learning/follow-ups", "Follow-ups"))
 """The pages that every page leads to."""
 _SECONDS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
@@ -48,9 +48,14 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        environment.filters.update(moment=moment, lasting=lasting, thousands=thousands, commands=commands)
+        environment.filters.update(
+            moment=moment, countdown=countdown, lasting=lasting, thousands=thousands, commands=commands
+        )
         environment.globals.update(
-            asset=lambda name: self._assets[name].path, version=__version__, navigation=lambda: NAVIGATION, older=older
+            asset=lambda name: self._assets[name].path,
+            version=__version__,
+            navigation=lambda: NAVIGATION,
+            address=address,
         )
         return environment
 
@@ -63,6 +68,14 @@ def moment(instant: datetime) -> Markup:
     """Return an instant as people and programs read it; with JavaScript it tells how long ago that is as well."""
     utc = instant.astimezone(UTC)
     return Markup('<time datetime="{}" class="moment">{} UTC</time>').format(
+        utc.isoformat(timespec="seconds"), utc.strftime("%Y-%m-%d %H:%M:%S")
+    )
+
+
+def countdown(instant: datetime) -> Markup:
+    """Return an instant to come; with JavaScript the time that is left until then, second by second."""
+    utc = instant.astimezone(UTC)
+    return Markup('<time datetime="{}" class="countdown">at {} UTC</time>').format(
         utc.isoformat(timespec="seconds"), utc.strftime("%Y-%m-%d %H:%M:%S")
     )
 
@@ -82,10 +95,10 @@ def thousands(number: int) -> str:
     return f"{number:,}"
 
 
-def older(query: Any, before: int) -> str:
-    """Return the address of a list's next page: the same filters, before a number."""
-    said = msgspec.to_builtins(query) | {"before": before}
-    return "?" + urlencode({name: value for name, value in said.items() if value}, doseq=True)
+def address(query: Any, **changed: object) -> str:
+    """Return what follows the question mark in the address of a list: what was asked, but for what is changed."""
+    said = msgspec.to_builtins(query) | changed
+    return urlencode({name: value for name, value in said.items() if value}, doseq=True)
 
 
 def commands(text: str) -> Markup:
