@@ -388,7 +388,7 @@ async def stage(
 
 
 @settings(
-    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], database=None
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], database=None
 )
 @given(world=worlds())
 async def test_simulate_and_the_real_run_agree_on_every_generated_policy(stage: Stage, world: World) -> None:
