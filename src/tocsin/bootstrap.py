@@ -38,6 +38,7 @@ from tocsin.outside import Copy
 from tocsin.outside.directory import DirectoryCopy
 from tocsin.outside.git import GitCopy
 from tocsin.outside.http import Http
+from tocsin.outside.oidc import Provider
 from tocsin.outside.s3 import Bucket, Credentials, S3Copy
 from tocsin.outside.witness import Witness
 from tocsin.settings import Settings
@@ -272,6 +273,26 @@ def links_of(settings: Settings) -> Links:
 def vault_of(settings: Settings) -> Vault:
     """Return what seals the secrets of second factors."""
     return Vault(secret_key(settings))
+
+
+def provider_of(settings: Settings) -> Provider | None:
+    """Return the OpenID provider by which people may sign in, None without one."""
+    if settings.oidc_issuer is None:
+        return None
+    if settings.oidc_client_id is None:
+        raise refuse(
+            Code.MISCONFIGURED,
+            "TOCSIN_OIDC_ISSUER is set, and TOCSIN_OIDC_CLIENT_ID is not.",
+            "Register this installation at the provider, and set the client id that it gives.",
+        )
+    secret = settings.oidc_client_secret
+    return Provider(
+        issuer=settings.oidc_issuer,
+        client_id=settings.oidc_client_id,
+        client_secret=secret.get_secret_value() if secret else None,
+        guard=AddressGuard(settings.webhook_allowed_networks),
+        timeout_seconds=settings.delivery_timeout,
+    )
 
 
 def _kept_key(path: Path) -> bytes:

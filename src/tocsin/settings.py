@@ -74,6 +74,14 @@ class Settings(BaseSettings):
     require_totp: tuple[Role, ...] = Field(
         (), description="Roles that need a second factor to sign in, as JSON: '[\"superadmin\"]'."
     )
+    oidc_issuer: str | None = Field(
+        None, pattern=r"^https?://[!-~]+$", description="The OpenID provider by which people may sign in; unset: none."
+    )
+    oidc_client_id: str | None = Field(None, min_length=1, description="What the provider calls this installation.")
+    oidc_client_secret: SecretStr | None = Field(None, description="Goes with the client id; unset: a public client.")
+    oidc_role: Literal[Role.RESPONDER, Role.AUDITOR, Role.MEMBER] | None = Field(
+        None, description="The role of those who sign in by the provider and are not known yet; unset: refused."
+    )
     session_hours: int = Field(12, ge=1, le=720, description="How long a sign-in lasts.")
 
     signer_dir: Path | None = Field(

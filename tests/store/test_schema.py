@@ -106,6 +106,7 @@ RIGHTS: dict[str, set[str]] = {
     "second_factors": ANYTHING,
     "recovery_codes": {"SELECT", "INSERT", "DELETE"},
     "pending_sign_ins": ANYTHING,
+    "provider_accounts": {"SELECT", "INSERT", "DELETE"},
 }
 COLUMN_RIGHTS = {
     ("audit_logs", "incident_id", "UPDATE"),

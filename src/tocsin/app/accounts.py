@@ -48,7 +48,7 @@ async def first_start(work: Work) -> FirstStart | None:
     settings = work.settings
     email = checked_email(settings.bootstrap_email or DEFAULT_ADMIN_EMAIL)
     password = settings.bootstrap_password.get_secret_value() if settings.bootstrap_password else ids.new_secret()
-    admin_id = await _insert_user(work, email, email.split("@")[0], Role.SUPERADMIN, password)
+    admin_id = await insert_user(work, email, email.split("@")[0], Role.SUPERADMIN, password)
     await projects.insert_internal(work.tx, work.now)
     project_id, key = await insert_project(work, "default", settings.bootstrap_key or ids.new_key())
     for duty in Duty:
@@ -80,10 +80,11 @@ async def add_user(work: Work, actor: Actor, *, email: str, name: str, role: Rol
     require(actor, Permission.ADMINISTER)
     if await users.by_email(work.tx, checked_email(email)) is not None:
         raise refuse(Code.CONFLICT, f"There is a user {email} already.", "See who there is: `tocsin users list`.")
-    return await _insert_user(work, email, checked_text("name", name)[:200], role, password)
+    return await insert_user(work, email, checked_text("name", name)[:200], role, password)
 
 
-async def _insert_user(work: Work, email: str, name: str, role: Role, password: str | None) -> UUID:
+async def insert_user(work: Work, email: str, name: str, role: Role, password: str | None) -> UUID:
+    """Add a user whose address and name were checked, reachable by e-mail; return their id."""
     user_id = work.new_id()
     await users.insert(
         work.tx,

@@ -96,7 +96,9 @@ async def verified_user(work: Work, email: str, verified_hash: str) -> User:
     return user
 
 
-async def open_session(work: Work, user: User, client_address: str, user_agent: str) -> SignedIn:
+async def open_session(
+    work: Work, user: User, client_address: str, user_agent: str, *, by_provider: bool = False
+) -> SignedIn:
     """Open a session for a user who has shown who they are. It is born blocked while an incident blocks."""
     await credentials.share_blocking(work.tx)
     blocks = Role(user.role) not in NEVER_BLOCKED and work.settings.session_blocking
@@ -112,6 +114,7 @@ async def open_session(work: Work, user: User, client_address: str, user_agent: 
         client_address=client_address[:100],
         user_agent=user_agent[:300],
         blocked_due_to_incident=await incidents.blocking(work.tx) if blocks else None,
+        by_provider=by_provider,
     )
     return SignedIn(user.actor(), session_token, csrf_token)
 

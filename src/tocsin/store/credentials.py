@@ -105,6 +105,7 @@ async def insert_session(
     client_address: str,
     user_agent: str,
     blocked_due_to_incident: UUID | None,
+    by_provider: bool,
 ) -> None:
     """Add a session."""
     columns = {
@@ -117,6 +118,7 @@ async def insert_session(
         "client_address": client_address,
         "user_agent": user_agent,
         "blocked_due_to_incident": blocked_due_to_incident,
+        "by_provider": by_provider,
     }
     await tx.run(QUERIES["insert_session"], columns)
 

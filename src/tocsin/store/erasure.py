@@ -169,7 +169,7 @@ async def erase_user(tx: Tx, user_id: UUID, addresses: Sequence[str], now: datet
     await tx.run(QUERIES["erase_user"], which | {"email": email, "name": ERASED, "now": now})
     await tx.run(QUERIES["erase_tokens"], which | {"name": ERASED, "now": now})
     for query in (
-        *("erase_sessions", "erase_second_factor", "erase_pending_sign_ins"),
+        *("erase_sessions", "erase_second_factor", "erase_pending_sign_ins", "erase_provider_account"),
         *("erase_contacts", "erase_answers", "erase_views"),
     ):
         await tx.run(QUERIES[query], which)

@@ -73,10 +73,10 @@ def whence_of(request: Request) -> Whence:
     return Whence(client_address(request.scope), request.headers.get("user-agent", "").replace("\x00", ""))
 
 
-def note(request: Request, actor: Actor) -> None:
+def note(request: Request, actor: Actor, credential: str = PASSWORD) -> None:
     """Take note of who signs in, for the access log."""
     exchange = exchange_of(request.scope)
-    exchange.user_id, exchange.credential = actor.user_id, PASSWORD
+    exchange.user_id, exchange.credential = actor.user_id, credential
 
 
 async def sign_out(call: Call) -> Response:

@@ -20,9 +20,13 @@ from tocsin.web.exchange import exchange_of
 
 SESSION_COOKIE = "tocsin_session"
 WAITING_COOKIE = "tocsin_sign_in"
+PROVIDER_COOKIE = "tocsin_provider"
 CSRF_HEADER = "X-CSRF-Token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-OPEN_WHILE_BLOCKED = frozenset({"/api/auth/sign-in", "/api/auth/sign-out", "/sign-in", "/sign-in/code", "/sign-out"})
+OPEN_WHILE_BLOCKED = frozenset(
+    {"/api/auth/sign-in", "/api/auth/sign-out", "/sign-in", "/sign-in/code", "/sign-out"}
+    | {"/sign-in/oidc", "/sign-in/oidc/callback"}
+)
 MAX_SECRET_CHARACTERS = 500
 
 
@@ -56,9 +60,9 @@ def cookie_for(settings: Settings) -> Cookie:
     return Cookie(secure, settings.session_hours * 3600)
 
 
-def waiting_cookie_for(cookie: Cookie) -> Cookie:
-    """Return the cookie of a sign-in that waits for its second factor."""
-    return Cookie(cookie.secure, int(SIGN_IN_WITHIN.total_seconds()), WAITING_COOKIE)
+def brief_cookie(cookie: Cookie, plain_name: str) -> Cookie:
+    """Return the cookie of a sign-in that is under way, as safe as that of the session."""
+    return Cookie(cookie.secure, int(SIGN_IN_WITHIN.total_seconds()), plain_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class Authentication:
     app: App
     cookie: Cookie
     waiting_cookie: Cookie
+    provider_cookie: Cookie
 
     def session_token(self, scope: Scope) -> str | None:
         """Return the session cookie of a request."""
@@ -76,6 +81,10 @@ class Authentication:
     def waiting_token(self, scope: Scope) -> str | None:
         """Return the cookie of a sign-in that waits for its second factor."""
         return _usable(Request(scope).cookies.get(self.waiting_cookie.name))
+
+    def provider_token(self, scope: Scope) -> str | None:
+        """Return the cookie of who has gone to the OpenID provider."""
+        return _usable(Request(scope).cookies.get(self.provider_cookie.name))
 
     async def identify(self, scope: Scope) -> Principal | None:
         """Return who makes the request, None when there is no credential or it is not valid.

@@ -19,6 +19,7 @@ from tocsin.app.take_in import Intake
 from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor, Permission
 from tocsin.errors import Code
+from tocsin.outside.oidc import Provider
 from tocsin.web.authentication import Authentication
 from tocsin.web.console.live import Live
 from tocsin.web.exchange import Exchange, exchange_of
@@ -52,6 +53,7 @@ class Services:
     links: Links
     link_throttle: SignInThrottle
     vault: Vault
+    provider: Provider | None
     metrics: Metrics
     openapi: bytes
     docs: Response

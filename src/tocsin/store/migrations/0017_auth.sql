@@ -33,6 +33,16 @@ CREATE TABLE pending_sign_ins (
 CREATE INDEX pending_sign_ins_user ON pending_sign_ins (user_id);
 CREATE INDEX pending_sign_ins_expiry ON pending_sign_ins (expires_at);
 
+-- Whom an OpenID provider knows by which id (the hash of issuer and subject): an address may go to somebody else there.
+CREATE TABLE provider_accounts (
+    user_id       uuid PRIMARY KEY REFERENCES users (id),
+    subject_hash  bytea NOT NULL UNIQUE CHECK (octet_length(subject_hash) = 32)
+);
+
+-- Who signed in by a provider has shown there what they had to.
+ALTER TABLE sessions ADD COLUMN by_provider boolean NOT NULL DEFAULT false;
+
+GRANT SELECT, INSERT, DELETE ON provider_accounts TO tocsin_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON second_factors TO tocsin_app;
 GRANT SELECT, INSERT, DELETE ON recovery_codes TO tocsin_app;
 -- UPDATE is what SELECT … FOR UPDATE asks for.

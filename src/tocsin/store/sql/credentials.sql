@@ -30,14 +30,14 @@ SELECT pg_advisory_xact_lock(7399502)
 -- name: insert_session
 -- Adds a session; only hashes of its secrets are kept.
 INSERT INTO sessions (id, user_id, token_hash, csrf_hash, created_at, expires_at, client_address, user_agent,
-    blocked_due_to_incident)
+    blocked_due_to_incident, by_provider)
 VALUES (%(id)s, %(user_id)s, %(token_hash)s, %(csrf_hash)s, %(now)s, %(expires_at)s, %(client_address)s, %(user_agent)s,
-    %(blocked_due_to_incident)s)
+    %(blocked_due_to_incident)s, %(by_provider)s)
 
 -- name: by_session
 -- The active user of a session that is neither revoked nor expired, what blocks it, and whether there is a second factor.
 SELECT u.id, u.email, u.name, u.role, s.id AS credential_id, s.csrf_hash, s.blocked_due_to_incident,
-    EXISTS (SELECT FROM second_factors f WHERE f.user_id = u.id AND f.confirmed_at IS NOT NULL) AS has_second_factor
+    s.by_provider OR EXISTS (SELECT FROM second_factors f WHERE f.user_id = u.id AND f.confirmed_at IS NOT NULL) AS has_second_factor
 FROM sessions s JOIN users u ON u.id = s.user_id AND u.active
 WHERE s.token_hash = %(token_hash)s AND s.revoked_at IS NULL AND s.expires_at > %(now)s
 

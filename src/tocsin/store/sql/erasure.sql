@@ -120,6 +120,10 @@ DELETE FROM sessions WHERE user_id = %(user_id)s
 -- Removes the user's second factor, with its secret and its recovery codes.
 DELETE FROM second_factors WHERE user_id = %(user_id)s
 
+-- name: erase_provider_account
+-- Forgets who the user is at the OpenID provider.
+DELETE FROM provider_accounts WHERE user_id = %(user_id)s
+
 -- name: erase_pending_sign_ins
 -- Removes the user's sign-ins that wait for the second factor.
 DELETE FROM pending_sign_ins WHERE user_id = %(user_id)s

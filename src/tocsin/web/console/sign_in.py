@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from starlette.responses import RedirectResponse, Response
@@ -52,13 +52,18 @@ class SignOutForm(Form):
 
 async def show(_: Work, visit: Visit) -> Shown:
     """Show the sign-in, which leads back to where somebody wanted to go."""
-    query = visit.query
-    return Shown("sign_in.html", {"next": _inside(query.next) if isinstance(query, SignInQuery) else "/"})
+    return _shown(visit, visit.asked(SignInQuery).next)
 
 
 async def again(_: Work, visit: Visit) -> Shown:
     """Show the sign-in once more: it was refused."""
-    return Shown("sign_in.html", {"next": _inside(visit.said(SignInForm).next)})
+    return _shown(visit, visit.said(SignInForm).next)
+
+
+def _shown(visit: Visit, path: str) -> Shown:
+    provider = visit.services.provider
+    host = urlsplit(provider.issuer).hostname if provider is not None else None
+    return Shown("sign_in.html", {"next": inside(path), "provider": host})
 
 
 async def sign_in(visit: Visit) -> Response:
@@ -72,10 +77,10 @@ async def sign_in(visit: Visit) -> Response:
         begun = await entering.begin(work, form.email, verified_hash=verified_hash, whence=whence)
     auth_api.note(visit.request, begun.actor)
     if isinstance(begun, Waiting):
-        response = _led_to(f"{_CODE}?next={quote(_inside(form.next), safe='')}")
+        response = led_to(f"{_CODE}?next={quote(inside(form.next), safe='')}")
         visit.services.authentication.waiting_cookie.set(response, begun.token)
         return response
-    return _signed_in(visit, begun, form.next)
+    return signed_in_response(visit, begun, form.next)
 
 
 async def show_code(work: Work, visit: Visit) -> Shown | Redirected:
@@ -83,12 +88,12 @@ async def show_code(work: Work, visit: Visit) -> Shown | Redirected:
     token = visit.services.authentication.waiting_token(visit.request.scope)
     if token is None or await entering.whose(work, token) is None:
         return Redirected("/sign-in")
-    return Shown("sign_in_code.html", {"next": _inside(visit.asked(SignInQuery).next)})
+    return Shown("sign_in_code.html", {"next": inside(visit.asked(SignInQuery).next)})
 
 
 async def code_again(_: Work, visit: Visit) -> Shown:
     """Ask for the second factor once more: it was refused."""
-    return Shown("sign_in_code.html", {"next": _inside(visit.said(CodeForm).next)})
+    return Shown("sign_in_code.html", {"next": inside(visit.said(CodeForm).next)})
 
 
 async def enter_code(visit: Visit) -> Response:
@@ -103,7 +108,7 @@ async def enter_code(visit: Visit) -> Response:
         auth_api.note(visit.request, actor)
     whence = auth_api.whence_of(visit.request)
     signed_in = await counted(visit.app, lambda work: entering.finish(work, services.vault, token, form.code, whence))
-    response = _signed_in(visit, signed_in, form.next)
+    response = signed_in_response(visit, signed_in, form.next)
     services.authentication.waiting_cookie.clear(response)
     return response
 
@@ -115,21 +120,23 @@ async def sign_out(visit: Visit) -> Response | Redirected:
     if session_token is not None:
         async with visit.app.work() as work:
             await sessions.close_session(work, session_token)
-    response = _led_to("/sign-in")
+    response = led_to("/sign-in")
     authentication.cookie.clear(response)
     return response
 
 
-def _signed_in(visit: Visit, signed_in: SignedIn, path: str) -> Response:
-    response = _led_to(_inside(path))
+def signed_in_response(visit: Visit, signed_in: SignedIn, path: str) -> Response:
+    """Give the browser its session, and lead it on."""
+    response = led_to(inside(path))
     visit.services.authentication.cookie.set(response, signed_in.session_token)
     return response
 
 
-def _led_to(path: str) -> Response:
+def led_to(path: str) -> Response:
+    """Lead the browser somewhere."""
     return RedirectResponse(path, 303, headers={"Cache-Control": "no-store"})
 
 
-def _inside(path: str) -> str:
+def inside(path: str) -> str:
     """Return a path of ours, "/" for anything that might lead somewhere else."""
     return path if _HERE.fullmatch(path) else "/"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tocsin.domain.access import Permission
-from tocsin.web.console import account, home, incident_list, incidents, learning, second_factor, sign_in
+from tocsin.web.console import account, home, incident_list, incidents, learning, provider, second_factor, sign_in
 from tocsin.web.console.page import Directly, InTransaction, Page
 from tocsin.web.endpoint import Access
 
@@ -26,6 +26,8 @@ _SESSION = (
         form=sign_in.CodeForm,
         again=InTransaction(sign_in.code_again),
     ),
+    Page("GET", "/sign-in/oidc", Access.PUBLIC, Directly(provider.start), query=sign_in.SignInQuery),
+    Page("GET", provider.CALLBACK, Access.PUBLIC, Directly(provider.come_back), query=provider.CallbackQuery),
     Page("POST", "/sign-out", Access.SIGNED_IN, Directly(sign_in.sign_out), form=sign_in.SignOutForm),
 )
 
