@@ -12,10 +12,12 @@ from tocsin.web import (
     follow_ups_api,
     heartbeats_api,
     incidents_api,
+    learning_api,
     ledger_api,
     operations_api,
     policies_api,
     projects_api,
+    report_api,
     schedules_api,
     silences_api,
 )
@@ -149,6 +151,23 @@ def _incidents(prefix: str, tag: str, read: Permission, respond: Permission) -> 
             "A file that `tocsin verify` checks without this server: docs/reference/evidence-bundle.md.",
             codes=(Code.NOT_FOUND, Code.TOO_LARGE, Code.UNAVAILABLE),
             tag=tag,
+        ),
+        *(
+            Endpoint(
+                "GET",
+                f"{one}/report.{name}",
+                f"Get the post-incident report as {what}",
+                read,
+                Directly(answer),
+                "What happened, who was paged, the timeline, the cause, what was learned and promised; as it is now.",
+                media_type=media_type,
+                codes=(Code.NOT_FOUND,),
+                tag=tag,
+            )
+            for name, what, answer, media_type in (
+                ("md", "Markdown", report_api.as_markdown, "text/markdown"),
+                ("pdf", "a PDF", report_api.as_pdf, "application/pdf"),
+            )
         ),
         *_workflow(one, tag, respond),
         *_beyond(one, tag, read, respond),
@@ -610,6 +629,21 @@ _FOLLOW_UPS = (
     ),
 )
 
+_LEARNING = (
+    Endpoint(
+        "GET",
+        "/api/stats/learning",
+        "Show what incidents teach together",
+        Permission.READ,
+        InTransaction(learning_api.show),
+        "How long it takes to acknowledge and to resolve, by severity, service and week; root causes; what comes back. "
+        "A chore counts it every 5 minutes.",
+        query=learning_api.LearningQuery,
+        response=learning_api.LearningAnswer,
+        tag="Learning",
+    ),
+)
+
 _ONE_SCHEDULE = "/api/schedules/{scheduleId}"
 _SCHEDULES = (
     Endpoint(
@@ -977,6 +1011,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *_POLICIES,
     *_SILENCES,
     *_FOLLOW_UPS,
+    *_LEARNING,
     *_SCHEDULES,
     *_LEDGER,
     *INTAKE,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from tocsin.app import follow_ups, leases, maintain, verification
+from tocsin.app import follow_ups, learning, leases, maintain, verification
 from tocsin.app.deliver import send, settle
 from tocsin.app.escalate import run_timers
 from tocsin.app.expire_alert import expire_alert
@@ -25,6 +25,7 @@ FOLD_COUNTERS = "fold-counters"
 CHECK_LEDGER = "check-ledger"
 EXPIRE = "expire"
 REMIND = "remind-of-follow-ups"
+COUNT_WEEKS = "count-weeks"
 
 CONTACT_KINDS = (verification.SEND_CODE, verification.SEND_TEST)
 
@@ -34,6 +35,7 @@ CHORES: dict[str, tuple[timedelta, Callable[[Work], Awaitable[object]]]] = {
     CHECK_LEDGER: (timedelta(minutes=1), check_ledger),
     EXPIRE: (timedelta(hours=1), maintain.expire),
     REMIND: (timedelta(hours=1), follow_ups.remind),
+    COUNT_WEEKS: (learning.COUNT_EVERY, learning.count_weeks),
 }
 
 

@@ -35,6 +35,7 @@ _INCIDENTS = (
         lists=frozenset({"status", "severity"}),
     ),
     Page("GET", "/incidents/{id}", Permission.READ, InTransaction(incidents.show)),
+    Page("GET", "/incidents/{id}/report", Permission.READ, InTransaction(incidents.show_report)),
     *(
         Page(
             "POST",
@@ -49,6 +50,7 @@ _INCIDENTS = (
 )
 
 _LEARNING = (
+    Page("GET", "/learning", Permission.READ, InTransaction(learning.show), query=learning.LearningQuery),
     Page(
         "GET",
         "/learning/follow-ups",
