@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.cli.conftest import Cli
@@ -53,3 +55,26 @@ def test_promises_are_listed_done_and_reopened(cli: Cli) -> None:
 def test_what_cannot_be_understood_is_wrong_usage(idle_cli: Cli, arguments: tuple[str, ...]) -> None:
     answer = idle_cli("follow-ups", *arguments)
     assert (answer.code, answer.err.count("\n")) == (2, 1), answer.err
+
+
+def test_stats_tell_that_nothing_is_counted_without_a_worker(cli: Cli) -> None:
+    closed(cli, "Alert")
+    assert "Nothing is counted yet" in cli.done("stats").err
+    found = cli.done("stats", "--weeks", "4", "--json").json
+    assert (found["countedAt"], len(found["weeks"])) == (None, 4)
+    assert cli("stats", "--weeks", "53").code == 2
+
+
+def test_a_report_is_written_as_markdown_and_as_a_pdf(cli: Cli, tmp_path: Path) -> None:
+    number = closed(cli, "Alert *now*|ana|2020-01-01")
+    text = cli.done("incidents", "report", number).out
+    assert text.startswith(f"# INC-{number}: It broke\n")
+    assert "| 1 | Alert \\*now\\* | ana | 2020\\-01\\-01 | overdue |" in text
+    assert cli.done("incidents", "report", number, "--json").json["markdown"].startswith("# INC-")
+    file = tmp_path / "report.pdf"
+    assert "bytes to" in cli.done("incidents", "report", number, "--format", "pdf", "--output", str(file)).out
+    assert file.read_bytes().startswith(b"%PDF-")
+    missing = cli("incidents", "report", number, "--output", str(tmp_path / "no" / "where"))
+    assert (missing.code, missing.err.count("\n")) == (1, 1)
+    assert cli("incidents", "report", "999999").code == 1
+    assert cli("incidents", "report", number, "--format", "docx").code == 2

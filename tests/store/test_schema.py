@@ -81,6 +81,7 @@ RIGHTS: dict[str, set[str]] = {
     "open_incidents": READ,
     "overdue_incidents": READ,
     "further_steps": READ,
+    "follow_up_list": READ,
     "escalation_status": READ,
     "incident_lessons": READ,
     **dict.fromkeys(KEPT_BY_SEALER, READ),

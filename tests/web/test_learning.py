@@ -1,4 +1,4 @@
-"""Learning over HTTP: follow-up actions on pages and in the API."""
+"""Learning over HTTP: follow-up actions and figures, on pages and in the API."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 
 from tests.web.conftest import Live, rows
 from tests.web.test_console import HOSTILE, csrf_in, signed_in
+from tocsin.app import learning
 from tocsin.domain.access import Role
 
 PROMISE = {"title": f"mend {HOSTILE}", "owner": "ana", "dueAt": "2020-01-01"}
@@ -119,3 +120,87 @@ async def test_every_access_is_recorded(live: Live) -> None:
     await live.get("/api/follow-ups")
     recorded = {action for (action,) in await rows(live.app, b"SELECT action FROM audit_access_log")}
     assert {"GET /learning/follow-ups", "GET /api/follow-ups"} <= recorded
+
+
+async def counted(live: Live) -> None:
+    """Count the weeks, as the chore does."""
+    async with live.app.work() as work:
+        await learning.count_weeks(work)
+
+
+async def test_the_api_tells_what_was_learned(live: Live) -> None:
+    await closed(live)
+    assert (await live.get("/api/stats/learning")).json["countedAt"] is None
+    await counted(live)
+    found = (await live.get("/api/stats/learning?weeks=2")).json
+    assert (found["acknowledged"]["number"], len(found["weeks"])) == (1, 2)
+    assert [one["name"] for one in found["resolvedBySeverity"]] == ["HIGH"]
+    assert found["causes"]["CONFIGURATION"] == 1
+    assert found["weeks"][-1]["opened"] == 1
+
+
+@pytest.mark.parametrize("path", ["/api/stats/learning?weeks=53", "/learning?weeks=0", "/learning?weeks=x"])
+async def test_a_period_has_a_bound(live: Live, path: str) -> None:
+    headers = await signed_in(live)
+    answer = await (live.get(path) if path.startswith("/api") else live.call("GET", path, headers=headers))
+    assert answer.status == 422
+
+
+async def test_the_page_has_its_numbers_in_tables_and_for_the_charts(live: Live) -> None:
+    browser = await signed_in(live)
+    empty = (await live.call("GET", "/learning", headers=browser)).body.decode()
+    assert "not counted yet" in empty
+    answer = await live.open_incident(title="It broke", service="pay</script><script>alert(1)</script>")
+    await live.post(f"/api/incidents/{answer['number']}/acknowledge", {"notes": "on it"})
+    await closed(live)
+    await counted(live)
+    page = await live.call("GET", "/learning", headers=browser)
+    body = page.body.decode()
+    assert '<th scope="row">High</th>' in body
+    assert "<script>alert" not in body
+    assert "pay&lt;/script&gt;" in body
+    assert '<script type="application/json" id="numbers">{"acknowledged": ' in body
+    assert "unsafe" not in page.headers["Content-Security-Policy"]
+    assert "uPlot" in body
+    assert "uPlot" not in (await live.call("GET", "/incidents", headers=browser)).body.decode()
+
+
+HOSTILE_MARKS = "[x](javascript:alert(1)) **bold** | cell | <img src=x onerror=alert(1)> # head www.evil.example"
+
+
+async def test_the_report_is_a_page_markdown_and_a_pdf(live: Live) -> None:
+    promise = {"title": f"mend {HOSTILE_MARKS}", "owner": "Zoë Ελένη", "dueAt": "2020-01-01"}
+    number = await closed(live, "It broke", followUpActions=[promise], lessonsLearned=f"1. measure\n\n{HOSTILE_MARKS}")
+    browser = await signed_in(live)
+    page = (await live.call("GET", f"/incidents/{number}/report", headers=browser)).body.decode()
+    assert "<h2" in page
+    assert "<img src=x" not in page
+    assert "overdue" in page
+    answer = await live.get(f"/api/incidents/INC-{number}/report.md")
+    assert answer.headers["Content-Type"] == "text/markdown; charset=utf-8"
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="INC-{number}.md"'
+    text = answer.body.decode()
+    for heading in ("What happened", "Timeline", "Root cause", "Remediation", "Impact", "Lessons", "Follow-up actions"):
+        assert f"\n## {heading}\n" in text
+    assert "| 1 | mend \\[x\\](javascript\\:alert(1)) \\*\\*bold\\*\\* \\| cell \\| \\<img src\\=x" in text
+    assert "www\\.evil.example" in text
+    assert "\n1\\. measure\n" in text
+    assert "Zoë Ελένη" in text
+    printed = await live.get(f"/api/incidents/{number}/report.pdf")
+    assert (printed.headers["Content-Type"], printed.body[:5]) == ("application/pdf", b"%PDF-")
+    assert printed.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("name", ["report.md", "report.pdf"])
+async def test_a_report_of_nothing_is_not_found(live: Live, tokens: dict[Role, str], name: str) -> None:
+    assert (await live.get(f"/api/incidents/999/{name}")).status == 404
+    assert (await live.get(f"/api/incidents/x/{name}")).status == 404
+    assert (await live.get(f"/api/incidents/1/{name}", token=tokens[Role.MEMBER])).status == 403
+    assert (await live.call("GET", "/incidents/999/report", headers=await signed_in(live))).status == 404
+
+
+async def test_a_report_of_what_is_open_says_what_is_missing(live: Live) -> None:
+    number = (await live.open_incident(title="It broke"))["number"]
+    text = (await live.get(f"/api/incidents/{number}/report.md")).body.decode()
+    assert "## Root cause\n\nnot recorded yet\n" in text
+    assert "They come with the closing." in text

@@ -62,7 +62,7 @@ def export(
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    _write(output, data)
+    write_whole(output, data)
     done = {"file": str(output), "bytes": len(data)}
     call.answer(done, lambda: call.say(f"Wrote {len(data):,} bytes to {output}. Check it: tocsin verify {output}"))
 
@@ -75,8 +75,8 @@ async def _export(call: Call, ref: IncidentRef, seconds: float, *, with_texts: b
         return await export_vouched_evidence(app, actor, ref, seconds, with_texts=with_texts)
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write the file whole or not at all: half of a bundle must not lie there under its name."""
+def write_whole(path: Path, data: bytes) -> None:
+    """Write the file whole or not at all: half of one must not lie there under its name."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         draft.write_bytes(data)

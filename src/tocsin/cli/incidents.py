@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -12,10 +15,12 @@ import msgspec
 import typer
 
 from tocsin.app import escalate, open_incident, read_incidents, read_notifications, respond
+from tocsin.app.post_incident import post_incident_report
 from tocsin.app.read_incidents import MAX_PAGE, MAX_REPORTS, IncidentDetail, IncidentPage, IncidentReports
 from tocsin.app.timeline import IncidentRef
 from tocsin.app.why import Why, explain
 from tocsin.app.work import Work
+from tocsin.cli.evidence import write_whole
 from tocsin.cli.incident_story import next_step, story
 from tocsin.cli.options import (
     MAX_NUMBER,
@@ -39,6 +44,8 @@ from tocsin.domain import workflow
 from tocsin.domain.access import Actor
 from tocsin.domain.disclosure import ERASED
 from tocsin.domain.incident import EscalationReason, RootCauseCategory, Severity, Status
+from tocsin.domain.post_incident import PostIncidentReport
+from tocsin.domain.report_markdown import markdown
 from tocsin.errors import Code, TocsinError
 from tocsin.web.documents import detail_answer, incident_document, list_answer, reports_answer, why_answer
 from tocsin.web.notifications_api import plain
@@ -67,6 +74,15 @@ commands = typer.Typer(
     Next: `tocsin incidents show NUMBER` ends with the one step to take.
     """,
 )
+
+
+class ReportForm(StrEnum):
+    """As what a report is written."""
+
+    MD = "md"
+    PDF = "pdf"
+
+
 _OPEN = tuple(status for status in Status if status is not Status.CLOSED)
 
 
@@ -275,6 +291,54 @@ def pages(
 
     found = act(call, "incidents pages", text_of(ref), read)
     call.answer(plain(found), lambda: tell_pages(call, found))
+
+
+@commands.command("report")
+def report_(
+    context: typer.Context,
+    incident: IncidentArgument,
+    form: Annotated[ReportForm, typer.Option("--format", case_sensitive=False, help="md (Markdown) or pdf.")] = (
+        ReportForm.MD
+    ),
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Where to write it; without, standard output.")
+    ] = None,
+    _as: AsOption = None,
+    _json: JsonOption = False,
+) -> None:
+    """Write the post-incident report of an incident.
+
+    What happened, the timeline, who was paged, why it happened, what was learned and promised, and how to check it.
+
+    \b
+    Example:
+      tocsin incidents report 42 --format pdf --output INC-42.pdf
+
+    Next: `tocsin export 42` writes the evidence for it.
+    """
+    call, ref = call_of(context), incident_ref(incident)
+
+    async def read(work: Work, actor: Actor) -> tuple[PostIncidentReport, datetime]:
+        return await post_incident_report(work, actor, ref), work.now
+
+    report, now = act(call, "incidents report", text_of(ref), read)
+    if form is ReportForm.MD and output is None:
+        call.answer({"markdown": markdown(report)}, lambda: call.say(markdown(report).rstrip("\n")))
+        return
+    data = markdown(report).encode() if form is ReportForm.MD else _pdf(report, now)
+    if output is None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    write_whole(output, data)
+    done = {"file": str(output), "bytes": len(data)}
+    call.answer(done, lambda: call.say(f"Wrote {len(data):,} bytes to {output}."))
+
+
+def _pdf(report: PostIncidentReport, now: datetime) -> bytes:
+    from tocsin.app.report_pdf import pdf  # noqa: PLC0415  # it brings what no other command needs
+
+    return pdf(report, now)
 
 
 @commands.command("open")

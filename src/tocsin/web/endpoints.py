@@ -13,12 +13,14 @@ from tocsin.web import (
     foresight_api,
     heartbeats_api,
     incidents_api,
+    learning_api,
     ledger_api,
     links,
     notifications_api,
     operations_api,
     policies_api,
     projects_api,
+    report_api,
     schedules_api,
     silences_api,
     slack,
@@ -165,6 +167,23 @@ def _incidents(prefix: str, tag: str, read: Permission, respond: Permission) -> 
             "A file that `tocsin verify` checks without this server: docs/reference/evidence-bundle.md.",
             codes=(Code.NOT_FOUND, Code.TOO_LARGE, Code.UNAVAILABLE),
             tag=tag,
+        ),
+        *(
+            Endpoint(
+                "GET",
+                f"{one}/report.{name}",
+                f"Get the post-incident report as {what}",
+                read,
+                Directly(answer),
+                "What happened, who was paged, the timeline, the cause, what was learned and promised; as it is now.",
+                media_type=media_type,
+                codes=(Code.NOT_FOUND,),
+                tag=tag,
+            )
+            for name, what, answer, media_type in (
+                ("md", "Markdown", report_api.as_markdown, "text/markdown"),
+                ("pdf", "a PDF", report_api.as_pdf, "application/pdf"),
+            )
         ),
         *_workflow(one, tag, respond),
         *_beyond(one, tag, read, respond),
@@ -717,6 +736,21 @@ _FOLLOW_UPS = (
     ),
 )
 
+_LEARNING = (
+    Endpoint(
+        "GET",
+        "/api/stats/learning",
+        "Show what incidents teach together",
+        Permission.READ,
+        InTransaction(learning_api.show),
+        "How long it takes to acknowledge and to resolve, by severity, service and week; root causes; what comes back. "
+        "A chore counts it every 5 minutes.",
+        query=learning_api.LearningQuery,
+        response=learning_api.LearningAnswer,
+        tag="Learning",
+    ),
+)
+
 _ONE_SCHEDULE = "/api/schedules/{scheduleId}"
 _SCHEDULES = (
     Endpoint(
@@ -1085,6 +1119,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *_SILENCES,
     *_FORESIGHT,
     *_FOLLOW_UPS,
+    *_LEARNING,
     *_SCHEDULES,
     *_LEDGER,
     *INTAKE,

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from tocsin.app import escalate, look_into, read_incidents, respond
+from tocsin.app.post_incident import post_incident_report
 from tocsin.app.read_incidents import IncidentDetail
 from tocsin.app.timeline import IncidentRef
 from tocsin.app.why import Stage, Why, explain
@@ -76,6 +77,11 @@ async def show(work: Work, visit: Visit) -> Shown:
         "severities": [*Severity],
     }
     return Shown("incident.html", context)
+
+
+async def show_report(work: Work, visit: Visit) -> Shown:
+    """Show the post-incident report, to be read, printed or taken along."""
+    return Shown("report.html", {"report": await post_incident_report(work, visit.actor, _ref(visit))})
 
 
 def _explained_pages(why: Why) -> int:

@@ -137,6 +137,7 @@ _INCIDENTS = (
         form=incidents.ArrivedForm,
         again=InTransaction(incidents.show),
     ),
+    Page("GET", "/incidents/{id}/report", Permission.READ, InTransaction(incidents.show_report)),
     *(
         Page(
             "POST",
@@ -151,6 +152,7 @@ _INCIDENTS = (
 )
 
 _LEARNING = (
+    Page("GET", "/learning", Permission.READ, InTransaction(learning.show), query=learning.LearningQuery),
     Page(
         "GET",
         "/learning/follow-ups",
