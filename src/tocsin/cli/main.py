@@ -20,6 +20,7 @@ from tocsin.cli import (
     doctor,
     erase,
     evidence,
+    follow_ups,
     forward,
     heartbeats,
     incidents,
@@ -130,6 +131,7 @@ for command in (
     commands.command()(command)
 for group, name in (
     (incidents.commands, "incidents"),
+    (follow_ups.commands, "follow-ups"),
     (oncall.commands, "oncall"),
     (schedules.commands, "schedules"),
     (policies.commands, "policies"),

@@ -20,6 +20,7 @@ from tocsin.domain.follow_up import MAX_FOLLOW_UP_CHARACTERS, MAX_FOLLOW_UPS
 from tocsin.domain.incident import EscalationReason, IncidentType, RootCauseCategory, Severity, Status
 from tocsin.domain.paging import Because
 from tocsin.domain.report import MAX_TITLE_CHARACTERS
+from tocsin.domain.second_factor import MAX_CODE_CHARACTERS
 from tocsin.domain.timeline import EntryKind
 from tocsin.domain.workflow import MAX_TEXT_CHARACTERS
 
@@ -119,6 +120,12 @@ class OpenBody(Body):
 class SignInBody(Body):
     email: Email
     password: Annotated[str, Meta(min_length=1, max_length=1_000)]
+    code: (
+        Annotated[
+            str, Meta(max_length=MAX_CODE_CHARACTERS, description="The second factor's: of the app, or to recover.")
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 ProjectName = Annotated[
@@ -641,10 +648,11 @@ def reports_answer(found: IncidentReports) -> ReportsAnswer:
 
 def why_answer(found: Why) -> WhyAnswer:
     """Return why each candidate of an incident was paged, or not."""
-    return WhyAnswer(found.number, found.policy, [_step(step) for step in found.steps])
+    return WhyAnswer(found.number, found.policy, [step_story(step) for step in found.steps])
 
 
-def _step(step: StepStory) -> StepStoryDocument:
+def step_story(step: StepStory) -> StepStoryDocument:
+    """Return a step with whom it reached, and why it did not reach the others."""
     told = [shown(CandidateDocument, one, pages=[_page(page) for page in one.pages]) for one in step.candidates]
     return shown(StepStoryDocument, step, candidates=told)
 

@@ -38,7 +38,7 @@ class NotificationQuery(Body):
     cursor: Cursor | None = None
 
 
-class AttemptDocument(Document):
+class DeliveryAttemptDocument(Document):
     attempt: int
     started_at: datetime
     finished_at: datetime
@@ -64,7 +64,7 @@ class SentPageDocument(Document):
     settled_at: datetime | None
     bundle_id: Annotated[UUID | None, Meta(description="The message that it went with, if not one of its own.")]
     link_used_at: datetime | None
-    attempts: list[AttemptDocument]
+    attempts: list[DeliveryAttemptDocument]
 
 
 class ListPart(Document):
@@ -108,7 +108,7 @@ def answer_of(found: Histories) -> NotificationListAnswer:
             SentPageDocument,
             history.page,
             state=PageState(history.page.state),
-            attempts=[shown(AttemptDocument, attempt) for attempt in history.attempts],
+            attempts=[shown(DeliveryAttemptDocument, attempt) for attempt in history.attempts],
         )
         for history in found.pages
     ]

@@ -116,6 +116,14 @@ UPDATE api_tokens SET name = %(name)s, revoked_at = coalesce(revoked_at, %(now)s
 -- Removes the user's sessions, with the addresses from which they came.
 DELETE FROM sessions WHERE user_id = %(user_id)s
 
+-- name: erase_second_factor
+-- Removes the user's second factor, with its secret and its recovery codes.
+DELETE FROM second_factors WHERE user_id = %(user_id)s
+
+-- name: erase_pending_sign_ins
+-- Removes the user's sign-ins that wait for the second factor.
+DELETE FROM pending_sign_ins WHERE user_id = %(user_id)s
+
 -- name: erase_contacts
 -- Removes the ways to reach the user.
 DELETE FROM contact_methods WHERE user_id = %(user_id)s

@@ -27,7 +27,7 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-NAVIGATION = (("/", "Home"), ("/incidents", "Incidents"))
+NAVIGATION = (("/", "Home"), ("/incidents", "Incidents"), ("/learning/follow-ups", "Follow-ups"))
 """The pages that every page leads to."""
 _SECONDS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
