@@ -1,4 +1,4 @@
-"""Learning in a browser: charts beside their tables, a promise marked done by keyboard, a report; no policy is broken."""
+"""Learning in a browser: charts beside tables, a promise marked done by keyboard, a report; no policy is broken."""
 
 from __future__ import annotations
 
