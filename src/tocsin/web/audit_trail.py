@@ -16,7 +16,7 @@ log = structlog.get_logger()
 AUDITED = (
     *("/api/admin", "/api/incidents", "/api/auth", "/api/projects", "/api/intake", "/api/heartbeats"),
     *("/api/contacts", "/api/notification-rules", "/api/policies", "/api/routes", "/api/silences", "/api/schedules"),
-    *("/incidents", "/sign-in", "/sign-out"),
+    *("/incidents", "/sign-in", "/sign-out", "/oncall"),
 )
 HOME = "/"
 _BELOW = tuple(f"{prefix}/" for prefix in AUDITED)

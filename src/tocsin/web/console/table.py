@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
+from tocsin.app.work import Work
 from tocsin.domain.access import Permission
-from tocsin.web.console import home, incidents, sign_in
-from tocsin.web.console.page import Directly, InTransaction, Page
+from tocsin.web.console import home, incidents, oncall, sign_in
+from tocsin.web.console.page import Directly, Form, InTransaction, Page, Redirected, Shown, Visit
 from tocsin.web.endpoint import Access
+
+Act = Callable[[Work, Visit], Awaitable[Shown | Redirected]]
+"""What a form does."""
 
 _SESSION = (
     Page("GET", "/sign-in", Access.PUBLIC, InTransaction(sign_in.show), query=sign_in.SignInQuery),
@@ -48,4 +54,40 @@ _INCIDENTS = (
     ),
 )
 
-PAGES: tuple[Page, ...] = (*_SESSION, *_HOME, *_INCIDENTS)
+_SCHEDULE = "/oncall/schedules/{schedule}"
+
+
+def _change(path: str, needed: Permission, act: Act, form: type[Form], again: InTransaction) -> Page:
+    """Return what changes something and is sent by a form of the page that `again` shows."""
+    return Page("POST", path, needed, InTransaction(act), form=form, again=again)
+
+
+_ONCALL = (
+    Page("GET", "/oncall", Permission.READ, InTransaction(oncall.show)),
+    Page(
+        "GET",
+        _SCHEDULE,
+        Permission.READ,
+        InTransaction(oncall.show_schedule),
+        query=oncall.CalendarQuery,
+    ),
+    *(
+        _change(f"{_SCHEDULE}/{path}", Permission.RESPOND, act, form, InTransaction(oncall.show_schedule))
+        for path, act, form in (
+            ("overrides", oncall.add_override, oncall.OverrideForm),
+            ("overrides/{override}/remove", oncall.remove_override, oncall.JustDoForm),
+            ("take", oncall.take_over, oncall.TakeForm),
+            ("feeds", oncall.add_feed, oncall.FeedForm),
+            ("feeds/{feed}/revoke", oncall.revoke_feed, oncall.JustDoForm),
+        )
+    ),
+    *(
+        _change(f"/oncall/silences{path}", Permission.RESPOND, act, form, InTransaction(oncall.show))
+        for path, act, form in (
+            ("", oncall.add_silence, oncall.SilenceForm),
+            ("/{silence}/end", oncall.end_silence, oncall.JustDoForm),
+        )
+    ),
+)
+
+PAGES: tuple[Page, ...] = (*_SESSION, *_HOME, *_INCIDENTS, *_ONCALL)

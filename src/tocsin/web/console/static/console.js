@@ -76,7 +76,7 @@ function keepDrafts() {
 }
 
 // ------------------------------------------------------------------------------------------------- keys
-const GO = { h: "/", i: "/incidents" };
+const GO = { h: "/", i: "/incidents", o: "/oncall" };
 let going = false;
 
 function step(by) {
