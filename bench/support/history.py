@@ -292,6 +292,8 @@ class _History:
         before, self.status = self.status, after or self.status
         self.sequence += 1
         assert self.status is not None
+        if actor is not None:
+            self.at["lease_from"] = instant_text(self.last_us)
         facts, personal = split_particulars(event.kind, metadata)
         self.checksum = self.rows.seal(
             "incident_lifecycle",
@@ -336,6 +338,7 @@ class _History:
                 "closed_at": self.at.get("closed_at"),
                 **{column: self.at.get(column) for column in _FIRED.values()},
                 "sessions_blocked_at": None,
+                "lease_from": self.at.get("lease_from"),
             },
         )
 
@@ -379,6 +382,7 @@ class _History:
                 "body": page.body,
                 "payload": page.payload,
                 "created_at": instant_text(at_us),
+                "due_at": instant_text(at_us),
                 "state": "DELIVERED",
                 "settled_at": settled,
             },

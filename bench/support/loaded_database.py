@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from bench.support import loading
+from bench.support import history, loading
 from bench.support.installation import PROJECT_ID, Installation, installed, settings_at, wait_for_stop
 from bench.support.population import People, Person, Population, instant_us
 from bench.support.progress import say
@@ -59,7 +60,8 @@ async def _load(directory: Path, incidents: int, still_open: int) -> Loaded:
         async with installed(settings_at(directory)) as installation:
             people = await _hire(installation)
             population = Population(incidents, still_open, instant_us(now), PROJECT_ID, people)
-            await asyncio.to_thread(loading.load, installation.sources.migrator, population)
+            write = partial(history.write, population)
+            await asyncio.to_thread(loading.load, installation.sources.migrator, incidents, write)
             await asyncio.to_thread(loading.check_sample, installation.sources.migrator)
     return Loaded(population, now, monotonic_seconds() - started)
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from bench.support.history import write
-from bench.support.population import Population
 from bench.support.progress import progress, say
 from bench.support.rows import Rows
 from tocsin.domain.disclosure import BESIDE, commitments
@@ -48,12 +46,14 @@ _SETTLE = (
 )
 
 Triggers = list[tuple[str, str, str]]
+Write = Callable[[range], Rows]
+"""Gives every row of the incidents of these numbers, in any process: it travels by pickle."""
 
 
-def load(superuser: str, population: Population) -> None:
-    """Load every incident of a population into a migrated database without incidents, and analyse it."""
+def load(superuser: str, incidents: int, write: Write) -> None:
+    """Load so many incidents into a migrated database without incidents, and analyse it."""
     with _connect(superuser) as connection, _guards_off(connection):
-        _copy_all(superuser, population)
+        _copy_all(superuser, incidents, write)
         say("Counting, vacuuming, analysing…")
         for statement in _SETTLE:
             connection.execute(statement.encode())
@@ -105,32 +105,33 @@ def _triggers(connection: psycopg.Connection[tuple[object, ...]]) -> Triggers:
     return [(str(table), str(name), str(enabled)) for table, name, enabled in connection.execute(_TRIGGERS.encode())]
 
 
-def _copy_all(superuser: str, population: Population) -> None:
-    starts = range(1, population.incidents + 1, CHUNK_INCIDENTS)
+def _copy_all(superuser: str, incidents: int, write: Write) -> None:
+    chunks = [
+        range(first, min(first + CHUNK_INCIDENTS, incidents + 1)) for first in range(1, incidents + 1, CHUNK_INCIDENTS)
+    ]
     processes = multiprocessing.get_context("spawn")
     with (
-        progress("Loading incidents", population.incidents) as advance,
-        processes.Pool(LOADERS, _Loader.start, (superuser, population)) as pool,
+        progress("Loading incidents", incidents) as advance,
+        processes.Pool(LOADERS, _Loader.start, (superuser, write)) as pool,
     ):
-        for loaded in pool.imap_unordered(_Loader.load_chunk, starts):
+        for loaded in pool.imap_unordered(_Loader.load_chunk, chunks):
             advance(loaded)
 
 
 class _Loader:
-    """One loading process: its connection and the population, set once when it starts."""
+    """One loading process: its connection, and what writes the rows, set once when it starts."""
 
     connection: psycopg.Connection[tuple[object, ...]]
-    population: Population
+    write: Write
 
     @classmethod
-    def start(cls, superuser: str, population: Population) -> None:
+    def start(cls, superuser: str, write: Write) -> None:
         cls.connection = _connect(superuser)
-        cls.population = population
+        cls.write = staticmethod(write)
 
     @classmethod
-    def load_chunk(cls, first: int) -> int:
-        numbers = range(first, min(first + CHUNK_INCIDENTS, cls.population.incidents + 1))
-        _copy(cls.connection, write(cls.population, numbers))
+    def load_chunk(cls, numbers: range) -> int:
+        _copy(cls.connection, cls.write(numbers))
         return len(numbers)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -33,6 +34,17 @@ class StandingClock:
     def __call__(self) -> datetime:
         """Return the instant."""
         return self.instant
+
+
+@dataclass(frozen=True, slots=True)
+class OffClock:
+    """The machine's clock, off by a fixed time: what was loaded for an instant is measured at another."""
+
+    off: timedelta
+
+    def __call__(self) -> datetime:
+        """Return the instant."""
+        return system_clock() + self.off
 
 
 @contextmanager
@@ -92,11 +104,11 @@ async def web(line: Connection, sources: Sources, settings: Settings, clock: Clo
         await serve(app, stop, host="127.0.0.1", port=0, on_ready=line.send)
 
 
-async def worker(line: Connection, sources: Sources, settings: Settings) -> None:
-    """Be a worker; sends True when it begins."""
+async def worker(line: Connection, sources: Sources, settings: Settings, clock: Clock = system_clock) -> None:
+    """Be a worker; sends its process id when it begins."""
     from tocsin.worker.run import Worker  # noqa: PLC0415  # only this process needs it
 
     stop = stop_at_end_of(line)
-    async with bootstrap.wired(sources, settings) as app, bootstrap.outbound_channels(settings) as channels:
-        line.send(True)
+    async with bootstrap.wired(sources, settings, clock) as app, bootstrap.outbound_channels(settings) as channels:
+        line.send(os.getpid())
         await Worker(app, channels, "bench").run(stop)

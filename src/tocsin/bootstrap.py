@@ -17,7 +17,9 @@ from urllib.parse import parse_qsl, urlsplit
 from tocsin import embedded, ids
 from tocsin.address_guard import AddressGuard, parse_networks
 from tocsin.app.accounts import FirstStart, first_start
+from tocsin.app.links import Links
 from tocsin.app.vouch import CopyVoucher, StampVoucher, Voucher, WitnessVoucher
+from tocsin.app.watchdog import Watchdog
 from tocsin.app.work import App
 from tocsin.channels import Channel, apprise
 from tocsin.channels.apprise import AppriseChannel
@@ -202,6 +204,18 @@ async def vouchers_of(settings: Settings, clock: Clock = system_clock) -> AsyncI
         yield vouchers
 
 
+@asynccontextmanager
+async def watchdog_of(settings: Settings) -> AsyncIterator[Watchdog | None]:
+    """Give what calls somebody outside for as long as every promise holds; None where nobody is to be called."""
+    if settings.watchdog_url is None:
+        yield None
+        return
+    guard = AddressGuard(settings.webhook_allowed_networks)
+    async with Http(guard, timeout_seconds=settings.delivery_timeout) as http:
+        every = timedelta(seconds=settings.watchdog_every)
+        yield Watchdog(http, settings.watchdog_url, settings.watchdog_fail_url, every)
+
+
 def _witness(text: str) -> Witness:
     vkey, _, url = text.partition(" ")
     return Witness(VerifierKey.parse(vkey), url.strip())
@@ -256,6 +270,11 @@ def secret_key(settings: Settings) -> bytes:
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value().encode()
     return _kept_key(settings.data_dir / "secret_key")
+
+
+def links_of(settings: Settings) -> Links:
+    """Return what makes and reads the links in pages."""
+    return Links(secret_key(settings))
 
 
 def _kept_key(path: Path) -> bytes:

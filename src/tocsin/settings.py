@@ -96,6 +96,16 @@ class Settings(BaseSettings):
     log_s3_access_key: str | None = Field(None, description="The access key for copies in S3.")
     log_s3_secret_key: SecretStr | None = Field(None, description="Goes with the access key.")
 
+    watchdog_url: str | None = Field(
+        None,
+        pattern=r"^https?://[!-~]+$",
+        description="Is called while every promise holds; who is there raises the alarm when the calls stay away.",
+    )
+    watchdog_every: int = Field(60, ge=1, le=86400, description="Seconds between two calls of the watchdog's URL.")
+    watchdog_fail_url: str | None = Field(
+        None, pattern=r"^https?://[!-~]+$", description="Is called in its place while a promise is broken."
+    )
+
     smtp_host: str | None = Field(None, description="The mail server for pages; unset: no mail can be sent.")
     smtp_port: int = Field(587, ge=1, le=65535, description="587 for starttls, 465 for tls.")
     smtp_username: str | None = Field(None, description="Unset: the mail server is not signed in to.")

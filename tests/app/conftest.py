@@ -25,6 +25,12 @@ from tocsin.worker.run import run_due
 PASSWORD = "correct horse battery"
 
 
+def _events(message: Message) -> list[str]:
+    """Return what a message is about: of a bundle, what each of its pages is."""
+    pages: Any = message.payload.get("pages", [message.payload])
+    return [str(page["event"]) for page in pages]
+
+
 @dataclass(slots=True)
 class Inbox:
     """A channel that remembers what it was given, and answers as it is told, then with success."""
@@ -43,7 +49,7 @@ class Inbox:
 
     def taken(self) -> list[tuple[str, str]]:
         """Return what came since the last look: to whom, and about what."""
-        came = [(address.split("@")[0], str(message.payload["event"])) for _, address, message in self.sent]
+        came = [(address.split("@")[0], event) for _, address, message in self.sent for event in _events(message)]
         self.sent.clear()
         return came
 

@@ -13,9 +13,9 @@ from tests.conftest import ADMIN_EMAIL
 from tests.support.clock import FakeClock
 from tests.support.lives import reported
 from tocsin.app import health, leases, maintain, read_incidents
-from tocsin.app.deliver import MAX_ATTEMPTS
-from tocsin.app.leases import LEASE, MAX_FAILURES
-from tocsin.app.paging import DELIVER, ESCALATE
+from tocsin.app.leases import DOUBT, LEASE, MAX_FAILURES
+from tocsin.app.outbox import DELIVER, MAX_ATTEMPTS
+from tocsin.app.paging import ESCALATE
 from tocsin.app.work import App
 from tocsin.channels import Rejected, Retry
 from tocsin.store import jobs
@@ -148,18 +148,52 @@ async def test_a_settled_page_is_not_sent_again(app: App, crew: Crew, inbox: Inb
 # --- leases ----------------------------------------------------------------------------------------------------
 
 
+async def end_leases(app: App, clock: FakeClock, kind: str) -> None:
+    """Let the leases end that somebody has: first they are doubted, then they are over."""
+    clock.now += LEASE
+    assert (await leases.claim(app, [kind], 10)).leases == []
+    clock.now += DOUBT
+
+
 async def test_a_worker_that_died_after_claiming_leaves_its_job_to_the_next_one(
     app: App, crew: Crew, clock: FakeClock, inbox: Inbox
 ) -> None:
     await reported(app)
     assert len((await leases.claim(app, [DELIVER], 10)).leases) == 1
     assert (await leases.claim(app, [DELIVER], 10)).leases == []
-    clock.forward(seconds=LEASE.total_seconds() - 1)
-    await run(app, inbox)
-    assert inbox.taken() == []
-    clock.forward(seconds=1)
+    clock.now += LEASE
+    for _ in range(2):
+        await run(app, inbox)
+        assert inbox.taken() == [], "a lease that has ended is doubted"
+        clock.now += DOUBT / 2
     await run(app, inbox)
     assert inbox.taken() == [("olga", "INCIDENT_OPENED")]
+
+
+async def test_a_clock_that_steps_forward_takes_no_job_from_the_worker_that_is_at_it(
+    app: App, crew: Crew, clock: FakeClock, inbox: Inbox, tables: Tables
+) -> None:
+    await reported(app)
+    (held,) = (await leases.claim(app, [DELIVER], 10)).leases
+    tables.connection.execute("DELETE FROM jobs WHERE kind = 'escalate'")
+    clock.forward(hours=1)
+    assert await run(app, inbox) == 0
+    async with app.work() as work:
+        assert await leases.finish(work, held)
+
+
+async def test_a_job_that_is_wanted_while_somebody_is_at_it_is_run_once_more(
+    app: App, crew: Crew, clock: FakeClock, tables: Tables
+) -> None:
+    await reported(app)
+    (held,) = (await leases.claim(app, [DELIVER], 10)).leases
+    async with app.work() as work:
+        again = NewJob(work.new_id(), DELIVER, held.job.key, held.job.payload, work.now)
+        await jobs.enqueue_many(work.tx, [again], work.now)
+    (second,) = (await leases.claim(app, [DELIVER], 10)).leases
+    async with app.work() as work:
+        assert not await leases.finish(work, held), "it belongs to whoever runs it once more"
+        assert await leases.finish(work, second)
 
 
 async def test_a_worker_that_was_slower_than_its_lease_cannot_settle_what_another_took(
@@ -167,7 +201,7 @@ async def test_a_worker_that_was_slower_than_its_lease_cannot_settle_what_anothe
 ) -> None:
     await reported(app)
     (slow,) = (await leases.claim(app, [DELIVER], 10)).leases
-    clock.forward(seconds=LEASE.total_seconds())
+    await end_leases(app, clock, DELIVER)
     (quick,) = (await leases.claim(app, [DELIVER], 10)).leases
     async with app.work() as work:
         await leases.finish(work, slow)
@@ -188,7 +222,7 @@ async def test_an_escalation_that_died_between_claim_and_commit_is_done_by_the_n
     await reported(app)
     clock.forward(hours=1)
     assert len((await leases.claim(app, [ESCALATE], 10)).leases) == 1
-    clock.forward(seconds=LEASE.total_seconds())
+    await end_leases(app, clock, ESCALATE)
     await run(app, inbox)
     assert tables.escalations() == [("NO_ACK_1HR", "Olga")]
 

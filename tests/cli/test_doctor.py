@@ -22,6 +22,7 @@ from tocsin.store.inspection import DutyHolder, ServerRow, TallyDifference
 from tocsin.store.jobs import DeadJob, Health
 from tocsin.store.log import LogCondition
 from tocsin.store.outside import Standing
+from tocsin.store.watchdog import Calls
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 HOLDERS = tuple(DutyHolder(duty, "ana@example.org", True, ["email"]) for duty in ("ON_CALL", "SUPERVISOR", "DIRECTOR"))
@@ -35,6 +36,7 @@ WELL = Inspection(
         LogCondition(42, 42, NOW, 0, None, NOW, None, None),
         (Standing("witness w.example", "witness", 42, NOW, None, 0, None),),
         (),
+        Calls(NOW, None, None, None, 0, None),
     ),
     dead_jobs=(),
     intake=IntakeCondition(NOW - timedelta(minutes=15), (Tally(1, {"native": 2}, opened=1, joined=1),)),
@@ -45,7 +47,12 @@ WELL = Inspection(
 def settings(**given: object) -> Settings:
     return load_settings(
         _env_file=None,
-        **{"smtp_host": "mail.example.org", "public_url": "https://tocsin.example.org"} | given,
+        **{
+            "smtp_host": "mail.example.org",
+            "public_url": "https://tocsin.example.org",
+            "watchdog_url": "https://watch.example.org/ping",
+        }
+        | given,
     )
 
 
@@ -169,3 +176,15 @@ def test_the_doctor_looks_at_the_real_thing(fresh_cli: Cli) -> None:
     assert "problem  The counter of CLOSED LOW incidents says 5, not 0." in told
     assert "is a superuser" in told
     assert "         → " in told
+
+
+def test_that_nobody_watches_from_outside_or_hears_nothing_is_told() -> None:
+    assert levels(replace(HEALTHY, settings=settings(watchdog_url=None)))["watchdog_url"] is Level.WARNING
+
+    def with_calls(calls: Calls | None) -> Mapping[str, Level]:
+        condition = replace(WELL.condition, watchdog=calls)
+        return levels(replace(HEALTHY, inspection=replace(WELL, condition=condition)))
+
+    assert with_calls(None)["watchdog_called"] is Level.WARNING
+    held_back = with_calls(Calls(NOW, NOW, "2 jobs were set aside after failing.", None, 0, None))
+    assert (held_back["watchdog_called"], held_back["watchdog_withheld"]) == (Level.OK, Level.WARNING)

@@ -272,3 +272,19 @@ def test_a_recorded_report_can_be_made_an_incident_by_hand(cli: Cli) -> None:
     number = cli.done(*given, "--json").json["incident"]["number"]
     refused = cli(*given)
     assert (refused.code, f"INC-{number}" in refused.err) == (1, True)
+
+
+def test_pages_of_an_incident_and_of_a_person_are_shown(cli: Cli) -> None:
+    number = opened(cli)
+    shown = cli.done("incidents", "pages", number).out
+    assert "INCIDENT_OPENED" in shown
+    assert "PENDING" in shown
+    (page,) = cli.done("incidents", "pages", number, "--json").json["notifications"]
+    assert (page["incidentNumber"], page["address"], page["attempts"]) == (int(number), ADMIN_EMAIL, [])
+    for more in ((), ("--user", ADMIN_EMAIL), ("--state", "pending"), ("--since", "1h"), ("--since", "2020-01-01")):
+        assert cli.done("oncall", "pages", "--json", "--limit", "1", *more).json["notifications"] == [page], more
+    assert cli.done("oncall", "pages", "--json", "--state", "FAILED").json["notifications"] == []
+    assert "--cursor" in cli.done("oncall", "pages", "--since", "999999d", "--limit", "1").err or number == "1"
+    assert cli("oncall", "pages", "--since", "soon").code == 2
+    assert cli("oncall", "pages", "--user", "nobody@example.org").code == 1
+    assert cli("incidents", "pages", "99").code == 1

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tocsin.domain.incident import EscalationReason, Severity
-from tocsin.domain.notification import OPENED, IncidentFacts, compose, with_checkpoint
+from tocsin.domain.notification import OPENED, IncidentFacts, PageText, compose, with_checkpoint, with_link
 
 FACTS = IncidentFacts(
     "01890a5d", 42, Severity.CRITICAL, "ValueError: no such order", datetime(2026, 3, 1, 3, tzinfo=UTC), "http://t/42"
@@ -18,15 +18,30 @@ def test_the_first_page_reads_like_this() -> None:
     page = compose(FACTS, OPENED)
     assert page.subject == "[CRITICAL] INC-42 ValueError: no such order"
     assert page.body.splitlines() == [
-        "New incident.",
+        "New incident:",
+        "INC-42  CRITICAL  ValueError: no such order",
         "",
-        "  INC-42  CRITICAL  ValueError: no such order",
-        "  since 2026-03-01 03:00:00 UTC",
+        "since 2026-03-01 03:00:00 UTC",
         "",
-        "Take it:  tocsin incidents ack 42 --notes '…'",
         "Look:     http://t/42",
+        "Shell:    tocsin incidents ack 42 --notes '…'",
     ]
     assert page.payload["event"] == "INCIDENT_OPENED"
+
+
+def test_the_link_stands_right_after_what_happened() -> None:
+    page = with_link(compose(FACTS, OPENED), "http://t/a/token")
+    assert page.body.splitlines()[:5] == [
+        "New incident:",
+        "INC-42  CRITICAL  ValueError: no such order",
+        "",
+        "Take it: http://t/a/token",
+        "",
+    ]
+    assert page.payload["acknowledgeUrl"] == "http://t/a/token"
+    assert with_link(compose(FACTS, OPENED), "") == compose(FACTS, OPENED)
+    erased = with_link(PageText("s", "no paragraphs", {}), "http://t/a/token")
+    assert erased.body == "no paragraphs\n\nTake it: http://t/a/token"
 
 
 @pytest.mark.parametrize("reason", EscalationReason)
@@ -34,7 +49,7 @@ def test_every_later_page_says_why_it_came(reason: EscalationReason) -> None:
     page = compose(FACTS, reason.value, "the shop is down")
     assert page.subject.endswith("[CRITICAL] INC-42 ValueError: no such order")
     assert page.subject != compose(FACTS, OPENED).subject
-    assert "  note: the shop is down" in page.body
+    assert "note: the shop is down" in page.body
     assert page.payload["notes"] == "the shop is down"
 
 

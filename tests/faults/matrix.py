@@ -246,7 +246,10 @@ def _end_leases(running: Site) -> None:
     """Let everything be due that a killed worker had claimed: as if a minute went by."""
     running.worker.kill()
     with psycopg.connect(running.conninfo, autocommit=True) as connection:
-        connection.execute("UPDATE tocsin.jobs SET due_at = now() WHERE kind = 'deliver' AND dead_at IS NULL")
+        connection.execute(
+            "UPDATE tocsin.jobs SET due_at = now(), lease_doubted = true"
+            " WHERE kind IN ('deliver', 'bundle') AND dead_at IS NULL"
+        )
     running.worker.start()
 
 

@@ -99,6 +99,7 @@ RIGHTS: dict[str, set[str]] = {
     "silences": KEEP,
     "paging_decisions": APPEND,
     "log_outside": ANYTHING,
+    "watchdog": KEEP,
 }
 COLUMN_RIGHTS = {
     ("audit_logs", "incident_id", "UPDATE"),

@@ -17,8 +17,8 @@ from tests.support import reached
 from tests.support.clock import FakeClock
 from tests.support.mailbox import smtp_server
 from tocsin.app import accounts, read_incidents, respond
-from tocsin.app.deliver import MAX_ATTEMPTS
 from tocsin.app.open_incident import open_by_hand
+from tocsin.app.outbox import MAX_ATTEMPTS
 from tocsin.app.read_incidents import IncidentDetail
 from tocsin.app.work import App
 from tocsin.bootstrap import outbound_channels

@@ -30,11 +30,11 @@ def prepare_template(server: Server) -> None:
 
 
 @contextmanager
-def clone(server: Server) -> Iterator[str]:
-    """Give the name of a fresh clone of the template."""
+def clone(server: Server, template: str = TEMPLATE) -> Iterator[str]:
+    """Give the name of a fresh clone of the template, or of another database that nobody uses."""
     name = f"t_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         try:
             yield name
         finally:

@@ -196,8 +196,7 @@ async def _delivery(app: App, lived: Lived, clock: FakeClock) -> None:
         page = (await notifications.of_incident(work.tx, lived["reported"]))[0]
         await notifications.insert_attempt(
             work.tx,
-            attempt_id=work.new_id(),
-            notification_id=page.id,
+            ids={page.id: work.new_id()},
             started_at=clock.now,
             finished_at=clock.now,
             outcome="RETRY",

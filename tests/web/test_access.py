@@ -19,9 +19,11 @@ from tocsin.web.endpoints import ENDPOINTS
 
 pytestmark = pytest.mark.anyio
 
-# The key in the path of a heartbeat is its credential, and so is the token in the query of a calendar.
-PUBLIC = {"/healthz", "/readyz", "/openapi.json", "/docs", "/api/auth/sign-in", "/api/v1/heartbeats/{key}"}
-PUBLIC |= {"/api/schedules/{scheduleId}/calendar.ics"}
+# The key in the path of a heartbeat is its credential, so are the tokens of links and calendars; Slack signs its calls.
+PUBLIC = {
+    *("/healthz", "/readyz", "/openapi.json", "/docs", "/api/auth/sign-in", "/api/schedules/{scheduleId}/calendar.ics"),
+    *("/api/v1/heartbeats/{key}", "/a/{token}", "/api/v1/slack/interactions"),
+}
 CLOSED = [one for one in ENDPOINTS if isinstance(one.access, Permission)]
 
 

@@ -19,7 +19,7 @@ from tocsin.worker.log_keeper import LogKeeper
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 SCHEMATHESIS = str(Path(sys.executable).with_name("schemathesis"))
-API = "^/api/(admin|incidents|auth|projects|policies|routes|silences|intake|schedules)"
+API = "^/api/(admin|incidents|auth|projects|policies|routes|silences|intake|schedules|notifications)"
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
 

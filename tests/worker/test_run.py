@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import psycopg
 import pytest
@@ -14,12 +14,15 @@ from tests.conftest import Installation
 from tests.support.servers import Server
 from tocsin.app import leases, read_incidents
 from tocsin.app.open_incident import open_by_hand
+from tocsin.app.paging import ESCALATE
 from tocsin.app.wakeups import wakeups
 from tocsin.app.work import App
 from tocsin.channels import Channel, Delivered, Message, Outcome
 from tocsin.clock import monotonic_seconds, system_clock
 from tocsin.domain.access import Actor
 from tocsin.domain.incident import Severity
+from tocsin.store import jobs
+from tocsin.store.jobs import NewJob
 from tocsin.worker.run import Worker
 
 pytestmark = pytest.mark.anyio
@@ -109,6 +112,36 @@ async def test_a_timer_fires_within_a_second_of_its_instant(live: App, admin: Ac
     assert timedelta(0) <= late < timedelta(seconds=1)
 
 
+async def _escalated_at(live: App, admin: Actor, incidents: int) -> list[datetime]:
+    """Let a worker find the timers of so many incidents due; return when each fired."""
+    for number in range(incidents):
+        await _open(live, admin, f"Failure {number}")
+    moved = App(live.database, live.settings, lambda: system_clock() + timedelta(hours=1, seconds=1))
+    fired: list[datetime] = []
+    async with working(moved, Recorder()), asyncio.timeout(15):
+        while len(fired) < incidents:
+            await asyncio.sleep(0.05)
+            async with moved.work() as work:
+                shown = [await read_incidents.show_incident(work, admin, 1 + number) for number in range(incidents)]
+            fired = [escalation.escalated_at for detail in shown for escalation in detail.escalations]
+    return fired
+
+
+async def test_timers_that_are_due_at_once_share_a_transaction(live: App, admin: Actor) -> None:
+    fired = await _escalated_at(live, admin, 20)
+    assert len(fired) == 20
+    assert len(set(fired)) == 1
+
+
+async def test_of_timers_that_are_due_at_once_a_bad_one_holds_up_no_other(live: App, admin: Actor) -> None:
+    async with live.work() as work:
+        bad = NewJob(work.new_id(), ESCALATE, "bad", {"incidentId": str(work.new_id())}, work.now)
+        await jobs.enqueue_many(work.tx, [bad], work.now)
+    fired = await _escalated_at(live, admin, 5)
+    assert len(fired) == 5
+    assert len(set(fired)) == 5, "together they were nothing: each by itself"
+
+
 async def test_a_worker_says_that_it_is_alive_and_that_it_left(live: App, server: Server, database_name: str) -> None:
     with psycopg.connect(server.conninfo(database_name), autocommit=True) as connection:
         async with working(live, Recorder()), asyncio.timeout(5):
@@ -140,7 +173,9 @@ async def test_a_worker_that_died_after_claiming_loses_nothing(installation: Ins
     await _open(app, admin)
     assert (await leases.claim(app, ["deliver"], 10)).leases
     assert not (await leases.claim(app, ["deliver"], 10)).leases
-    later = App(app.database, app.settings, lambda: app.clock() + leases.LEASE)
+    doubting = App(app.database, app.settings, lambda: app.clock() + leases.LEASE)
+    assert not (await leases.claim(doubting, ["deliver"], 10)).leases
+    later = App(app.database, app.settings, lambda: app.clock() + leases.LEASE + leases.DOUBT)
     assert (await leases.claim(later, ["deliver"], 10)).leases
 
 

@@ -1,23 +1,30 @@
-"""Delivers one page: send first, mark afterwards, so that a crash in between sends it again rather than never.
+"""Delivers pages: send first, mark afterwards, so that a crash in between sends them again rather than never.
 
-Each attempt is a row: when, over what, with which answer.
+A first alert is a message of its own. Everything else that is owed over one contact method goes together: at once if
+nothing went lately, else after a pause. Which pages a bundle has is committed before it is sent, so that it is the same
+message, under the same id, however often it is tried. Each attempt is a row for each page: when, over what, with which
+answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from tocsin import ids
-from tocsin.app import paging
+from tocsin.app import outbox, paging
+from tocsin.app.links import Links
+from tocsin.app.outbox import MAX_ATTEMPTS
 from tocsin.app.paging import Made, Subject
 from tocsin.app.report_internal import report_internal
 from tocsin.app.timeline import locked_head
 from tocsin.app.work import App, Work
-from tocsin.channels import Channel, Delivered, Message, Outcome, Retry, not_configured
-from tocsin.domain.notification import UNDELIVERED, PageText, shown_address, with_checkpoint
+from tocsin.channels import Channel, Delivered, Message, Outcome, Retry
+from tocsin.domain.access import Permission, Role, may
+from tocsin.domain.delivery import BUNDLE_PAUSE, FIRST_ALERTS, MAX_BUNDLE, Bundled, compose_bundle, goes_alone, moot
+from tocsin.domain.notification import UNDELIVERED, PageText, shown_address, with_checkpoint, with_link
 from tocsin.domain.paging import Asked
 from tocsin.domain.policy import Duty, Target
 from tocsin.store import log, notifications
@@ -26,65 +33,176 @@ from tocsin.store.notifications import Notification
 from tocsin.tlog.checkpoint import Checkpoint
 from tocsin.tlog.note import Note
 
-MAX_ATTEMPTS = 27
-"""Attempts before a page is given up; with the back-off below that is about nine hours."""
 FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """What came of one attempt to deliver a page."""
+class Parcel:
+    """One message that is to be sent, and the pages in it, all over one contact method. `id` stays on every attempt."""
 
-    page: Notification
+    id: UUID
+    pages: tuple[Notification, ...]
+    checkpoint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What came of one attempt to deliver a message."""
+
+    parcel: Parcel
     started_at: datetime
     outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The page is to be tried again after a while, because of `answer`."""
+    """The message is to be tried again after a while, because of `answer`."""
 
     after: timedelta
     answer: str
 
 
-async def send(app: App, channels: Mapping[str, Channel], notification_id: UUID) -> Sent | None:
-    """Try to deliver a page, with no transaction open; return None when it is not owed (any more)."""
-    async with app.work() as work:
-        owed = await notifications.get(work.tx, notification_id)
-        last = await log.last_checkpoint(work.tx)
-    if owed is None or owed.state != "PENDING":
+async def first_alert(work: Work, notification_id: UUID) -> Parcel | None:
+    """Return the message of a first alert; None when it is not owed (any more)."""
+    owed = [page for page in await notifications.by_ids(work.tx, [notification_id]) if page.state == "PENDING"]
+    if owed and not goes_alone(owed[0].reason):
+        # A version before bundles queued it by itself.
+        await outbox.queue(work, owed)
         return None
-    started_at = app.clock()
-    text = with_checkpoint(PageText(owed.subject, owed.body, owed.payload), _short(last) if last else None)
-    return Sent(owed, started_at, await _send(channels, owed, text, started_at))
+    pages = await _still_owed(work, owed)
+    return await _parcel(work, pages[0].id, pages) if pages else None
+
+
+async def bundle(work: Work, channel: str, address: str) -> Parcel | None:
+    """Return the message that is due over a contact method, its pages fixed; None when none is.
+
+    One that was fixed before is sent as it was, unless nobody needs any of it any more.
+    """
+    opened = await notifications.by_ids(work.tx, await notifications.open_bundle(work.tx, channel, address))
+    if opened and not all(moot(page) for page in opened):
+        bundle_id = opened[0].bundle_id
+        assert bundle_id is not None, "the query asks for those that have one"
+        return await _parcel(work, bundle_id, opened)
+    await _still_owed(work, opened)
+    if work.now < await _free_at(work, channel, address):
+        return None
+    due = await notifications.due_of_contact(
+        work.tx, channel, address, alone=FIRST_ALERTS, now=work.now, limit=MAX_BUNDLE
+    )
+    pages = await _still_owed(work, await notifications.by_ids(work.tx, due))
+    if not pages:
+        return None
+    # The id of its first page serves: no other message has it.
+    bundle_id = pages[0].id
+    await notifications.bundle(work.tx, bundle_id, [page.id for page in pages])
+    return await _parcel(work, bundle_id, pages)
+
+
+async def next_bundle_at(work: Work, channel: str, address: str) -> datetime | None:
+    """Return when there is something to send over a contact method again, besides first alerts; None: nothing is."""
+    due_at = await notifications.next_of_contact(work.tx, channel, address, FIRST_ALERTS)
+    return max(due_at, await _free_at(work, channel, address)) if due_at is not None else None
+
+
+async def _free_at(work: Work, channel: str, address: str) -> datetime:
+    last = await notifications.last_bundle_at(work.tx, channel, address)
+    return last + BUNDLE_PAUSE if last is not None else work.now
+
+
+async def _still_owed(work: Work, pages: Sequence[Notification]) -> list[Notification]:
+    """Cancel the pages that nobody needs any more, and return the others."""
+    because: dict[str, list[UUID]] = {}
+    for page in pages:
+        if reason := moot(page):
+            because.setdefault(reason, []).append(page.id)
+    for reason, cancelled in because.items():
+        await notifications.settle(work.tx, cancelled, "CANCELLED", work.now, reason)
+    return [page for page in pages if not moot(page)]
+
+
+async def _parcel(work: Work, message_id: UUID, pages: Sequence[Notification]) -> Parcel:
+    last = await log.last_checkpoint(work.tx)
+    return Parcel(message_id, tuple(pages), _short(last) if last else None)
+
+
+async def send(app: App, channels: Mapping[str, Channel], links: Links, parcel: Parcel) -> Sent:
+    """Try to deliver a message, with no transaction open."""
+    started_at, first = app.clock(), parcel.pages[0]
+    channel = channels.get(first.channel)
+    if channel is None:
+        answer = f"The channel {first.channel} is not configured: set TOCSIN_SMTP_HOST for e-mail."
+        return Sent(parcel, started_at, Retry(answer))
+    message = _message(parcel, links, app.settings.base_url, started_at)
+    return Sent(parcel, started_at, await channel.send(first.address, message))
+
+
+def _message(parcel: Parcel, links: Links, base_url: str, now: datetime) -> Message:
+    pages = [_bundled(page, links, base_url) for page in parcel.pages]
+    if len(pages) > 1:
+        text = with_checkpoint(compose_bundle(pages), parcel.checkpoint)
+        worst = max(pages, key=lambda page: page.rank)
+        return Message(parcel.id, text.subject, text.body, text.payload, now, severity=worst.severity)
+    (page,), (owed,) = pages, parcel.pages
+    written = with_link(PageText(owed.subject, owed.body, owed.payload), page.acknowledge_url)
+    text = with_checkpoint(written, parcel.checkpoint)
+    number = page.incident.get("number")
+    return Message(
+        notification_id=parcel.id,
+        subject=text.subject,
+        text=text.body,
+        payload=text.payload,
+        sent_at=now,
+        reply_thread=str(owed.incident_id),
+        title=str(page.incident.get("title", "")),
+        severity=page.severity,
+        incident_number=number if isinstance(number, int) else None,
+        url=str(page.incident.get("url", "")),
+        acknowledge_url=page.acknowledge_url,
+    )
+
+
+def _bundled(page: Notification, links: Links, base_url: str) -> Bundled:
+    """Return a page with its link, if who gets it may answer."""
+    answers = page.user_active and may(Role(page.user_role), Permission.RESPOND)
+    return Bundled(page.user_name, page.reason, page.payload, links.url(base_url, page.id) if answers else "")
 
 
 async def settle(work: Work, sent: Sent, attempts: int) -> Again | None:
     """Record an attempt; `attempts` counts it. Return when to try again; what is given up becomes an incident."""
-    page, outcome = sent.page, sent.outcome
+    pages, outcome = sent.parcel.pages, sent.outcome
     await notifications.insert_attempt(
         work.tx,
-        attempt_id=work.new_id(),
-        notification_id=page.id,
+        ids={page.id: work.new_id() for page in pages},
         started_at=sent.started_at,
         finished_at=max(work.now, sent.started_at),
         outcome=type(outcome).__name__.upper(),
         answer=outcome.answer,
     )
+    which = [page.id for page in pages]
     if isinstance(outcome, Delivered):
-        await notifications.settle(work.tx, page.id, "DELIVERED", work.now)
+        await notifications.settle(work.tx, which, "DELIVERED", work.now)
         return None
     if isinstance(outcome, Retry) and attempts < MAX_ATTEMPTS:
         return Again(_wait(outcome, attempts), outcome.answer)
-    await notifications.settle(work.tx, page.id, "FAILED", work.now)
-    address = shown_address(page.channel, page.address)
-    message = f"A page to {page.channel} {address} was given up after {attempts} attempts: {outcome.answer}"
-    # The report locks a failure, telling others locks a head: failures come first, as everywhere.
-    await report_internal(work, "PageNotDelivered", message, about=str(page.user_id))
-    await tell_others(work, page)
+    await notifications.settle(work.tx, which, "FAILED", work.now)
+    await _give_up(work, pages, attempts, outcome.answer)
     return None
+
+
+async def _give_up(work: Work, pages: Sequence[Notification], attempts: int, answer: str) -> None:
+    """Report for each person that they could not be reached, and tell the others of each incident."""
+    first = pages[0]
+    what = "A page" if len(pages) == 1 else f"{len(pages)} pages in one message"
+    where = f"{first.channel} {shown_address(first.channel, first.address)}"
+    message = f"{what} to {where} {'was' if len(pages) == 1 else 'were'} given up after {attempts} attempts: {answer}"
+    # The report locks a failure, telling others locks a head: failures come first, as everywhere.
+    for user_id in sorted({page.user_id for page in pages}):
+        await report_internal(work, "PageNotDelivered", message, about=str(user_id))
+    about = {page.incident_id: page for page in reversed(pages) if page.reason != UNDELIVERED}
+    # Everybody locks heads in this order who locks several.
+    for incident_id in sorted(about):
+        await tell_others(work, about[incident_id])
 
 
 async def tell_others(work: Work, page: Notification) -> None:
@@ -100,27 +218,6 @@ async def tell_others(work: Work, page: Notification) -> None:
     everybody = tuple(Target(duty=duty) for duty in Duty)
     asked = Asked(f"{UNDELIVERED} {page.id}", UNDELIVERED, everybody, superadmins_too=True)
     await paging.page(work, Made(subject, asked, others.decide(asked, work.now)), others.hold)
-
-
-async def _send(channels: Mapping[str, Channel], owed: Notification, text: PageText, now: datetime) -> Outcome:
-    channel = channels.get(owed.channel)
-    if channel is None:
-        return not_configured(owed.channel)
-    incident = text.payload.get("incident")
-    facts = incident if isinstance(incident, dict) else {}
-    message = Message(
-        notification_id=owed.id,
-        subject=text.subject,
-        text=text.body,
-        payload=text.payload,
-        sent_at=now,
-        reply_thread=str(owed.incident_id),
-        title=facts.get("title", ""),
-        severity=facts.get("severity", ""),
-        incident_number=facts.get("number"),
-        url=facts.get("url", ""),
-    )
-    return await channel.send(owed.address, message)
 
 
 def _short(last: PublishedCheckpoint) -> str:

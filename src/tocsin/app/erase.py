@@ -254,10 +254,10 @@ async def _refuse_the_needed(work: Work, actor: Actor, user: User) -> None:
 
 async def _hand_over_pages(work: Work, user: User) -> None:
     """Give up the pages that are still owed to a user, and tell the others."""
-    owed = await erasure.owed_to(work.tx, user.id)
+    owed = await notifications.by_ids(work.tx, await erasure.owed_to(work.tx, user.id))
     await erasure.remove_contacts(work.tx, user.id)
+    await notifications.settle(work.tx, [page.id for page in owed], "FAILED", work.now)
     for page in owed:
-        await notifications.settle(work.tx, page.id, "FAILED", work.now)
         await deliver.tell_others(work, page)
 
 

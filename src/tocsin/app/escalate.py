@@ -76,7 +76,7 @@ async def _fire(work: Work, head: Head, timer: Timer, arranged: Arranged) -> Non
     escalation_id = work.new_id() if isinstance(timer.action, Escalate) else None
     made = Made(Subject.of(head), timer.asked, decisions, "", escalation_id)
     if isinstance(timer.action, Escalate):
-        await _escalate(work, head, timer.action, made, None, _said(timer.action, arranged, timer.asked))
+        await _escalate(work, head, timer.action, made, None, facts_of(timer.action, arranged, timer.asked))
     elif isinstance(timer.action, LapseAcknowledgment):
         said = Detail(metadata={"policy": arranged.policy.name})
         await take(work, head, timer.action, None, {EntryKind.ACKNOWLEDGMENT_LAPSED: said})
@@ -136,7 +136,7 @@ async def _change_severity(
     metadata = {"from": head.current_severity, "to": to.value, "reason": notes}
     details = {
         EntryKind.SEVERITY_CHANGED: Detail(metadata=metadata),
-        EntryKind.ESCALATED: _escalation(work, head, made, actor, {"policy": arranged.policy.name}),
+        EntryKind.ESCALATED: detail_of(work, head, made, actor, {"policy": arranged.policy.name}),
     }
     taken = await take(work, head, action, actor, details)
     if taken.did(EntryKind.ESCALATED):
@@ -149,10 +149,11 @@ async def _change_severity(
 async def _escalate(
     work: Work, head: Head, action: Escalate, made: Made, actor: Actor | None, said: Mapping[str, object]
 ) -> None:
-    await take(work, head, action, actor, {EntryKind.ESCALATED: _escalation(work, head, made, actor, said)})
+    await take(work, head, action, actor, {EntryKind.ESCALATED: detail_of(work, head, made, actor, said)})
 
 
-def _escalation(work: Work, head: Head, made: Made, actor: Actor | None, said: Mapping[str, object]) -> Detail:
+def detail_of(work: Work, head: Head, made: Made, actor: Actor | None, facts: Mapping[str, object]) -> Detail:
+    """Return what is recorded of an escalation: its row, and what its entry says of it."""
     columns = {
         "id": made.escalation_id,
         "incident_id": head.incident_id,
@@ -162,10 +163,10 @@ def _escalation(work: Work, head: Head, made: Made, actor: Actor | None, said: M
         "escalation_notes": made.notes,
         "escalated_at": work.now,
     }
-    return Detail("incident_escalations", columns, {"reason": made.asked.reason, "notes": made.notes, **said})
+    return Detail("incident_escalations", columns, {"reason": made.asked.reason, "notes": made.notes, **facts})
 
 
-def _said(action: Escalate, arranged: Arranged, asked: Asked) -> dict[str, object]:
+def facts_of(action: Escalate, arranged: Arranged, asked: Asked) -> dict[str, object]:
     """Return what an entry says of a policy's step: which policy, which step, and for which duty if it is for one."""
     duties = [target.duty.value for target in asked.targets if target.duty is not None]
     step = {"step": action.step} if action.step else {}

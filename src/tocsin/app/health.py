@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 from tocsin.app.read_ledger import last_difference
 from tocsin.app.work import Work
-from tocsin.store import jobs, log, outside
+from tocsin.store import jobs, log, outside, watchdog
 from tocsin.store.jobs import DeadJob, Health
 from tocsin.store.ledger import DifferenceIncident
 from tocsin.store.log import LogCondition
 from tocsin.store.migrate import lacking
 from tocsin.store.outside import Standing
+from tocsin.store.watchdog import Calls
 
 WORKER_SILENCE = timedelta(seconds=30)
 PAGE_PATIENCE = timedelta(minutes=2)
@@ -29,12 +30,16 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong: a stable name, what it is, what to do, and whether the server cannot do its work with it."""
+    """Something wrong: a stable name, what it is, what to do, and whether the server cannot do its work with it.
+
+    What `breaks_a_promise` keeps the watchdog silent, so that somebody outside notices.
+    """
 
     name: str
     message: str
     hint: str
     stops_service: bool = False
+    breaks_a_promise: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class Condition:
     log: LogCondition
     vouchers: tuple[Standing, ...]
     problems: tuple[Problem, ...]
+    watchdog: Calls | None = None
 
     @property
     def ready(self) -> bool:
@@ -56,7 +62,10 @@ async def condition(work: Work) -> Condition:
     """Look at the schema, workers, jobs, pages, the log, who vouches for it, and the ledger of intake."""
     kept = await log.condition(work.tx, work.now - LOG_PATIENCE)
     vouchers = tuple(await outside.standings(work.tx, work.now - FORGOTTEN_AFTER))
-    health = await jobs.health(work.tx, alive_since=work.now - WORKER_SILENCE, failed_since=work.now - FAILED_WINDOW)
+    health = await jobs.health(
+        work.tx, now=work.now, alive_since=work.now - WORKER_SILENCE, failed_since=work.now - FAILED_WINDOW
+    )
+    calls = await watchdog.state(work.tx, work.now - FORGOTTEN_AFTER)
     return Condition(
         health,
         kept,
@@ -68,7 +77,9 @@ async def condition(work: Work) -> Condition:
             *_of_log(kept, work.now),
             *_of_vouchers(vouchers),
             *_of_ledger(await last_difference(work)),
+            *_of_watchdog(calls),
         ),
+        calls,
     )
 
 
@@ -92,13 +103,15 @@ def _of_jobs(health: Health, now: datetime) -> Iterator[Problem]:
 
 
 def _of_pages(health: Health, now: datetime) -> Iterator[Problem]:
-    if health.oldest_unsent_page_at and now - health.oldest_unsent_page_at > PAGE_PATIENCE:
-        age = int((now - health.oldest_unsent_page_at).total_seconds())
+    if health.oldest_unsent_page_due_at and now - health.oldest_unsent_page_due_at > PAGE_PATIENCE:
+        age = int((now - health.oldest_unsent_page_due_at).total_seconds())
         message = f"{health.unsent_pages} pages are not delivered; the oldest has waited {age} s."
         yield Problem("unsent_pages", message, "`tocsin incidents show` lists each with its last answer.")
     if health.failed_pages:
         message = f"{health.failed_pages} pages were given up in the last 24 hours."
-        yield Problem("failed_pages", message, "The incidents of project `tocsin` name each address and answer.")
+        hint = "The incidents of project `tocsin` name each address and answer."
+        # Others were told, so that the promise is kept; and for a day nobody outside would notice anything else.
+        yield Problem("failed_pages", message, hint, breaks_a_promise=False)
 
 
 def _of_log(kept: LogCondition, now: datetime) -> Iterator[Problem]:
@@ -140,6 +153,15 @@ def _of_ledger(difference: DifferenceIncident | None) -> Iterator[Problem]:
         yield Problem(
             "intake_ledger", message, f"`tocsin incidents show {difference.number}` names the minutes and the counts."
         )
+
+
+def _of_watchdog(calls: Calls | None) -> Iterator[Problem]:
+    if calls is not None and calls.failing_since is not None and calls.failures >= FAILURES_BORNE:
+        since = f"{calls.failing_since:%Y-%m-%d %H:%M:%S} UTC"
+        message = f"Whoever watches over this installation from outside is not reached since {since}: {calls.failure}"
+        hint = "Check TOCSIN_WATCHDOG_URL; docs/how-to/watch-the-watchman.md."
+        # If this silenced the calls, they would never begin again.
+        yield Problem("watchdog", message, hint, breaks_a_promise=False)
 
 
 async def dead_jobs(work: Work) -> list[DeadJob]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from tocsin import ids
-from tocsin.app.deliver import MAX_ATTEMPTS
-from tocsin.app.paging import DELIVER
+from tocsin.app.outbox import BUNDLE, DELIVER, MAX_ATTEMPTS
 from tocsin.app.report_internal import report_internal
 from tocsin.app.work import App, Work
 from tocsin.domain.incident import Severity
@@ -17,9 +16,12 @@ from tocsin.store import jobs
 from tocsin.store.jobs import Job
 
 LOOK_EVERY = jobs.LOOK_EVERY
-LEASE = timedelta(seconds=60)
-"""How long a claimed job stays with its worker: longer than a delivery may take (TOCSIN_DELIVERY_TIMEOUT is at most
-45 s), and short enough for the page that a killed worker was about to send."""
+LEASE = timedelta(seconds=10)
+"""How long nobody doubts that a worker is at the job it claimed."""
+DOUBT = timedelta(seconds=50)
+"""How long a lease that has ended is doubted until another worker takes the job: longer than a delivery may take
+(TOCSIN_DELIVERY_TIMEOUT is at most 45 s). A clock that steps forward ends every lease, and begins this time: whoever
+is at work can end it, and nothing is sent twice. A killed worker's page waits for both, a minute."""
 MAX_FAILURES = 10
 FIRST_RETRY_SECONDS = 2.0
 LONGEST_RETRY_SECONDS = 300.0
@@ -47,9 +49,20 @@ async def claim(app: App, kinds: Sequence[str], limit: int) -> Claimed:
     async with app.work() as work:
         token = work.new_id()
         claimed = await jobs.claim(
-            work.tx, kinds=kinds, lease_token=token, now=work.now, lease_until=work.now + LEASE, limit=limit
+            work.tx,
+            kinds=kinds,
+            lease_token=token,
+            now=work.now,
+            lease_until=work.now + LEASE,
+            doubt_until=work.now + DOUBT,
+            limit=limit,
         )
         return Claimed([Lease(job, token) for job in claimed], await jobs.next_due(work.tx, kinds))
+
+
+async def hold(work: Work, lease: Lease) -> bool:
+    """Let nobody change a job until this transaction ends. One whose lease was lost belongs to somebody else: False."""
+    return await jobs.hold(work.tx, lease.job.id, lease.token)
 
 
 async def finish(work: Work, lease: Lease) -> bool:
@@ -60,6 +73,11 @@ async def finish(work: Work, lease: Lease) -> bool:
 async def reschedule(work: Work, lease: Lease, due_at: datetime) -> None:
     """Set a job to run again at an instant."""
     await jobs.reschedule(work.tx, lease.job.id, lease.token, due_at)
+
+
+async def settle_together(work: Work, token: UUID, next_due: Mapping[UUID, datetime | None]) -> None:
+    """Settle the jobs of one claim by their ids: each to run again at its instant, or done (None)."""
+    await jobs.settle_many(work.tx, token, next_due)
 
 
 async def retry(work: Work, lease: Lease, due_at: datetime, error: str) -> None:
@@ -88,7 +106,7 @@ async def fail(app: App, lease: Lease, error: Exception) -> None:
 
 def _most_attempts(job: Job) -> int:
     """Return after how many attempts a job that raises is set aside; a page's also count its receiver's refusals."""
-    return MAX_ATTEMPTS if job.kind == DELIVER else MAX_FAILURES
+    return MAX_ATTEMPTS if job.kind in (DELIVER, BUNDLE) else MAX_FAILURES
 
 
 async def ensure_chores(app: App, kinds: Sequence[str]) -> None:

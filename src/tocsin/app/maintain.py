@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tocsin.app import heartbeats, paging
+from tocsin.app import heartbeats, outbox, paging
 from tocsin.app.storms import MANY_REPORTS, MAX_ANNOUNCED, announce_storms
 from tocsin.app.work import Work
 from tocsin.domain.escalation import SESSION_BLOCK_DELAY
-from tocsin.store import decisions, incidents, jobs, ledger, reports
+from tocsin.store import decisions, incidents, jobs, ledger, notifications, reports
 
 SWEEP_LIMIT = 1_000
 """Incidents a sweep takes up of each kind; what is left is taken up by the next one."""
@@ -40,9 +40,8 @@ async def sweep(work: Work) -> Swept:
     overdue = await jobs.overdue_by_state(work.tx, by=by, block=block, limit=SWEEP_LIMIT)
     for incident_id in sorted(overdue):
         await paging.queue_escalation(work, incident_id, work.now)
-    orphaned = await jobs.orphaned_notifications(work.tx, SWEEP_LIMIT)
-    for notification_id in orphaned:
-        await paging.queue_delivery(work, notification_id)
+    orphaned = await notifications.orphaned(work.tx, SWEEP_LIMIT)
+    await outbox.queue(work, orphaned)
     await decisions.mark_released(work.tx, work.now - FORGET_SILENCES_AFTER, work.now)
     await heartbeats.queue_overdue(work)
     return Swept(len(overdue), len(orphaned))

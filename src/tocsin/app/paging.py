@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from tocsin.app import schedules
+from tocsin.app import outbox, schedules
 from tocsin.app.timeline import Detail, locked_head, take
 from tocsin.app.work import Work
 from tocsin.domain.disclosure import ERASED
@@ -37,8 +37,6 @@ from tocsin.store.incidents import Head
 from tocsin.store.jobs import NewJob
 from tocsin.store.notifications import NewNotification
 
-DELIVER = "deliver"
-"""The kind of job that delivers one notification."""
 ESCALATE = "escalate"
 """The kind of job that looks at one incident when its next timer is due."""
 REACHES_NOBODY = "reaches-nobody"
@@ -222,7 +220,7 @@ async def record(work: Work, made: Sequence[Made]) -> None:
 async def owe(work: Work, owed: Sequence[NewNotification]) -> None:
     """Owe pages, and queue their deliveries."""
     await notifications.insert_many(work.tx, owed, work.now)
-    await jobs.enqueue_many(work.tx, [_delivery(work, one.id, one.due_at) for one in owed], work.now)
+    await outbox.queue(work, owed)
 
 
 async def page_text(work: Work, subject: Subject, reason: str, notes: str = "") -> PageText:
@@ -290,16 +288,6 @@ def _complaints(work: Work, made: Sequence[Made]) -> list[NewJob]:
         )
         for (policy_id, reason), targets in empty.items()
     ]
-
-
-async def queue_delivery(work: Work, notification_id: UUID) -> None:
-    """Queue the delivery of a notification, now."""
-    await jobs.enqueue_many(work.tx, [_delivery(work, notification_id, work.now)], work.now)
-
-
-def _delivery(work: Work, notification_id: UUID, due_at: datetime) -> NewJob:
-    payload: dict[str, object] = {"notificationId": str(notification_id)}
-    return NewJob(work.new_id(), DELIVER, f"{DELIVER}:{notification_id}", payload, due_at)
 
 
 async def _hold_pages(work: Work, incident_id: UUID, hold: Silence) -> None:

@@ -136,6 +136,32 @@ def check_vouchers(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def check_watchdog(facts: Facts) -> Iterator[Finding]:
+    """Would anybody notice if this machine died? That the call fails, the machinery's check says."""
+    calls = facts.inspection.condition.watchdog if facts.inspection is not None else None
+    if facts.settings.watchdog_url is None:
+        yield Finding(
+            "watchdog_url",
+            Level.WARNING,
+            "Nobody outside would notice if this installation died.",
+            "Set TOCSIN_WATCHDOG_URL: docs/how-to/watch-the-watchman.md.",
+        )
+    elif calls is None or calls.called_at is None:
+        yield Finding(
+            "watchdog_called",
+            Level.WARNING,
+            "Whoever watches from outside was never told that all is well.",
+            "A worker with TOCSIN_WATCHDOG_URL calls them, once every promise holds.",
+        )
+    else:
+        at = f"{calls.called_at:%Y-%m-%d %H:%M:%S} UTC"
+        yield Finding("watchdog_called", Level.OK, f"Whoever watches from outside heard at {at} that all is well.")
+    if calls is not None and calls.withheld_since is not None:
+        since = f"{calls.withheld_since:%Y-%m-%d %H:%M:%S} UTC"
+        message = f"The watchdog's calls are held back since {since}: {calls.withheld}"
+        yield Finding("watchdog_withheld", Level.WARNING, message, "They go on once that is mended.")
+
+
 def check_intake(facts: Facts) -> Iterator[Finding]:
     """Is every report accounted for: when was the ledger of intake compared, and what was lost or refused?"""
     if facts.inspection is None:
@@ -385,6 +411,7 @@ CHECKS: tuple[Check, ...] = (
     check_machinery,
     check_log,
     check_vouchers,
+    check_watchdog,
     check_intake,
     check_dead_jobs,
     check_tallies,

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 import typer
 
-from tocsin.app import escalate, open_incident, read_incidents, respond
+from tocsin.app import escalate, open_incident, read_incidents, read_notifications, respond
 from tocsin.app.read_incidents import MAX_PAGE, MAX_REPORTS, IncidentDetail, IncidentPage, IncidentReports
 from tocsin.app.timeline import IncidentRef
 from tocsin.app.why import Why, explain
@@ -20,6 +20,7 @@ from tocsin.cli.incident_story import next_step, story
 from tocsin.cli.options import (
     MAX_NUMBER,
     AsOption,
+    CursorOption,
     FollowUpOption,
     IncidentArgument,
     JsonOption,
@@ -31,6 +32,7 @@ from tocsin.cli.options import (
     text_or_question,
 )
 from tocsin.cli.output import Call, age, instant
+from tocsin.cli.pages import tell_pages
 from tocsin.cli.running import act, text_of
 from tocsin.cli.why_story import why_story
 from tocsin.domain import workflow
@@ -39,6 +41,7 @@ from tocsin.domain.disclosure import ERASED
 from tocsin.domain.incident import EscalationReason, RootCauseCategory, Severity, Status
 from tocsin.errors import Code, TocsinError
 from tocsin.web.documents import detail_answer, incident_document, list_answer, reports_answer, why_answer
+from tocsin.web.notifications_api import plain
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -50,6 +53,7 @@ commands = typer.Typer(
       list, show                see what is open, and the whole story of one
       reports                   see single reports of one, as they came
       why                       see who was paged, who was not, and why
+      pages                     see who was told of one, and what came of it
       ack                       say "I have it"; notes are required
       root-cause                say why it happened; nothing resolves without it
       resolve                   say how it ended
@@ -236,6 +240,34 @@ def why_(context: typer.Context, incident: IncidentArgument, _as: AsOption = Non
     found = act(call, "incidents why", text_of(ref), read)
     document = msgspec.json.decode(msgspec.json.encode(why_answer(found)))
     call.answer(document, lambda: call.say(*why_story(found)))
+
+
+@commands.command()
+def pages(
+    context: typer.Context,
+    incident: IncidentArgument,
+    limit: Annotated[int, typer.Option(min=1, max=read_notifications.MAX_PAGE, help="How many at most.")] = 50,
+    cursor: CursorOption = None,
+    _as: AsOption = None,
+    _json: JsonOption = False,
+) -> None:
+    """Show every page about an incident, newest first.
+
+    Each with every attempt: when, to whom, over what, with which answer.
+
+    \b
+    Example:
+      tocsin incidents pages 42
+
+    Next: `tocsin oncall pages` shows those about all incidents.
+    """
+    call, ref = call_of(context), incident_ref(incident)
+
+    async def read(work: Work, actor: Actor) -> read_notifications.Histories:
+        return await read_notifications.of_incident(work, actor, ref, limit=limit, cursor=cursor)
+
+    found = act(call, "incidents pages", text_of(ref), read)
+    call.answer(plain(found), lambda: tell_pages(call, found))
 
 
 @commands.command("open")

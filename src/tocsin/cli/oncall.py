@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
 import typer
 
-from tocsin.app import accounts, contacts, schedules
+from tocsin.app import accounts, contacts, read_notifications, schedules
 from tocsin.app.work import Work
-from tocsin.cli.options import AsOption, JsonOption, WrongUsageError, call_of
+from tocsin.cli.options import AsOption, CursorOption, JsonOption, WrongUsageError, call_of, duration, instant_of
 from tocsin.cli.output import instant
+from tocsin.cli.pages import tell_pages
 from tocsin.cli.running import act
 from tocsin.domain.access import Actor
+from tocsin.domain.delivery import PageState
 from tocsin.domain.policy import Duty
+from tocsin.web.notifications_api import plain
 
+LONGEST_AGO = timedelta(days=36_500)
 NOBODY = "nobody: the superadmins are paged"
 
 commands = typer.Typer(
@@ -51,6 +55,23 @@ class _Held:
     contacts: tuple[str, ...] = ()
     schedule: str | None = None
     until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Since:
+    """From when on: an instant, or so long ago; None of both: as far as the list goes by itself."""
+
+    at: datetime | None = None
+    ago: timedelta | None = None
+
+    @classmethod
+    def of(cls, text: str | None) -> _Since:
+        if text is None:
+            return cls()
+        return cls(at=instant_of(text)) if "-" in text else cls(ago=duration(text))
+
+    def before(self, now: datetime) -> datetime | None:
+        return now - min(self.ago, LONGEST_AGO) if self.ago is not None else self.at
 
 
 @commands.command()
@@ -156,3 +177,38 @@ def assign(
     shown = holder if schedule is None else f"Whoever is on call by {holder}"
     named = {"email": holder} if schedule is None else {"schedule": holder}
     call.answer({"duty": duty, **named}, lambda: call.say(f"{shown} is {duty.value} now."))
+
+
+@commands.command()
+def pages(
+    context: typer.Context,
+    user: Annotated[str | None, typer.Option(metavar="EMAIL", help="Only those to this person.")] = None,
+    state: Annotated[PageState | None, typer.Option(case_sensitive=False, help="Only those of this state.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME|DURATION", help="2026-03-01T03:00:00Z, or 2h ago; else 30 days.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=read_notifications.MAX_PAGE, help="How many at most.")] = 50,
+    cursor: CursorOption = None,
+    _as: AsOption = None,
+    _json: JsonOption = False,
+) -> None:
+    """Show which pages went to whom, newest first.
+
+    Each with every attempt: when, over what, with which answer.
+
+    \b
+    Example:
+      tocsin oncall pages --user ana@example.org --state failed --since 7d
+
+    Next: `tocsin incidents show NUMBER` tells what they were about.
+    """
+    call = call_of(context)
+    began = _Since.of(since)
+
+    async def read(work: Work, actor: Actor) -> read_notifications.Histories:
+        return await read_notifications.listed(
+            work, actor, email=user, state=state, since=began.before(work.now), limit=limit, cursor=cursor
+        )
+
+    found = act(call, "oncall pages", user or "", read)
+    call.answer(plain(found), lambda: tell_pages(call, found))

@@ -67,6 +67,7 @@ AsOption = Annotated[
 ]
 IncidentArgument = Annotated[str, typer.Argument(metavar="INCIDENT", help="42, INC-42, or the incident's UUID.")]
 EmailArgument = Annotated[str, typer.Argument(metavar="EMAIL", help="The user's e-mail.")]
+CursorOption = Annotated[UUID | None, typer.Option(metavar="UUID", help="Go on where the last part of the list ended.")]
 FollowUpOption = Annotated[
     list[str] | None,
     typer.Option(

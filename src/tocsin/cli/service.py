@@ -17,6 +17,7 @@ from tocsin import bootstrap
 from tocsin.app.accounts import FirstStart, first_start
 from tocsin.app.projects import dsn
 from tocsin.app.vouch import Voucher
+from tocsin.app.watchdog import Watchdog
 from tocsin.app.work import App
 from tocsin.bootstrap import Sources
 from tocsin.channels import Channel
@@ -135,10 +136,11 @@ async def _up(call: Call, settings: Settings) -> None:
         _warn_if_nobody_is_mailed(call, channels)
         signer = _signer(call, settings, alone=True)
         vouchers = await stack.enter_async_context(bootstrap.vouchers_of(settings))
+        watchdog = await stack.enter_async_context(bootstrap.watchdog_of(settings))
         stop = asyncio.Event()
         parts = {
             "web server": _web(web, sources, stop, lambda url: _tell_ready(call, settings, url, first)),
-            "worker": _pager(pager, channels, _own_name(), signer, vouchers, stop),
+            "worker": _pager(pager, channels, _own_name(), signer, vouchers, watchdog, stop),
         }
         await run_parts(call, stop, parts)
 
@@ -164,9 +166,10 @@ async def _work(call: Call, settings: Settings, name: str) -> None:
         _warn_if_nobody_is_mailed(call, channels)
         signer = _signer(call, settings, alone=False)
         vouchers = await stack.enter_async_context(bootstrap.vouchers_of(settings))
+        watchdog = await stack.enter_async_context(bootstrap.watchdog_of(settings))
         stop = asyncio.Event()
         call.say(f"Worker {name} is running. Stop it with Ctrl-C.")
-        await run_parts(call, stop, {"worker": _pager(app, channels, name, signer, vouchers, stop)})
+        await run_parts(call, stop, {"worker": _pager(app, channels, name, signer, vouchers, watchdog, stop)})
 
 
 def _web(app: App, sources: Sources, stop: asyncio.Event, on_ready: Callable[[str], None]) -> Coroutine[Any, Any, None]:
@@ -186,11 +189,12 @@ def _pager(
     name: str,
     signer: Signer | None,
     vouchers: Sequence[Voucher],
+    watchdog: Watchdog | None,
     stop: asyncio.Event,
 ) -> Coroutine[Any, Any, None]:
     from tocsin.worker.run import Worker  # noqa: PLC0415  # nor a worker
 
-    return Worker(app, channels, name, signer=signer, vouchers=vouchers).run(stop)
+    return Worker(app, channels, name, signer=signer, vouchers=vouchers, watchdog=watchdog).run(stop)
 
 
 def _signer(call: Call, settings: Settings, *, alone: bool) -> Signer | None:

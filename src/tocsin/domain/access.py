@@ -50,9 +50,14 @@ class Actor:
     role: Role
 
 
+def may(role: Role, permission: Permission) -> bool:
+    """Tell whether a role grants a permission."""
+    return permission in PERMISSIONS[role]
+
+
 def require(actor: Actor, permission: Permission) -> None:
     """Raise FORBIDDEN unless the actor's role grants the permission."""
-    if permission not in PERMISSIONS[actor.role]:
+    if not may(actor.role, permission):
         needed = ", ".join(role.value for role in Role if permission in PERMISSIONS[role])
         raise refuse(
             Code.FORBIDDEN,

@@ -17,7 +17,17 @@ UNDELIVERED = "PAGE_NOT_DELIVERED"
 STORM = "STORM"
 """The reason of a page about an incident whose failure has become a storm."""
 
+ACK_LAPSED = "ACK_LAPSED"
+"""The reason of a page about an incident that somebody took, and that has seen no progress since."""
+
+SILENCE_ENDED = "SILENCE_ENDED"
+"""The reason of a page that a silence held back."""
+
+LINK_LEAD = "Take it: "
+
 _LEADS = {
+    ACK_LAPSED: "You have this, and nothing has happened since",
+    SILENCE_ENDED: "A silence held this back, and nobody has acknowledged it",
     STORM: "It has become a storm",
     UNDELIVERED: "Somebody else could not be reached, so you are told",
     OPENED: "New incident",
@@ -30,6 +40,11 @@ _LEADS = {
     "ACK_LAPSED": "It is acknowledged, and nothing was heard of it since",
     "SILENCE_ENDED": "The silence is over, and this still needs somebody",
 }
+
+
+def lead_of(reason: str) -> str:
+    """Return why somebody is paged, in a few words."""
+    return _LEADS.get(reason, reason)
 
 
 def shown_address(channel: str, address: str) -> str:
@@ -70,14 +85,14 @@ def compose(facts: IncidentFacts, reason: str, notes: str = "", previous_lesson:
     """Write the page for an incident: what happened, why you, what to do now, and what was learned last time."""
     lead = _LEADS[reason]
     lines = [
-        f"{lead}.",
+        f"{lead}:",
+        f"INC-{facts.number}  {facts.severity.value}  {facts.title}",
         "",
-        f"  INC-{facts.number}  {facts.severity.value}  {facts.title}",
-        f"  since {facts.created_at:%Y-%m-%d %H:%M:%S} UTC",
-        *([f"  note: {notes}"] if notes else []),
+        f"since {facts.created_at:%Y-%m-%d %H:%M:%S} UTC",
+        *([f"note: {notes}"] if notes else []),
         "",
-        f"Take it:  tocsin incidents ack {facts.number} --notes '…'",
         f"Look:     {facts.url}",
+        f"Shell:    tocsin incidents ack {facts.number} --notes '…'",
         *(["", "What was learned last time:", f"  {previous_lesson}"] if previous_lesson else []),
     ]
     payload: dict[str, object] = {
@@ -96,6 +111,15 @@ def compose(facts: IncidentFacts, reason: str, notes: str = "", previous_lesson:
     subject = f"[{facts.severity.value}] INC-{facts.number} {facts.title}"
     prefix = "" if reason == OPENED else f"{lead}: "
     return PageText((prefix + subject)[:200], "\n".join(lines), payload)
+
+
+def with_link(page: PageText, acknowledge_url: str) -> PageText:
+    """Add the link that takes the incident ("": none), right after what happened. It is a secret, and never stored."""
+    if not acknowledge_url:
+        return page
+    happened, separator, rest = page.body.partition("\n\n")
+    body = f"{happened}\n\n{LINK_LEAD}{acknowledge_url}{separator}{rest}"
+    return PageText(page.subject, body, page.payload | {"acknowledgeUrl": acknowledge_url})
 
 
 def with_checkpoint(page: PageText, checkpoint: str | None) -> PageText:

@@ -80,6 +80,11 @@ class PageRow:
     attempts: list[dict[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class _IncidentId:
+    incident_id: UUID
+
+
 async def insert_many(tx: Tx, made: Sequence[NewDecision], now: datetime) -> None:
     """Record decisions; of one step and candidate the first stands."""
     if made:
@@ -89,6 +94,12 @@ async def insert_many(tx: Tx, made: Sequence[NewDecision], now: datetime) -> Non
 async def silenced(tx: Tx, incident_id: UUID) -> list[SilencedRow]:
     """Return what silences held back of an incident, in its order."""
     return await tx.rows(QUERIES["silenced"], SilencedRow, {"incident_id": incident_id})
+
+
+async def held_back(tx: Tx, incident_ids: Sequence[UUID]) -> set[UUID]:
+    """Return those of these incidents about which a silence ever held a page back."""
+    rows = await tx.rows(QUERIES["held_back"], _IncidentId, {"incident_ids": list(incident_ids)})
+    return {row.incident_id for row in rows}
 
 
 async def of_incident(tx: Tx, incident_id: UUID) -> list[DecisionRow]:

@@ -18,7 +18,6 @@ from tocsin.domain.notification import PageText
 from tocsin.domain.timeline import EntryKind
 from tocsin.store.database import Tx
 from tocsin.store.migrate import CONNECT_TIMEOUT_SECONDS
-from tocsin.store.notifications import Notification
 from tocsin.store.queries import Queries
 
 QUERIES = Queries("erasure")
@@ -153,9 +152,9 @@ async def count_accesses_of(tx: Tx, user_id: UUID) -> int:
     return counted
 
 
-async def owed_to(tx: Tx, user_id: UUID) -> list[Notification]:
+async def owed_to(tx: Tx, user_id: UUID) -> list[UUID]:
     """Return the pages that are still owed to a user."""
-    return await tx.rows(QUERIES["owed_to"], Notification, {"user_id": user_id})
+    return [row.id for row in await tx.rows(QUERIES["owed_to"], _Id, {"user_id": user_id})]
 
 
 async def remove_contacts(tx: Tx, user_id: UUID) -> None:
@@ -172,6 +171,7 @@ async def erase_user(tx: Tx, user_id: UUID, addresses: Sequence[str], now: datet
     for query in ("erase_sessions", "erase_contacts", "erase_answers"):
         await tx.run(QUERIES[query], which)
     await tx.run(QUERIES["erase_addresses"], which | {"address": ERASED})
+    await tx.run(QUERIES["erase_bundle_jobs"], {"addresses": list(addresses)})
     await tx.run(QUERIES["erase_job_errors"], {"texts": list(addresses), "erased": ERASED})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -276,6 +277,13 @@ async def lock_head(tx: Tx, incident_id: UUID) -> Head | None:
 async def head(tx: Tx, incident_id: UUID) -> Head | None:
     """Read the head of an incident without locking it, or return None when there is no such incident."""
     return await tx.first(QUERIES["head"], Head, {"incident_id": incident_id})
+
+
+async def lock_heads(tx: Tx, incident_ids: Collection[UUID]) -> list[Head]:
+    """Lock the heads of incidents in the order of their ids, and read them in this order."""
+    parameters = {"incident_ids": sorted(incident_ids)}
+    await tx.run(QUERIES["lock_heads"], parameters)
+    return await tx.rows(QUERIES["heads"], Head, parameters)
 
 
 async def page(

@@ -138,8 +138,7 @@ async def await_leaf(tx: Tx, kind: LeafKind, leaf: bytes, now: datetime) -> None
 
 async def leaves_of_kind(tx: Tx, kind: LeafKind) -> list[RareLeaf]:
     """Return every leaf of a rare kind (not the heads), in order; those that still wait come last."""
-    sealed = await tx.rows(QUERIES["leaves_of_kind"], RareLeaf, {"kind": kind.value})
-    return sealed + await tx.rows(QUERIES["waiting_leaves_of_kind"], RareLeaf, {"kind": kind.value})
+    return await tx.rows(QUERIES["leaves_of_kind"], RareLeaf, {"kind": kind.value})
 
 
 async def leaf_at(tx: Tx, index: int) -> bytes | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,19 +21,44 @@ MAX_LISTED = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A page that is owed."""
+    """A page that is owed, whom it is for, and how its incident stands by now."""
 
     id: UUID
     incident_id: UUID
     reason: str
     user_id: UUID
+    user_name: str
+    user_role: str
+    user_active: bool
     channel: str
     address: str
     subject: str
     body: str
     payload: dict[str, Any]
     created_at: datetime
+    due_at: datetime
     state: str
+    bundle_id: UUID | None
+    acknowledged_at: datetime | None
+    root_cause_at: datetime | None
+    closed_at: datetime | None
+    lease_from: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """As much of a page that is owed as its job needs."""
+
+    id: UUID
+    reason: str
+    channel: str
+    address: str
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Id:
+    id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +79,39 @@ class NotificationRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SentPage:
+    """A page as its history shows it."""
+
+    id: UUID
+    incident_id: UUID
+    incident_number: int
+    reason: str
+    user_id: UUID
+    user_name: str
+    channel: str
+    address: str
+    created_at: datetime
+    due_at: datetime
+    state: str
+    because: str | None
+    settled_at: datetime | None
+    bundle_id: UUID | None
+    link_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """One attempt to deliver a page."""
+
+    notification_id: UUID
+    attempt: int
+    started_at: datetime
+    finished_at: datetime
+    outcome: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class DutyRow:
     """Who holds a duty: a user, or a schedule; what belongs to the other one is None."""
 
@@ -65,6 +123,29 @@ class DutyRow:
     assigned_at: datetime
     schedule_id: UUID | None
     schedule: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A page whose link somebody follows, and whom it was for."""
+
+    incident_id: UUID
+    reason: str
+    due_at: datetime
+    link_used_at: datetime | None
+    user_id: UUID
+    user_name: str
+    user_role: str
+    user_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SlackUser:
+    """Somebody who clicks in Slack."""
+
+    id: UUID
+    name: str
+    role: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,25 +188,56 @@ async def insert_many(tx: Tx, owed: Sequence[NewNotification], now: datetime) ->
     await tx.run(QUERIES["insert"], {"rows": msgspec.json.encode(rows).decode(), "now": now})
 
 
-async def get(tx: Tx, notification_id: UUID) -> Notification | None:
-    """Return one page."""
-    return await tx.first(QUERIES["get"], Notification, {"id": notification_id})
+async def by_ids(tx: Tx, ids: Sequence[UUID]) -> list[Notification]:
+    """Return these pages, the one that is due first first."""
+    return await tx.rows(QUERIES["by_ids"], Notification, {"ids": list(ids)})
+
+
+async def open_bundle(tx: Tx, channel: str, address: str) -> list[UUID]:
+    """Return the pages of the bundle that is on its way over a contact method; empty if none is."""
+    rows = await tx.rows(QUERIES["open_bundle"], _Id, {"channel": channel, "address": address})
+    return [row.id for row in rows]
+
+
+async def due_of_contact(
+    tx: Tx, channel: str, address: str, *, alone: Sequence[str], now: datetime, limit: int
+) -> list[UUID]:
+    """Lock and return the pages that are due over a contact method and in no bundle, but for the reasons `alone`."""
+    which = {"channel": channel, "address": address, "alone": list(alone), "now": now, "limit": limit}
+    return [row.id for row in await tx.rows(QUERIES["due_of_contact"], _Id, which)]
+
+
+async def bundle(tx: Tx, bundle_id: UUID, ids: Sequence[UUID]) -> None:
+    """Fix which pages go out in one message."""
+    await tx.run(QUERIES["bundle"], {"bundle_id": bundle_id, "ids": list(ids)})
+
+
+async def next_of_contact(tx: Tx, channel: str, address: str, alone: Sequence[str]) -> datetime | None:
+    """Return when the next page over a contact method is due, but for the reasons `alone`; None if none is owed."""
+    which = {"channel": channel, "address": address, "alone": list(alone)}
+    due_at: datetime | None = await tx.value(QUERIES["next_of_contact"], which)
+    return due_at
+
+
+async def last_bundle_at(tx: Tx, channel: str, address: str) -> datetime | None:
+    """Return when a bundle was last delivered over a contact method."""
+    settled_at: datetime | None = await tx.value(QUERIES["last_bundle_at"], {"channel": channel, "address": address})
+    return settled_at
 
 
 async def insert_attempt(
     tx: Tx,
     *,
-    attempt_id: UUID,
-    notification_id: UUID,
+    ids: Mapping[UUID, UUID],
     started_at: datetime,
     finished_at: datetime,
     outcome: str,
     answer: str,
 ) -> None:
-    """Record what came of one attempt."""
+    """Record what came of one attempt to deliver pages: `ids` has the new attempt's id for each."""
     columns = {
-        "id": attempt_id,
-        "notification_id": notification_id,
+        "ids": list(ids.values()),
+        "notification_ids": list(ids),
         "started_at": started_at,
         "finished_at": finished_at,
         "outcome": outcome,
@@ -134,14 +246,55 @@ async def insert_attempt(
     await tx.run(QUERIES["insert_attempt"], columns)
 
 
-async def settle(tx: Tx, notification_id: UUID, state: str, now: datetime) -> None:
-    """Say how a page ended: DELIVERED or FAILED."""
-    await tx.run(QUERIES["settle"], {"id": notification_id, "state": state, "now": now})
+async def settle(tx: Tx, ids: Sequence[UUID], state: str, now: datetime, because: str | None = None) -> None:
+    """Say how pages ended: DELIVERED, FAILED, or CANCELLED because of something."""
+    await tx.run(QUERIES["settle"], {"ids": list(ids), "state": state, "because": because, "now": now})
+
+
+async def orphaned(tx: Tx, limit: int) -> list[Unsent]:
+    """Return pages that are owed and have no living job."""
+    return await tx.rows(QUERIES["orphaned"], Unsent, {"limit": limit})
+
+
+async def slack_user(tx: Tx, notification_id: UUID, slack_id: str) -> SlackUser | None:
+    """Return who is reached under a Slack user id: whom that page was for, or who verified that it is theirs."""
+    if not slack_id.isprintable():
+        return None
+    return await tx.first(QUERIES["slack_user"], SlackUser, {"id": notification_id, "slack_id": slack_id})
+
+
+async def link(tx: Tx, notification_id: UUID) -> Link | None:
+    """Return the page of a link."""
+    return await tx.first(QUERIES["link"], Link, {"id": notification_id})
+
+
+async def use_link(tx: Tx, notification_id: UUID, now: datetime) -> None:
+    """Note that the link of a page was followed to its end."""
+    await tx.run(QUERIES["use_link"], {"id": notification_id, "now": now})
 
 
 async def of_incident(tx: Tx, incident_id: UUID) -> list[NotificationRow]:
     """Return the pages of an incident, oldest first (at most MAX_LISTED)."""
     return await tx.rows(QUERIES["of_incident"], NotificationRow, {"incident_id": incident_id, "limit": MAX_LISTED})
+
+
+async def pages_of_incident(tx: Tx, incident_id: UUID, before: UUID | None, limit: int) -> list[SentPage]:
+    """Return the pages of an incident that were owed before one of them (None: all), newest first."""
+    which = {"incident_id": incident_id, "before": before, "limit": limit}
+    return await tx.rows(QUERIES["pages_of_incident"], SentPage, which)
+
+
+async def pages(
+    tx: Tx, *, user_id: UUID | None, state: str | None, since: datetime, before: UUID | None, limit: int
+) -> list[SentPage]:
+    """Return pages to a person (None: to everybody) owed since then and before one of them, newest first."""
+    which = {"user_id": user_id, "state": state, "since": since, "before": before, "limit": limit}
+    return await tx.rows(QUERIES["pages" if user_id is None else "pages_of_user"], SentPage, which)
+
+
+async def attempts(tx: Tx, ids: Sequence[UUID]) -> list[AttemptRow]:
+    """Return every attempt to deliver these pages, in their order."""
+    return await tx.rows(QUERIES["attempts"], AttemptRow, {"ids": list(ids)})
 
 
 async def duties(tx: Tx) -> list[DutyRow]:

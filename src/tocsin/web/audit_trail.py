@@ -13,10 +13,14 @@ from tocsin.web.problems import problem_response
 
 log = structlog.get_logger()
 
+LINKS = "/a/"
+"""Below it a path is a credential."""
 AUDITED = (
     *("/api/admin", "/api/incidents", "/api/auth", "/api/projects", "/api/intake", "/api/heartbeats"),
     *("/api/contacts", "/api/notification-rules", "/api/policies", "/api/routes", "/api/silences", "/api/schedules"),
-    *("/incidents", "/sign-in", "/sign-out", "/oncall"),
+    *("/api/notifications", "/api/v1/slack"),
+    *("/incidents", "/sign-in", "/sign-out"),
+    "/oncall",
 )
 HOME = "/"
 _BELOW = tuple(f"{prefix}/" for prefix in AUDITED)
@@ -24,7 +28,7 @@ _BELOW = tuple(f"{prefix}/" for prefix in AUDITED)
 
 def is_audited(path: str) -> bool:
     """Tell whether every access to this path is recorded, whether or not there is anything."""
-    return path == HOME or path in AUDITED or path.startswith(_BELOW)
+    return path == HOME or path in AUDITED or path.startswith((*_BELOW, LINKS))
 
 
 class AuditTrail:
@@ -65,8 +69,7 @@ class AuditTrail:
                     user_id=exchange.user_id,
                     credential=exchange.credential,
                     action=f"{scope['method']} {exchange.route}",
-                    # Without the query: nothing is ever removed from this log, so no secret may get there by mistake.
-                    target=scope["path"],
+                    target=_target(scope["path"], exchange.route),
                     client_address=client_address(scope),
                     user_agent=headers.get(b"user-agent", b"").decode("latin-1"),
                     status=status,
@@ -80,6 +83,11 @@ class AuditTrail:
             log.exception("audit.failed", request_id=str(exchange.request_id))
             return False
         return True
+
+
+def _target(path: str, route: str) -> str:
+    """Return what of a path is recorded: no query, and no token. Nothing is ever removed from this log."""
+    return route if path.startswith(LINKS) else path
 
 
 def client_address(scope: Scope) -> str:

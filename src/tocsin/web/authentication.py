@@ -14,7 +14,7 @@ from tocsin.app.sessions import Principal
 from tocsin.app.work import App
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.settings import Settings
-from tocsin.web.audit_trail import is_audited
+from tocsin.web.audit_trail import LINKS, is_audited
 from tocsin.web.exchange import exchange_of
 
 SESSION_COOKIE = "tocsin_session"
@@ -101,9 +101,12 @@ class Authentication:
         return principal
 
     async def session_block(self, scope: Scope) -> SessionBlock | None:
-        """Return what blocks the session of a request, for the session guard. Signing out stays possible."""
+        """Return what blocks the session of a request, for the session guard. Signing out stays possible.
+
+        A link does not ask for a session, and to acknowledge by it is what lifts the block.
+        """
         path = scope["path"]
-        if path in OPEN_WHILE_BLOCKED or not (is_audited(path) or path == "/metrics"):
+        if path in OPEN_WHILE_BLOCKED or path.startswith(LINKS) or not (is_audited(path) or path == "/metrics"):
             return None
         principal = await self.identify(scope)
         if principal is None or principal.blocked_due_to_incident is None:

@@ -11,6 +11,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tocsin.app.links import Links
 from tocsin.app.projects import IntakeKeys
 from tocsin.app.sessions import Principal
 from tocsin.app.take_in import Intake
@@ -47,6 +48,8 @@ class Services:
     room: Room
     authentication: Authentication
     throttle: SignInThrottle
+    links: Links
+    link_throttle: SignInThrottle
     metrics: Metrics
     openapi: bytes
     docs: Response

@@ -12,11 +12,14 @@ from tocsin.web import (
     heartbeats_api,
     incidents_api,
     ledger_api,
+    links,
+    notifications_api,
     operations_api,
     policies_api,
     projects_api,
     schedules_api,
     silences_api,
+    slack,
 )
 from tocsin.web.documents import (
     AcknowledgeBody,
@@ -136,6 +139,18 @@ def _incidents(prefix: str, tag: str, read: Permission, respond: Permission) -> 
             InTransaction(incidents_api.tell_why),
             "Each step (taken, moot or to come) with every candidate: the reason, the pages, and the answers to them.",
             response=WhyAnswer,
+            codes=(Code.NOT_FOUND,),
+            tag=tag,
+        ),
+        Endpoint(
+            "GET",
+            f"{one}/notifications",
+            "Show every page about an incident, with every attempt",
+            read,
+            InTransaction(notifications_api.of_incident),
+            "Newest first: when, to whom, over what, with which answer.",
+            query=notifications_api.PagesQuery,
+            response=notifications_api.NotificationListAnswer,
             codes=(Code.NOT_FOUND,),
             tag=tag,
         ),
@@ -335,6 +350,70 @@ _HEARTBEATS = (
         query=heartbeats_api.HeartbeatQuery,
         response=heartbeats_api.HeartbeatListAnswer,
         tag="Heartbeats",
+    ),
+)
+
+_NOTIFICATIONS = (
+    Endpoint(
+        "GET",
+        "/api/notifications",
+        "List pages, with every attempt",
+        Permission.READ,
+        InTransaction(notifications_api.listed),
+        "Newest first: when, to whom, over what, with which answer. Go on with `cursor` = `pagination.next`.",
+        query=notifications_api.NotificationQuery,
+        response=notifications_api.NotificationListAnswer,
+        codes=(Code.NOT_FOUND,),
+        tag="Pages",
+    ),
+)
+
+_LINK_CODES = (Code.FORBIDDEN, Code.NOT_FOUND, Code.RATE_LIMITED, Code.UNAVAILABLE)
+_LINKS = (
+    Endpoint(
+        "GET",
+        "/a/{token}",
+        "Show what the link of a page is about",
+        Access.PUBLIC,
+        Directly(links.show),
+        "A page for people, with one button. Looking changes nothing, so previews of links do no harm.",
+        media_type="text/html",
+        forms=("text/html",),
+        codes=_LINK_CODES,
+        tag="Pages",
+    ),
+    Endpoint(
+        "POST",
+        "/a/{token}",
+        "Acknowledge in the name of whom the page was for",
+        Access.PUBLIC,
+        Directly(links.act),
+        "Once, within 7 days. The token in the path is all that is asked for.",
+        media_type="text/html",
+        forms=("text/html",),
+        raw=(links.FORM, "The form of the page: `notes`."),
+        codes=(
+            *_LINK_CODES,
+            *(Code.MALFORMED, Code.ALREADY_ACKNOWLEDGED, Code.ALREADY_RESOLVED, Code.TOO_LARGE),
+            *(Code.UNSUPPORTED_MEDIA_TYPE, Code.INVALID),
+        ),
+        tag="Pages",
+    ),
+)
+
+_SLACK = (
+    Endpoint(
+        "POST",
+        "/api/v1/slack/interactions",
+        "Take a click in Slack",
+        Access.PUBLIC,
+        Directly(slack.interact),
+        "For Slack alone, which signs it. Where TOCSIN_SLACK_SIGNING_SECRET is not set there is nothing here.",
+        raw=(slack.FORM, "What Slack sends: `payload`."),
+        response=None,
+        media_type="text/plain",
+        codes=(Code.NOT_FOUND, Code.UNAUTHORIZED, Code.MALFORMED, Code.TOO_LARGE, Code.UNAVAILABLE),
+        tag="Pages",
     ),
 )
 
@@ -622,7 +701,7 @@ _SCHEDULES = (
         InTransaction(schedules_api.remove_schedule),
         "Refused while a duty or a policy uses it.",
         request=Nothing,
-        response=schedules_api.RemovedAnswer,
+        response=schedules_api.RemovedPartAnswer,
         codes=(Code.NOT_FOUND, Code.CONFLICT),
         tag="Schedules",
     ),
@@ -671,7 +750,7 @@ _SCHEDULES = (
         InTransaction(schedules_api.remove_override),
         "One's own; anybody's as a superadmin.",
         request=Nothing,
-        response=schedules_api.RemovedAnswer,
+        response=schedules_api.RemovedPartAnswer,
         codes=(Code.NOT_FOUND,),
         tag="Schedules",
     ),
@@ -717,7 +796,7 @@ _SCHEDULES = (
         Permission.RESPOND,
         InTransaction(schedules_api.revoke_feed),
         request=Nothing,
-        response=schedules_api.RemovedAnswer,
+        response=schedules_api.RemovedPartAnswer,
         codes=(Code.NOT_FOUND,),
         tag="Schedules",
     ),
@@ -937,6 +1016,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *_LEDGER,
     *INTAKE,
     *_HEARTBEATS,
+    *_NOTIFICATIONS,
+    *_LINKS,
+    *_SLACK,
     *_OPERATIONS,
 )
 """The order is that of the routes: what is more particular stands before what is more general."""

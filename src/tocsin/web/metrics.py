@@ -44,6 +44,9 @@ _NUMBERS = {
     "log_waiting_seconds": "How long the first of them has waited.",
     "log_vouched_size": "Leaves of the log that somebody outside vouches for.",
     "log_vouchers_failing": "Witnesses, authorities and copies that do not answer, or not as they should.",
+    "watchdog_called_timestamp_seconds": "When somebody outside was last told that every promise holds; 0: never.",
+    "watchdog_withheld": "1 while that is held back, for a promise is broken.",
+    "watchdog_failing": "1 while they are not reached.",
     "log_signer_refuses": "1 when the signer refuses: the log does not continue what was signed.",
 }
 

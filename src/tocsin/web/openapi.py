@@ -25,6 +25,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     },
     "escalationId": {"schema": {"type": "string", "format": "uuid"}},
     "key": {"schema": {"type": "string"}, "description": "The key in the heartbeat's URL."},
+    "token": {"schema": {"type": "string"}, "description": "The token in the link of a page."},
     "projectId": {"schema": {"type": "string", "pattern": "^[0-9]{1,9}$"}, "description": "The project's number."},
     "scheduleId": {"schema": {"type": "string", "format": "uuid"}},
     "overrideId": {"schema": {"type": "string", "format": "uuid"}},

@@ -67,6 +67,7 @@ async def scrape(call: Call) -> Response:
         "dead_jobs": state.dead_jobs,
         "workers_alive": state.workers_alive,
         **_log_numbers(condition, call.services.app.clock()),
+        **_watchdog_numbers(condition),
     }
     by_status = {status.value: count for status, count in stats.by_status.items()}
     by_severity = {severity.value: count for severity, count in stats.by_severity.items()}
@@ -86,6 +87,17 @@ def _log_numbers(condition: Condition, now: datetime) -> dict[str, int]:
         "log_signer_refuses": int(kept.refusal is not None),
         "log_vouched_size": max((one.size for one in condition.vouchers), default=0),
         "log_vouchers_failing": sum(one.failing_since is not None for one in condition.vouchers),
+    }
+
+
+def _watchdog_numbers(condition: Condition) -> dict[str, int]:
+    calls = condition.watchdog
+    if calls is None:
+        return {}
+    return {
+        "watchdog_called_timestamp_seconds": int(calls.called_at.timestamp()) if calls.called_at else 0,
+        "watchdog_withheld": int(calls.withheld_since is not None),
+        "watchdog_failing": int(calls.failing_since is not None),
     }
 
 

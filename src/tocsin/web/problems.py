@@ -106,10 +106,11 @@ def problem_response(refusal: Refusal, scope: Scope) -> Response:
     if refusal.hint:
         document["hint"] = refusal.hint
     body = msgspec.json.encode(refusal.details | document)
-    return Response(body, kind.status, _headers(refusal), CONTENT_TYPE)
+    return Response(body, kind.status, headers_of(refusal), CONTENT_TYPE)
 
 
-def _headers(refusal: Refusal) -> dict[str, str]:
+def headers_of(refusal: Refusal) -> dict[str, str]:
+    """Return the headers that belong to the status of a refusal."""
     status = KINDS[refusal.code].status
     if status == 401:
         return {"WWW-Authenticate": "Bearer"}
@@ -142,7 +143,8 @@ class ProblemBoundary:
         try:
             await self._app(scope, receive, watched)
         except ClientDisconnect:
-            log.info("http.client_gone", path=scope["path"])
+            # The route and not the path, which may be a credential.
+            log.info("http.client_gone", route=exchange_of(scope).route)
         except TocsinError as error:
             if started:
                 raise

@@ -167,7 +167,7 @@ class ScheduleAnswer(Document):
     schedule: ScheduleDocument
 
 
-class RemovedAnswer(Document):
+class RemovedPartAnswer(Document):
     id: UUID
 
 
@@ -285,9 +285,9 @@ async def _layer(work: Work, body: LayerBody) -> Layer:
     )
 
 
-async def remove_schedule(work: Work, call: Call) -> RemovedAnswer:
+async def remove_schedule(work: Work, call: Call) -> RemovedPartAnswer:
     """Remove a schedule that nothing uses."""
-    return RemovedAnswer((await schedules.remove(work, call.actor, _schedule_id(call))).id)
+    return RemovedPartAnswer((await schedules.remove(work, call.actor, _schedule_id(call))).id)
 
 
 async def list_shifts(work: Work, call: Call) -> ShiftsAnswer:
@@ -310,10 +310,10 @@ async def add_override(work: Work, call: Call) -> OverrideAnswer:
     return OverrideAnswer(made.id)
 
 
-async def remove_override(work: Work, call: Call) -> RemovedAnswer:
+async def remove_override(work: Work, call: Call) -> RemovedPartAnswer:
     """Take an override back."""
     override_id = part_id(call.path("overrideId"), "override")
-    return RemovedAnswer((await schedules.remove_override(work, call.actor, _schedule_id(call), override_id)).id)
+    return RemovedPartAnswer((await schedules.remove_override(work, call.actor, _schedule_id(call), override_id)).id)
 
 
 async def list_feeds(work: Work, call: Call) -> FeedListAnswer:
@@ -330,11 +330,11 @@ async def add_feed(call: Call) -> Response:
     return Response(msgspec.json.encode(shown(NewFeedAnswer, made)), 201, media_type="application/json")
 
 
-async def revoke_feed(work: Work, call: Call) -> RemovedAnswer:
+async def revoke_feed(work: Work, call: Call) -> RemovedPartAnswer:
     """End a calendar feed."""
     feed_id = part_id(call.path("feedId"), "feed")
     await calendars.revoke_feed(work, call.actor, _schedule_id(call), feed_id)
-    return RemovedAnswer(feed_id)
+    return RemovedPartAnswer(feed_id)
 
 
 async def show_calendar(call: Call) -> Response:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from tocsin.app.projects import IntakeKeys
 from tocsin.app.take_in import Intake
 from tocsin.app.work import App
+from tocsin.bootstrap import links_of
 from tocsin.web.audit_trail import AuditTrail
 from tocsin.web.authentication import Authentication, cookie_for
 from tocsin.web.connection import Connection
@@ -74,6 +75,8 @@ def create_app(app: App, intake: Intake, live: Live, metrics: Metrics) -> ASGIAp
         room=Room(),
         authentication=authentication,
         throttle=SignInThrottle(),
+        links=links_of(app.settings),
+        link_throttle=SignInThrottle("Too many links that lead nowhere.", "Copy the whole link from the message."),
         metrics=metrics,
         openapi=msgspec.json.encode(document),
         docs=docs_page(document),

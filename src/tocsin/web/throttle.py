@@ -23,7 +23,12 @@ class SignInThrottle:
     So a hundred guesses at the same instant are not a hundred free ones.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        too_many: str = "Too many failed sign-ins.",
+        hint: str = "If the password is lost, a superadmin can set a new one.",
+    ) -> None:
+        self._too_many, self._hint = too_many, hint
         self._attempts: OrderedDict[str, list[datetime]] = OrderedDict()
 
     def begin(self, address: str, email: str, now: datetime) -> None:
@@ -34,8 +39,8 @@ class SignInThrottle:
             seconds = int(wait.total_seconds()) + 1
             raise refuse(
                 Code.RATE_LIMITED,
-                "Too many failed sign-ins.",
-                f"Wait {seconds} seconds. If the password is lost, a superadmin can set a new one.",
+                self._too_many,
+                f"Wait {seconds} seconds. {self._hint}",
                 retryAfterSeconds=seconds,
             )
         for key in limits:

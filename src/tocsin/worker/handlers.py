@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from tocsin.app import leases, maintain, verification
-from tocsin.app.deliver import send, settle
+from tocsin.app import deliver, leases, maintain, verification
+from tocsin.app.deliver import Parcel
 from tocsin.app.escalate import run_timers
+from tocsin.app.escalate_together import run_timers_together
 from tocsin.app.expire_alert import expire_alert
 from tocsin.app.heartbeats import HEARTBEAT, look_at
 from tocsin.app.leases import Lease
 from tocsin.app.ledger import check_ledger
-from tocsin.app.paging import DELIVER, ESCALATE, REACHES_NOBODY
+from tocsin.app.links import Links
+from tocsin.app.outbox import BUNDLE, DELIVER
+from tocsin.app.paging import ESCALATE, REACHES_NOBODY
 from tocsin.app.report_unreached import report_unreached
 from tocsin.app.signals import EXPIRE_ALERT
 from tocsin.app.work import App, Work
+from tocsin.bootstrap import links_of
 from tocsin.channels import Channel
 
 SWEEP = "sweep"
@@ -41,11 +45,17 @@ class Handlers:
 
     app: App
     channels: Mapping[str, Channel]
+    links: Links = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "links", links_of(self.app.settings))
 
     async def run(self, lease: Lease) -> None:
         """Run a claimed job and settle it; raises what the job raises."""
         if lease.job.kind == DELIVER:
             await self._deliver(lease)
+        elif lease.job.kind == BUNDLE:
+            await self._bundle(lease)
         elif lease.job.kind == ESCALATE:
             await self._escalate(lease)
         elif lease.job.kind == REACHES_NOBODY:
@@ -59,18 +69,45 @@ class Handlers:
         else:
             await self._chore(lease)
 
-    async def _deliver(self, lease: Lease) -> None:
-        sent = await send(self.app, self.channels, UUID(lease.job.payload["notificationId"]))
+    async def run_together(self, claimed: Sequence[Lease]) -> None:
+        """Run claimed looks at timers in one transaction, and settle them; when it raises, none is done."""
+        incident_ids = {lease.job.id: _incident_id(lease) for lease in claimed}
         async with self.app.work() as work:
-            again = await settle(work, sent, lease.job.attempts) if sent else None
+            next_due = await run_timers_together(work, incident_ids.values())
+            due = {job_id: next_due[incident_id] for job_id, incident_id in incident_ids.items()}
+            await leases.settle_together(work, claimed[0].token, due)
+
+    async def _deliver(self, lease: Lease) -> None:
+        async with self.app.work() as work:
+            parcel = await deliver.first_alert(work, UUID(lease.job.payload["notificationId"]))
+        await self._send(lease, parcel, leases.finish)
+
+    async def _bundle(self, lease: Lease) -> None:
+        channel, address = lease.job.payload["channel"], lease.job.payload["address"]
+        async with self.app.work() as work:
+            parcel = await deliver.bundle(work, channel, address)
+
+        async def look_again(work: Work, lease: Lease) -> None:
+            # From here on who owes another page waits for this transaction, and then finds the job as it leaves it.
+            if await leases.hold(work, lease):
+                await _wait_until(work, lease, await deliver.next_bundle_at(work, channel, address))
+
+        await self._send(lease, parcel, look_again)
+
+    async def _send(
+        self, lease: Lease, parcel: Parcel | None, done: Callable[[Work, Lease], Awaitable[object]]
+    ) -> None:
+        sent = await deliver.send(self.app, self.channels, self.links, parcel) if parcel else None
+        async with self.app.work() as work:
+            again = await deliver.settle(work, sent, lease.job.attempts) if sent else None
             if again:
                 await leases.retry(work, lease, work.now + again.after, again.answer)
             else:
-                await leases.finish(work, lease)
+                await done(work, lease)
 
     async def _escalate(self, lease: Lease) -> None:
         async with self.app.work() as work:
-            escalated = await run_timers(work, UUID(lease.job.payload["incidentId"]))
+            escalated = await run_timers(work, _incident_id(lease))
             await _wait_until(work, lease, escalated.next_due_at)
 
     async def _report_unreached(self, lease: Lease) -> None:
@@ -102,6 +139,10 @@ class Handlers:
         async with self.app.work() as work:
             await chore(work)
             await leases.reschedule(work, lease, work.now + interval)
+
+
+def _incident_id(lease: Lease) -> UUID:
+    return UUID(lease.job.payload["incidentId"])
 
 
 async def _wait_until(work: Work, lease: Lease, next_due_at: datetime | None) -> None:

@@ -17,10 +17,12 @@ from tocsin import ids
 from tocsin.app import leases
 from tocsin.app.heartbeats import HEARTBEAT
 from tocsin.app.leases import Lease
-from tocsin.app.paging import DELIVER, ESCALATE, REACHES_NOBODY
+from tocsin.app.outbox import BUNDLE, DELIVER
+from tocsin.app.paging import ESCALATE, REACHES_NOBODY
 from tocsin.app.signals import EXPIRE_ALERT
 from tocsin.app.vouch import Voucher
 from tocsin.app.wakeups import wakeups
+from tocsin.app.watchdog import Watchdog
 from tocsin.app.work import App
 from tocsin.channels import Channel
 from tocsin.errors import TocsinError
@@ -28,6 +30,7 @@ from tocsin.signing.signer import Signer
 from tocsin.worker.handlers import CHORES, CONTACT_KINDS, Handlers
 from tocsin.worker.log_keeper import LogKeeper
 from tocsin.worker.vouching import look_after_all
+from tocsin.worker.watching import keep_calling
 
 log = structlog.get_logger()
 
@@ -38,16 +41,17 @@ RECOVERY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Kinds of jobs that share a number of slots."""
+    """Kinds of jobs that share a number of slots. A slot takes one job, or up to `together` that are due at once."""
 
     name: str
     kinds: tuple[str, ...]
     slots: int
+    together: int = 1
 
 
 LANES = (
-    Lane("escalate", (ESCALATE,), 4),
-    Lane("deliver", (DELIVER,), 16),
+    Lane("escalate", (ESCALATE,), 2, together=50),
+    Lane("deliver", (DELIVER, BUNDLE), 16),
     Lane("signals", (EXPIRE_ALERT, HEARTBEAT, REACHES_NOBODY), 4),
     Lane("contacts", CONTACT_KINDS, 2),
     Lane("chores", tuple(CHORES), 1),
@@ -65,8 +69,10 @@ class Worker:
         *,
         signer: Signer | None = None,
         vouchers: Sequence[Voucher] = (),
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._app = app
+        self._watchdog = watchdog
         self._vouchers = vouchers
         self._log_keeper = LogKeeper(app, signer, name)
         self._handlers = Handlers(app, channels)
@@ -82,6 +88,8 @@ class Worker:
             lanes = [group.create_task(self._work(lane, stop)) for lane in LANES]
             lanes.append(group.create_task(self._log_keeper.run(stop)))
             lanes.append(group.create_task(look_after_all(self._app, self._vouchers, stop)))
+            if self._watchdog is not None:
+                lanes.append(group.create_task(keep_calling(self._app, self._watchdog, stop)))
             await stop.wait()
             self.wake()
             await asyncio.gather(*lanes)
@@ -128,22 +136,38 @@ class Worker:
         self, group: asyncio.TaskGroup, lane: Lane, free: int, running: set[asyncio.Task[None]]
     ) -> float:
         """Claim and start what is due; return how long to sleep (seconds)."""
+        limit = free * lane.together
         try:
-            claimed = await leases.claim(self._app, lane.kinds, free)
+            claimed = await leases.claim(self._app, lane.kinds, limit)
         except TocsinError as error:
             log.error("worker.claim_failed", lane=lane.name, reason=error.refusal.message)
             return RECOVERY_SECONDS
-        for lease in claimed.leases:
-            task = group.create_task(self._run(lease))
+        for place in range(0, len(claimed.leases), lane.together):
+            task = group.create_task(self._run(claimed.leases[place : place + lane.together]))
             running.add(task)
             task.add_done_callback(running.discard)
             task.add_done_callback(lambda _: self._wake[lane.name].set())
         if claimed.next_due_at is None:
             return IDLE_SECONDS
         until_due = (claimed.next_due_at - self._app.clock()).total_seconds()
-        return min(max(until_due, 0.0), IDLE_SECONDS) if len(claimed.leases) < free else IDLE_SECONDS
+        return min(max(until_due, 0.0), IDLE_SECONDS) if len(claimed.leases) < limit else IDLE_SECONDS
 
-    async def _run(self, lease: Lease) -> None:
+    async def _run(self, claimed: Sequence[Lease]) -> None:
+        if len(claimed) > 1 and await self._ran_together(claimed):
+            return
+        for lease in claimed:
+            await self._run_alone(lease)
+
+    async def _ran_together(self, claimed: Sequence[Lease]) -> bool:
+        try:
+            await self._handlers.run_together(claimed)
+        except Exception:
+            # One of them is at fault, and none is done. Each by itself, that one is found, and holds up no other.
+            log.warning("worker.jobs_fall_apart", jobs=len(claimed), exc_info=True)
+            return False
+        return True
+
+    async def _run_alone(self, lease: Lease) -> None:
         try:
             await self._handlers.run(lease)
         except Exception as error:

@@ -18,6 +18,10 @@ SELECT d.silence_id, s.ends_at, d.user_id, d.reason, EXISTS (
 FROM paging_decisions d JOIN silences s ON s.id = d.silence_id
 WHERE d.incident_id = %(incident_id)s AND d.because = 'SILENCED' ORDER BY d.decided_at, d.id
 
+-- name: held_back
+-- Of these incidents, those about which a silence ever held a page back.
+SELECT DISTINCT incident_id FROM paging_decisions WHERE incident_id = ANY(%(incident_ids)s) AND because = 'SILENCED'
+
 -- name: of_incident
 -- The decisions of an incident in their order, with the names of people as they are now.
 SELECT d.id, d.step, d.reason, d.user_id, u.name, d.via, d.because, d.about_user_id, a.name AS about_name, d.silence_id,

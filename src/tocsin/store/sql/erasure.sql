@@ -101,8 +101,7 @@ SELECT count(*) FROM audit_access_log WHERE user_id = %(user_id)s
 
 -- name: owed_to
 -- The pages that are still owed to a user.
-SELECT id, incident_id, reason, user_id, channel, address, subject, body, payload, created_at, state FROM notifications
-WHERE user_id = %(user_id)s AND state = 'PENDING' ORDER BY created_at, id
+SELECT id FROM notifications WHERE user_id = %(user_id)s AND state = 'PENDING' ORDER BY created_at, id
 
 -- name: erase_user
 -- Leaves of a user the id that the record knows, and nothing that tells who it was.
@@ -128,6 +127,12 @@ UPDATE notifications SET address = %(address)s WHERE user_id = %(user_id)s
 -- name: erase_answers
 -- Forgets what was answered to the user's requests.
 DELETE FROM idempotency_keys WHERE principal = %(user_id)s::text
+
+-- name: erase_bundle_jobs
+-- Removes the jobs that would send to the user's addresses, unless somebody else is reached there, too.
+DELETE FROM jobs j WHERE j.kind = 'bundle' AND j.payload ->> 'address' = ANY (%(addresses)s) AND NOT EXISTS (
+    SELECT FROM notifications n WHERE n.state = 'PENDING' AND n.channel = j.payload ->> 'channel'
+        AND n.address = j.payload ->> 'address')
 
 -- name: erase_job_errors
 -- Takes the user's addresses out of what jobs failed with.

@@ -28,6 +28,25 @@ LEFT JOIN users u ON u.id = h.acknowledged_by
 LEFT JOIN incident_resolution r ON r.incident_id = h.incident_id
 WHERE h.incident_id = %(incident_id)s
 
+-- name: lock_heads
+-- Locks the heads of several incidents, in the order of their ids.
+SELECT lock_head(wanted.id) FROM (SELECT unnest(%(incident_ids)s::uuid[]) AS id ORDER BY 1) wanted
+
+-- name: heads
+-- Reads what the workflow needs to know of several incidents.
+SELECT h.incident_id, h.number, h.status, h.current_severity, h.sequence, h.checksum, h.created_at,
+       h.acknowledged_at, h.acknowledged_by, u.name AS acknowledged_by_name, h.root_cause_at IS NOT NULL AS has_root_cause,
+       h.no_ack_1hr_at, h.no_ack_4hr_at, h.no_root_cause_24hr_at, h.sessions_blocked_at,
+       h.fired_steps, h.lease_from, h.lapses, h.service,
+       r.lessons_learned, r.follow_up_actions, i.title, i.recurrence_of, i.project_id,
+       f.metadata ? 'inStorm' AS in_storm
+FROM incident_heads h
+JOIN incidents i ON i.id = h.incident_id
+JOIN incident_lifecycle f ON f.incident_id = h.incident_id AND f.sequence = 1
+LEFT JOIN users u ON u.id = h.acknowledged_by
+LEFT JOIN incident_resolution r ON r.incident_id = h.incident_id
+WHERE h.incident_id = ANY(%(incident_ids)s) ORDER BY h.incident_id
+
 -- name: list
 -- One page of incidents, newest first; every filter that is NULL lets all through. before_number is the keyset cursor.
 -- The page is found among the heads alone: what is skipped or filtered out costs no look at the other tables.

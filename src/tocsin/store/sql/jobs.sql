@@ -1,11 +1,23 @@
 -- Jobs and timers: claimed by lease, woken by NOTIFY.
 
 -- name: enqueue
--- Adds jobs, or brings existing ones of the same keys forward, in the order of their keys. A dead one comes back to life.
+-- Adds jobs, or brings existing ones of the same keys forward, in the order of their keys. A dead one comes back to life;
+-- one that somebody is at is run once more: what is wanted now may have come too late for them.
 INSERT INTO jobs (id, kind, key, payload, due_at, created_at)
 SELECT r.id, r.kind, r.key, r.payload, r.due_at, %(now)s
 FROM json_to_recordset(%(rows)s) AS r (id uuid, kind text, key text, payload jsonb, due_at timestamptz) ORDER BY r.key
 ON CONFLICT (key) DO UPDATE SET due_at = least(jobs.due_at, excluded.due_at), dead_at = NULL,
+    lease_doubted = jobs.lease_doubted OR excluded.due_at < jobs.due_at,
+    attempts = CASE WHEN jobs.dead_at IS NULL THEN jobs.attempts ELSE 0 END
+
+-- name: enqueue_behind
+-- Adds jobs, or brings forward those of the same keys that nobody has tried. One that somebody is at, or that waits to be
+-- tried again, stays where it is: to bring it forward would be to send the same message twice, or to hammer on who refuses it.
+INSERT INTO jobs (id, kind, key, payload, due_at, created_at)
+SELECT r.id, r.kind, r.key, r.payload, r.due_at, %(now)s
+FROM json_to_recordset(%(rows)s) AS r (id uuid, kind text, key text, payload jsonb, due_at timestamptz) ORDER BY r.key
+ON CONFLICT (key) DO UPDATE SET due_at = CASE WHEN jobs.attempts = 0 OR jobs.dead_at IS NOT NULL
+    THEN least(jobs.due_at, excluded.due_at) ELSE jobs.due_at END, dead_at = NULL,
     attempts = CASE WHEN jobs.dead_at IS NULL THEN jobs.attempts ELSE 0 END
 
 -- name: postpone
@@ -31,15 +43,20 @@ ON CONFLICT (key) DO UPDATE SET due_at = excluded.due_at, dead_at = NULL, attemp
 SELECT pg_notify('tocsin_jobs', kind) FROM json_array_elements_text(%(kinds)s) AS kind
 
 -- name: claim
--- Takes due jobs for the length of a lease; a job whose worker dies becomes due again when the lease ends. Each kind is
--- looked for by itself: a hundred thousand timers that wait must not be read to find that no page is owed.
-UPDATE jobs SET lease_token = %(lease_token)s, due_at = %(lease_until)s, attempts = attempts + 1
-WHERE id IN (
-    SELECT due.id FROM unnest(%(kinds)s::text[]) AS k (kind) CROSS JOIN LATERAL (
-        SELECT j.id, j.due_at FROM jobs j WHERE j.kind = k.kind AND j.dead_at IS NULL AND j.due_at <= %(now)s
+-- Takes due jobs for the length of a lease. One whose lease has ended is doubted first, and taken when the doubt is as old as
+-- a delivery can be. Each kind is looked for by itself: a hundred thousand timers that wait must not be read to find that
+-- no page is owed.
+WITH due AS MATERIALIZED (
+    SELECT due.id, due.is_free FROM unnest(%(kinds)s::text[]) AS k (kind) CROSS JOIN LATERAL (
+        SELECT j.id, j.due_at, j.lease_token IS NULL OR j.lease_doubted AS is_free
+        FROM jobs j WHERE j.kind = k.kind AND j.dead_at IS NULL AND j.due_at <= %(now)s
         ORDER BY j.due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ) due ORDER BY due.due_at LIMIT %(limit)s
+), doubted AS (
+    UPDATE jobs SET due_at = %(doubt_until)s, lease_doubted = true WHERE id IN (SELECT id FROM due WHERE NOT is_free)
 )
+UPDATE jobs SET lease_token = %(lease_token)s, due_at = %(lease_until)s, lease_doubted = false, attempts = attempts + 1
+WHERE id IN (SELECT id FROM due WHERE is_free)
 RETURNING id, kind, key, payload, attempts
 
 -- name: next_due
@@ -47,6 +64,10 @@ RETURNING id, kind, key, payload, attempts
 SELECT min(next.due_at) FROM unnest(%(kinds)s::text[]) AS k (kind) CROSS JOIN LATERAL (
     SELECT j.due_at FROM jobs j WHERE j.kind = k.kind AND j.dead_at IS NULL ORDER BY j.due_at LIMIT 1
 ) next
+
+-- name: hold
+-- Lets nobody change a job until this transaction ends, if its lease is still ours.
+SELECT id FROM jobs WHERE id = %(id)s AND lease_token = %(lease_token)s FOR UPDATE
 
 -- name: finish
 -- Removes a job that is done, if its lease is still ours.
@@ -56,6 +77,18 @@ DELETE FROM jobs WHERE id = %(id)s AND lease_token = %(lease_token)s
 -- Sets a job to run again at an instant, its attempts starting anew, if its lease is still ours.
 UPDATE jobs SET due_at = %(due_at)s, attempts = 0, lease_token = NULL, last_error = NULL
 WHERE id = %(id)s AND lease_token = %(lease_token)s
+
+-- name: settle_many
+-- Sets jobs to run again at their instants, or removes those that have none, if their lease is still ours; in the order of
+-- their keys, as everybody who locks several.
+WITH settled AS MATERIALIZED (
+    SELECT j.id, r.due_at FROM json_to_recordset(%(rows)s) AS r (id uuid, due_at timestamptz)
+    JOIN jobs j ON j.id = r.id AND j.lease_token = %(lease_token)s ORDER BY j.key FOR UPDATE OF j
+), done AS (
+    DELETE FROM jobs WHERE id IN (SELECT id FROM settled WHERE due_at IS NULL)
+)
+UPDATE jobs SET due_at = settled.due_at, attempts = 0, lease_token = NULL, last_error = NULL
+FROM settled WHERE jobs.id = settled.id AND settled.due_at IS NOT NULL
 
 -- name: retry
 -- Sets a failed job to run again at an instant, its attempts counted, if its lease is still ours.
@@ -118,12 +151,6 @@ UNION
         SELECT FROM paging_decisions r WHERE r.incident_id = d.incident_id AND r.step = 'SILENCE_ENDED ' || s.id)
     LIMIT %(limit)s)
 
--- name: orphaned_notifications
--- Pages that are owed and have no living job.
-SELECT n.id FROM notifications n
-WHERE n.state = 'PENDING' AND NOT EXISTS (SELECT FROM jobs j WHERE j.key = 'deliver:' || n.id AND j.dead_at IS NULL)
-ORDER BY n.created_at LIMIT %(limit)s
-
 -- name: expire
 -- Removes what has served its time: remembered answers, ended sessions, workers that stopped long ago.
 WITH a AS (DELETE FROM idempotency_keys WHERE created_at < %(before)s),
@@ -145,8 +172,8 @@ SELECT (SELECT max(seen_at) FROM workers) AS worker_seen_at,
        (SELECT count(*) FROM workers WHERE seen_at >= %(alive_since)s) AS workers_alive,
        (SELECT min(due_at) FROM jobs WHERE dead_at IS NULL) AS earliest_job_due_at,
        (SELECT count(*) FROM jobs WHERE dead_at IS NOT NULL) AS dead_jobs,
-       (SELECT min(created_at) FROM notifications WHERE state = 'PENDING') AS oldest_unsent_page_at,
-       (SELECT count(*) FROM notifications WHERE state = 'PENDING') AS unsent_pages,
+       (SELECT min(due_at) FROM notifications WHERE state = 'PENDING') AS oldest_unsent_page_due_at,
+       (SELECT count(*) FROM notifications WHERE state = 'PENDING' AND due_at <= %(now)s) AS unsent_pages,
        (SELECT count(*) FROM notifications WHERE state = 'FAILED' AND settled_at >= %(failed_since)s) AS failed_pages
 
 -- name: dead

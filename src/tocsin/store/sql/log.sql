@@ -26,12 +26,13 @@ SELECT seal(%(size_before)s, %(waiting)b::bigint[], %(heads)b, %(incidents_after
 SELECT await_leaf(%(kind)s, %(leaf)b, %(now)s)
 
 -- name: leaves_of_kind
--- The leaves of one of the rare kinds, in their order.
-SELECT index, leaf FROM log_entries WHERE kind = %(kind)s ORDER BY index
-
--- name: waiting_leaves_of_kind
--- Those of them that have no place yet.
-SELECT leaf FROM log_pending WHERE kind = %(kind)s ORDER BY id
+-- The leaves of one of the rare kinds, in their order, those that have no place yet last. One statement: of two, a leaf that is
+-- sealed between them would be in neither.
+SELECT index, leaf FROM (
+    SELECT index, NULL::bigint AS id, leaf FROM log_entries WHERE kind = %(kind)s
+    UNION ALL
+    SELECT NULL, id, leaf FROM log_pending WHERE kind = %(kind)s
+) found ORDER BY index NULLS LAST, id
 
 -- name: leaf_at
 -- One of the system's own leaves.

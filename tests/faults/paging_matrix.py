@@ -1,0 +1,308 @@
+"""A worker is killed at every point of its work: whatever the point, each page that is owed arrives, at most twice.
+
+    python -m tests.faults.paging_matrix
+
+The points are those that `mortal` counts in an undisturbed run: before and after each COMMIT, before and after each
+sending; and between the two, the instant at which the receiver has the page and has not answered. At each of them the
+process is killed, or its connection to the database cut; then another worker goes on, a minute and more later.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, redirect_stdout
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import psycopg
+from pydantic import SecretStr
+
+from tests.conftest import ADMIN_EMAIL, ADMIN_PASSWORD
+from tests.faults.forks import forks
+from tests.faults.journal import lines
+from tests.faults.mortal import End, work_once
+from tests.faults.page_reckoning import Pages, reckon_pages, what_is_owed
+from tests.support import reached
+from tests.support.clock import START, FakeClock
+from tests.support.databases import clone, prepare_template
+from tests.support.receivers import GONE, Answer, Receivers, receiving
+from tests.support.servers import Server, embedded_server, temporary_directory
+from tocsin.address_guard import parse_networks
+from tocsin.app import accounts
+from tocsin.app.open_incident import open_by_hand
+from tocsin.app.work import App
+from tocsin.bootstrap import outbound_channels
+from tocsin.clock import Clock
+from tocsin.domain.access import Actor, Role
+from tocsin.domain.incident import Severity
+from tocsin.domain.policy import Duty
+from tocsin.settings import Settings
+from tocsin.store import users
+from tocsin.store.database import Database
+from tocsin.worker.run import run_due
+
+ONCALL = "olga@example.org"
+LATER = timedelta(hours=1, seconds=1)
+"""After the incident: its first pages have not gone out, and its first timer is due."""
+LEASE_OVER = timedelta(seconds=51)
+MOST_LOOKS = 14
+"""Looks of the worker that goes on, a lease apart: retries and bundles included, all is sent by then."""
+PROCESS_SECONDS = 60.0
+
+Prepare = Callable[[App, Actor, Receivers], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A database in which pages are owed, made once and cloned for each run, and how its receivers answer."""
+
+    server: Server
+    database: str
+    receivers: Receivers
+    directory: Path
+    answers: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
+
+    def settings(self, database: str) -> Settings:
+        """Return the settings of a worker in one clone."""
+        values: dict[str, object] = {
+            "database_url": SecretStr(self.server.conninfo(database, user="tocsin_app")),
+            "secret_key": "a secret key for the tests, long enough",
+            "bootstrap_email": ADMIN_EMAIL,
+            "bootstrap_password": ADMIN_PASSWORD,
+            "public_url": "http://tocsin.test",
+            "webhook_allowed_networks": parse_networks("127.0.0.0/8"),
+            "delivery_timeout": 3.0,
+            "_env_file": None,
+        }
+        return Settings(**(values | self.receivers.settings()))  # type: ignore[arg-type]  # pydantic's own types
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run: at which point it ended, and what became of the pages."""
+
+    point: str
+    pages: Pages
+
+
+@dataclass(frozen=True, slots=True)
+class Undisturbed:
+    """What happens when nobody is killed: the points, and the pages that are owed in the end."""
+
+    points: tuple[str, ...]
+    sendings: int
+    owed: tuple[object, ...]
+
+
+@asynccontextmanager
+async def scene(server: Server, receivers: Receivers, name: str) -> AsyncIterator[Scene]:
+    """Give the scene of one of the STORIES, in a clone of its own."""
+    story, answers = STORIES[name]
+    with clone(server) as database, temporary_directory() as directory:
+        made = Scene(server, database, receivers, directory, answers)
+        await _prepare(made, story)
+        yield made
+
+
+async def two_ways(app: App, admin: Actor, receivers: Receivers) -> None:
+    """Let somebody be on call who is reached by mail and by webhook; an incident, and nobody has worked since."""
+    async with app.work() as work:
+        await accounts.add_user(work, admin, email=ONCALL, name="Olga", role=Role.RESPONDER, password=None)
+        await reached.also_by(work, ONCALL, "webhook", receivers.url)
+        await accounts.assign_duty(work, admin, Duty.ON_CALL, ONCALL)
+        await open_by_hand(work, admin, severity=Severity.HIGH, title="It broke", description="")
+
+
+async def dead_address(app: App, admin: Actor, receivers: Receivers) -> None:
+    """Let the on-call be reached by nothing but a webhook that is gone: others have to be told."""
+    await two_ways(app, admin, receivers)
+    async with app.work() as work:
+        await reached.no_more_by(work, admin, ONCALL, "email", ONCALL)
+
+
+STORIES: Mapping[str, tuple[Prepare, Mapping[str, Sequence[Answer]]]] = {
+    "two ways": (two_ways, {}),
+    "dead address": (dead_address, {"webhook": [GONE] * 100}),
+}
+
+
+async def _prepare(made: Scene, story: Prepare) -> None:
+    """Write a story into the scene's database."""
+    async with application(made.settings(made.database), FakeClock()) as app:
+        async with app.work() as work:
+            await accounts.first_start(work)
+            user = await users.by_email(work.tx, ADMIN_EMAIL)
+            assert user is not None
+        await story(app, user.actor(), made.receivers)
+
+
+@asynccontextmanager
+async def application(settings: Settings, clock: Clock) -> AsyncIterator[App]:
+    """Give the application on a database, and close it: a database that is in use cannot be cloned."""
+    assert settings.database_url is not None
+    database = Database(settings.database_url.get_secret_value(), size=4)
+    await database.open()
+    try:
+        yield App(database, settings, clock)
+    finally:
+        await database.close()
+
+
+async def undisturbed(made: Scene) -> Undisturbed:
+    """Let a worker work to its end, and count the points that it passes."""
+    made.receivers.forget()
+    with clone(made.server, made.database) as database:
+        points = await _live(made, database, 0, End.KILL, must_die=False)
+        sendings = len(made.receivers.arrivals)
+        await _go_on(made, database)
+        with psycopg.connect(made.server.conninfo(database)) as connection:
+            reckon_pages(connection, made.receivers.times(), ends=0)
+            return Undisturbed(tuple(points), sendings, what_is_owed(connection))
+
+
+async def ended_at(made: Scene, expected: Undisturbed, at: int, end: End) -> Run | None:
+    """End a worker at a point, let another go on, and hold the pages against those of the undisturbed run.
+
+    Jobs that are due at one instant are claimed in any order: a run may have fewer points than another, and so not
+    this one. Then return None.
+    """
+    made.receivers.forget()
+    with clone(made.server, made.database) as database:
+        points = await _live(made, database, at, end, must_die=end is End.KILL)
+        if len(points) < at:
+            return None
+        return Run(points[at - 1], await _settled(made, database, expected))
+
+
+async def ended_while_sending(made: Scene, expected: Undisturbed, at: int) -> Run | None:
+    """Kill the worker when the receiver has the page of this number and has not answered; None: it never came to it."""
+    made.receivers.forget()
+    with clone(made.server, made.database) as database:
+        process = _process(made, database, 0, End.KILL)
+
+        def kill() -> None:
+            if len(made.receivers.arrivals) == at:
+                process.kill()
+
+        made.receivers.on_arrival = kill
+        await asyncio.to_thread(process.join, PROCESS_SECONDS)
+        _check_end(process, must_die=len(made.receivers.arrivals) >= at)
+        made.receivers.on_arrival = lambda: None
+        if not process.exitcode:
+            return None
+        return Run(f"page {at} taken, not answered", await _settled(made, database, expected))
+
+
+async def _settled(made: Scene, database: str, expected: Undisturbed) -> Pages:
+    await _go_on(made, database)
+    with psycopg.connect(made.server.conninfo(database)) as connection:
+        pages = reckon_pages(connection, made.receivers.times(), ends=1)
+        owed = what_is_owed(connection)
+        assert owed == expected.owed, f"other pages are owed than without the end: {set(owed) ^ set(expected.owed)}"
+        return pages
+
+
+async def _live(made: Scene, database: str, at: int, end: End, *, must_die: bool) -> list[str]:
+    """Run a mortal worker in a process of its own; return the points that it reached."""
+    process = _process(made, database, at, end)
+    await asyncio.to_thread(process.join, PROCESS_SECONDS)
+    points = lines(made.directory / f"{database}.journal")
+    _check_end(process, must_die=must_die and len(points) >= at)
+    return points
+
+
+def _process(made: Scene, database: str, at: int, end: End) -> BaseProcess:
+    for channel, answers in made.answers.items():
+        made.receivers.answers[channel] = list(answers)
+    journal = made.directory / f"{database}.journal"
+    arguments = (made.settings(database), START + LATER, journal, at, end)
+    process = forks().Process(target=work_once, args=arguments, daemon=True)
+    process.start()
+    return process
+
+
+def _check_end(process: BaseProcess, *, must_die: bool) -> None:
+    assert process.exitcode == (-signal.SIGKILL if must_die else 0), f"the worker ended with {process.exitcode}"
+
+
+async def _go_on(made: Scene, database: str) -> None:
+    """Let another worker go on until nothing is owed, at most for MOST_LOOKS leases."""
+    clock = FakeClock(START + LATER)
+    settings = made.settings(database)
+    async with application(settings, clock) as app, outbound_channels(settings) as channels:
+        for _ in range(MOST_LOOKS):
+            clock.now += LEASE_OVER
+            await run_due(app, channels)
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many runs there were of each kind of end, and how many pages arrived twice in them."""
+
+    runs: int = 0
+    pages: int = 0
+    twice: int = 0
+    seconds: float = 0.0
+    points: list[str] = field(default_factory=list)
+
+    def add(self, run: Run | None) -> None:
+        """Count a run that came to its end."""
+        if run is None:
+            return
+        self.runs += 1
+        self.pages += run.pages.delivered
+        self.twice += run.pages.twice
+        self.points.append(run.point)
+
+
+def points_of(expected: Undisturbed, end: End) -> list[int]:
+    """Return the numbers of the points at which this can happen: only at a commit is there a connection to cut."""
+    numbers = enumerate(expected.points, 1)
+    return [number for number, point in numbers if end is End.KILL or point.endswith("COMMIT")]
+
+
+async def every_end(made: Scene) -> dict[str, Tally]:
+    """End a worker at every point there is, in every way; return what came of it."""
+    expected = await undisturbed(made)
+    tallies = {name: Tally() for name in ("kill", "cut", "kill while sending")}
+    for end in End:
+        began = time.monotonic()
+        for at in points_of(expected, end):
+            tallies[end.value].add(await ended_at(made, expected, at, end))
+        tallies[end.value].seconds = round(time.monotonic() - began, 1)
+    began = time.monotonic()
+    for at in range(1, expected.sendings + 1):
+        tallies["kill while sending"].add(await ended_while_sending(made, expected, at))
+    tallies["kill while sending"].seconds = round(time.monotonic() - began, 1)
+    return tallies
+
+
+async def _main(server: Server) -> dict[str, object]:
+    told: dict[str, object] = {}
+    async with receiving() as receivers:
+        for name in STORIES:
+            async with scene(server, receivers, name) as made:
+                told[name] = {end: asdict(tally) for end, tally in (await every_end(made)).items()}
+    return told
+
+
+def main() -> None:
+    """Do everything, and print it as JSON."""
+    argparse.ArgumentParser(prog="tests.faults.paging_matrix").parse_args()
+    with embedded_server() as server:
+        prepare_template(server)
+        with redirect_stdout(sys.stderr):  # where this process's own worker says what happens to it
+            told = asyncio.run(_main(server))
+    print(json.dumps(told, indent=2))
+
+
+if __name__ == "__main__":
+    main()
