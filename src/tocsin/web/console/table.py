@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from tocsin.app.export_audit import Form as FileForm
 from tocsin.app.work import Work
 from tocsin.domain.access import Permission
-from tocsin.web.console import home, incidents, oncall, sign_in
+from tocsin.web.console import audit, home, incidents, oncall, sign_in
 from tocsin.web.console.page import Directly, Form, InTransaction, Page, Redirected, Shown, Visit
 from tocsin.web.endpoint import Access
 
@@ -90,4 +91,17 @@ _ONCALL = (
     ),
 )
 
-PAGES: tuple[Page, ...] = (*_SESSION, *_HOME, *_INCIDENTS, *_ONCALL)
+_AUDIT = (
+    Page("GET", "/audit", Permission.AUDIT, InTransaction(audit.show_accesses), query=audit.AccessQuery),
+    Page("GET", "/audit/entries", Permission.AUDIT, InTransaction(audit.show_entries), query=audit.EntryQuery),
+    *(
+        Page("GET", f"/audit/{what}.{form}", Permission.AUDIT, Directly(give), query=query)
+        for what, give, query in (
+            ("accesses", audit.accesses_file, audit.AccessQuery),
+            ("entries", audit.entries_file, audit.EntryQuery),
+        )
+        for form in FileForm
+    ),
+)
+
+PAGES: tuple[Page, ...] = (*_SESSION, *_HOME, *_INCIDENTS, *_ONCALL, *_AUDIT)
