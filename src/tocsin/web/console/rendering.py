@@ -34,6 +34,7 @@ NAVIGATION = (
     ("/incidents", "Incidents", Permission.READ),
     ("/oncall", "On call", Permission.READ),
     ("/audit", "Audit", Permission.AUDIT),
+    ("/admin", "Administration", Permission.ADMINISTER),
 )
 """The pages that every page leads to, and what it takes to be led there."""
 _SECONDS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))

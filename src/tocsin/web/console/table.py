@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from tocsin.app.export_audit import Form as FileForm
 from tocsin.app.work import Work
 from tocsin.domain.access import Permission
-from tocsin.web.console import audit, home, incidents, oncall, sign_in
+from tocsin.web.console import admin, audit, home, incidents, oncall, sign_in
 from tocsin.web.console.page import Directly, Form, InTransaction, Page, Redirected, Shown, Visit
 from tocsin.web.endpoint import Access
 
@@ -104,4 +104,45 @@ _AUDIT = (
     ),
 )
 
-PAGES: tuple[Page, ...] = (*_SESSION, *_HOME, *_INCIDENTS, *_ONCALL, *_AUDIT)
+_USER, _METHOD = f"{admin.USERS}/{{user}}", f"{admin.USERS}/{{user}}/methods/{{method}}"
+_PROJECT = f"{admin.PROJECTS}/{{project}}"
+_POLICY = f"{admin.POLICIES}/{{policy}}"
+_ADMIN = (
+    *(
+        Page("GET", path, Permission.ADMINISTER, InTransaction(show))
+        for path, show in (
+            ("/admin", admin.show),
+            (admin.USERS, admin.show_users),
+            (_USER, admin.show_user),
+            (admin.PROJECTS, admin.show_projects),
+            (_PROJECT, admin.show_project),
+            (admin.POLICIES, admin.show_policies),
+            (_POLICY, admin.show_policy),
+            ("/admin/channels", admin.show_channels),
+            ("/admin/settings", admin.show_settings),
+        )
+    ),
+    *(
+        _change(path, Permission.ADMINISTER, act, form, InTransaction(again))
+        for path, act, form, again in (
+            (admin.USERS, admin.add_user, admin.UserForm, admin.show_users),
+            (f"{_USER}/role", admin.set_role, admin.RoleForm, admin.show_user),
+            (f"{_USER}/password", admin.set_password, admin.PasswordForm, admin.show_user),
+            (f"{_USER}/shut-out", admin.shut_out, admin.JustDoForm, admin.show_user),
+            (f"{_USER}/let-in", admin.let_in, admin.JustDoForm, admin.show_user),
+            (f"{_USER}/methods", admin.add_method, admin.MethodForm, admin.show_user),
+            (f"{_METHOD}/test", admin.send_test, admin.JustDoForm, admin.show_user),
+            (f"{_METHOD}/code", admin.send_code, admin.JustDoForm, admin.show_user),
+            (f"{_METHOD}/remove", admin.remove_method, admin.JustDoForm, admin.show_user),
+            (f"{_USER}/rules", admin.add_rule, admin.RuleForm, admin.show_user),
+            (f"{_USER}/rules/{{rule}}/remove", admin.remove_rule, admin.JustDoForm, admin.show_user),
+            (admin.PROJECTS, admin.add_project, admin.NameForm, admin.show_projects),
+            (f"{_PROJECT}/keys", admin.add_key, admin.KeyForm, admin.show_project),
+            (f"{_PROJECT}/keys/{{key}}/revoke", admin.revoke_key, admin.JustDoForm, admin.show_project),
+            (f"{_POLICY}/steps", admin.set_rule, admin.StepForm, admin.show_policy),
+            ("/admin/channels/{method}/test", admin.try_channel, admin.JustDoForm, admin.show_channels),
+        )
+    ),
+)
+
+PAGES: tuple[Page, ...] = (*_SESSION, *_HOME, *_INCIDENTS, *_ONCALL, *_AUDIT, *_ADMIN)
