@@ -18,10 +18,11 @@ from tocsin import embedded, ids
 from tocsin.address_guard import AddressGuard, parse_networks
 from tocsin.app.accounts import FirstStart, first_start
 from tocsin.app.links import Links
+from tocsin.app.second_factor import Vault
 from tocsin.app.vouch import CopyVoucher, StampVoucher, Voucher, WitnessVoucher
 from tocsin.app.watchdog import Watchdog
 from tocsin.app.work import App
-from tocsin.channels import Channel, apprise
+from tocsin.channels import Channel
 from tocsin.channels.apprise import AppriseChannel
 from tocsin.channels.gateway import GatewayChannel, Kind
 from tocsin.channels.http import GuardedHttp
@@ -30,8 +31,8 @@ from tocsin.channels.slack import SlackChannel
 from tocsin.channels.slack_app import SlackAppChannel
 from tocsin.channels.smtp import Security, SmtpChannel, SmtpSettings
 from tocsin.channels.webhook import WebhookChannel
+from tocsin.channels.working import working_channels
 from tocsin.clock import Clock, system_clock
-from tocsin.domain.contact_method import CHANNELS
 from tocsin.errors import Code, refuse
 from tocsin.outside import Copy
 from tocsin.outside.directory import DirectoryCopy
@@ -136,18 +137,6 @@ async def outbound_channels(settings: Settings) -> AsyncIterator[Mapping[str, Ch
                 channels[kind.value] = GatewayChannel(operators, url, _receivers_key(key, url), kind)
         working = working_channels(settings)
         yield {name: channel for name, channel in channels.items() if name in working}
-
-
-def working_channels(settings: Settings) -> frozenset[str]:
-    """Return the channels over which messages can leave, as far as the settings say."""
-    needs = {
-        "email": settings.smtp_host,
-        "slack_app": settings.slack_token,
-        "sms": settings.gateway_url,
-        "voice": settings.gateway_url,
-        "apprise": apprise.available(),
-    }
-    return frozenset(channel for channel in CHANNELS if needs.get(channel, True))
 
 
 def _receivers_key(key: bytes, url: str) -> bytes:
@@ -266,7 +255,10 @@ def signer_at_hand(settings: Settings) -> Signer | None:
 
 
 def secret_key(settings: Settings) -> bytes:
-    """Return the key that signs webhooks: TOCSIN_SECRET_KEY, or one made once and kept in the data directory."""
+    """Return the key that signs webhooks and seals second factors.
+
+    It is TOCSIN_SECRET_KEY, or one made once and kept in the data directory.
+    """
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value().encode()
     return _kept_key(settings.data_dir / "secret_key")
@@ -275,6 +267,11 @@ def secret_key(settings: Settings) -> bytes:
 def links_of(settings: Settings) -> Links:
     """Return what makes and reads the links in pages."""
     return Links(secret_key(settings))
+
+
+def vault_of(settings: Settings) -> Vault:
+    """Return what seals the secrets of second factors."""
+    return Vault(secret_key(settings))
 
 
 def _kept_key(path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import secrets
 import time
@@ -29,6 +30,17 @@ def new_nonce() -> bytes:
 def new_secret() -> str:
     """Return a random secret of 256 bits as URL-safe text, for tokens and session cookies."""
     return secrets.token_urlsafe(32)
+
+
+def new_totp_secret() -> str:
+    """Return 160 random bits as Base32, the form that authenticator apps read (RFC 4226, 4: R6)."""
+    return base64.b32encode(secrets.token_bytes(20)).decode()
+
+
+def new_recovery_code() -> str:
+    """Return 80 random bits as Base32 in groups, for people to write down."""
+    text = base64.b32encode(secrets.token_bytes(10)).decode()
+    return "-".join(text[at : at + 4] for at in range(0, len(text), 4))
 
 
 def new_key() -> str:

@@ -23,6 +23,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from tocsin.domain.access import Role
 from tocsin.domain.incident import Severity
 from tocsin.errors import Code, refuse
 from tocsin.tlog.note import COSIGNATURE, VerifierKey, check_name
@@ -60,7 +61,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="The port to listen on (0: any free one).")
     secret_key: SecretStr | None = Field(
-        None, min_length=32, description="Signs outgoing webhooks; at least 32 characters. Unset: made at first start."
+        None,
+        min_length=32,
+        description="Signs outgoing webhooks, seals second factors; 32 characters or more. Unset: made at first start.",
     )
     public_url: str | None = Field(None, description="How people reach this server; written into pages.")
     secure_cookies: bool | None = Field(None, description="Cookies over https only; unset: if the public URL is https.")
@@ -77,6 +80,9 @@ class Settings(BaseSettings):
         10, ge=1, le=10_000, description="New incidents of a project within a minute, beyond which it is one storm."
     )
     session_blocking: bool = Field(False, description="An unacknowledged CRITICAL incident blocks sessions after 2 h.")
+    require_totp: tuple[Role, ...] = Field(
+        (), description="Roles that need a second factor to sign in, as JSON: '[\"superadmin\"]'."
+    )
     session_hours: int = Field(12, ge=1, le=720, description="How long a sign-in lasts.")
 
     signer_dir: Path | None = Field(

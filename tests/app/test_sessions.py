@@ -11,7 +11,7 @@ from tests.app.conftest import PASSWORD, Crew, Inbox, Tables, run, with_settings
 from tests.conftest import ADMIN_EMAIL, ADMIN_PASSWORD, ADMIN_TOKEN
 from tests.support.clock import FakeClock
 from tests.support.lives import reported
-from tocsin.app import accounts, respond, sessions
+from tocsin.app import account, accounts, respond, sessions
 from tocsin.app.sessions import SignedIn
 from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor, Role
@@ -32,9 +32,8 @@ async def signed_in(app: App, email: str) -> SignedIn:
     """Open a session."""
     async with app.work() as work:
         verified = await sessions.password_hash_of(work, email) or "nobody can have this one"
-        return await sessions.open_session(
-            work, email, verified_hash=verified, client_address="127.0.0.1", user_agent="tests"
-        )
+        user = await sessions.verified_user(work, email, verified)
+        return await sessions.open_session(work, user, "127.0.0.1", "tests")
 
 
 async def blocked_by(app: App, session: SignedIn) -> UUID | None:
@@ -240,8 +239,20 @@ async def test_a_password_changed_during_a_sign_in_is_the_one_that_counts(app: A
 
     async def sign_in() -> None:
         async with app.work() as work:
-            await sessions.open_session(work, ADMIN_EMAIL, verified_hash=verified, client_address="", user_agent="")
+            await sessions.verified_user(work, ADMIN_EMAIL, verified)
 
     with pytest.raises(TocsinError) as caught:
         await sign_in()
     assert caught.value.refusal.code is Code.UNAUTHORIZED
+
+
+async def test_a_superadmin_sees_and_ends_the_sessions_of_others(app: App, crew: Crew) -> None:
+    first, second = [await signed_in(app, "mia@example.org") for _ in range(2)]
+    async with app.work() as work:
+        listed = await account.sessions_of(work, crew.ada, "mia@example.org")
+        assert [row.client_address for row in listed] == ["127.0.0.1"] * 2
+        await account.end_session(work, crew.ada, "mia@example.org", listed[0].id)
+        assert len(await account.sessions_of(work, crew.ada, "mia@example.org")) == 1
+        assert await account.end_sessions(work, crew.ada, "mia@example.org") == 1
+        assert await sessions.principal_of_session(work, first.session_token) is None
+        assert await sessions.principal_of_session(work, second.session_token) is None

@@ -80,3 +80,24 @@ def test_a_delay_out_of_bounds_is_refused_and_a_reason_without_a_clock_is_wrong_
     for after in ("0s", "366d", "999999d"):
         assert cli("policies", "set", "NO_ACK_1HR", "--after", after, "--duty", "ON_CALL").code == 1
     assert cli("policies", "set", "MANUAL_ESCALATION", "--after", "1h", "--duty", "ON_CALL").code == 2
+
+
+def test_a_second_factor_that_is_not_there_cannot_be_taken_off(cli: Cli) -> None:
+    assert cli.done("users", "totp", ADMIN_EMAIL, "--json").json == {"email": ADMIN_EMAIL, "secondFactor": None}
+    assert "has no second factor" in cli.done("users", "totp", ADMIN_EMAIL).out
+    assert cli("users", "totp", ADMIN_EMAIL, "--off").code == 1
+    assert cli("users", "totp", "nobody@example.org").code == 1
+    cli.done("users", "add", "ben@example.org", "--role", "responder")
+    assert cli("users", "totp", "ben@example.org", "--off", "--as", "ben@example.org").code == 1
+
+
+def test_sessions_are_listed_and_ended(cli: Cli) -> None:
+    assert cli.done("users", "sessions", ADMIN_EMAIL, "--json").json == {"email": ADMIN_EMAIL, "sessions": []}
+    assert cli.done("users", "sessions", ADMIN_EMAIL, "--end-all", "--json").json["ended"] == 0
+    nobody = "00000000-0000-0000-0000-000000000000"
+    assert cli("users", "sessions", ADMIN_EMAIL, "--end", nobody).code == 1
+    assert cli("users", "sessions", ADMIN_EMAIL, "--end", nobody, "--end-all").code == 2
+    assert cli("users", "sessions", ADMIN_EMAIL, "--end", "all").code == 2
+    cli.done("users", "add", "cleo@example.org", "--role", "responder")
+    assert cli("users", "sessions", ADMIN_EMAIL, "--as", "cleo@example.org").code == 1
+    assert cli("users", "sessions", "cleo@example.org", "--as", "cleo@example.org").code == 0

@@ -18,7 +18,7 @@ async def test_a_project_is_added_and_its_key_is_seen_once(live: Live, visit: Vi
     visitor = await visit(size)
     await visitor.sign_in()
     page = visitor.page
-    await page.click("nav >> text=Administration")
+    await page.click("nav >> text=Admin")
     await page.click("nav >> text=Projects")
     await page.fill("input[name=name]", "shop")
     await page.keyboard.press("Enter")

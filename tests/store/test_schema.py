@@ -98,8 +98,14 @@ RIGHTS: dict[str, set[str]] = {
     "policy_routes": ANYTHING,
     "silences": KEEP,
     "paging_decisions": APPEND,
+    "follow_ups": KEEP,
+    "learning_weeks": ANYTHING,
+    "learned_weeks": ANYTHING,
     "log_outside": ANYTHING,
     "watchdog": KEEP,
+    "second_factors": ANYTHING,
+    "recovery_codes": {"SELECT", "INSERT", "DELETE"},
+    "pending_sign_ins": ANYTHING,
 }
 COLUMN_RIGHTS = {
     ("audit_logs", "incident_id", "UPDATE"),

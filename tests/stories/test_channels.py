@@ -17,7 +17,8 @@ from tests.support import reached
 from tocsin.app import read_incidents
 from tocsin.app.open_incident import open_by_hand
 from tocsin.app.work import App
-from tocsin.bootstrap import outbound_channels, working_channels
+from tocsin.bootstrap import outbound_channels
+from tocsin.channels.working import working_channels
 from tocsin.domain.contact_method import CHANNELS
 from tocsin.domain.incident import Severity
 from tocsin.settings import Settings

@@ -6,9 +6,12 @@ A fake clock, real PostgreSQL, real receivers. A message that nobody expected fa
 from __future__ import annotations
 
 import asyncio
+import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import groupby
 from typing import Any
 
 import aiohttp
@@ -24,7 +27,7 @@ from tests.support.clock import FakeClock
 from tests.support.receivers import Answer, Arrival, Receivers, receiving
 from tests.support.servers import Server
 from tocsin.address_guard import parse_networks
-from tocsin.app import accounts, leases, maintain, policies, read_incidents
+from tocsin.app import accounts, leases, maintain, policies, read_incidents, respond, schedules
 from tocsin.app.leases import MAX_FAILURES
 from tocsin.app.maintain import SWEEP_GRACE
 from tocsin.app.open_incident import open_by_hand
@@ -35,6 +38,8 @@ from tocsin.domain.access import Actor, Role
 from tocsin.domain.incident import Severity
 from tocsin.domain.policy import Duty, StepReason
 from tocsin.domain.policy_document import PolicyDraft, StepDraft, TargetKind, TargetName
+from tocsin.domain.rotation import Layer, Rotation, RotationKind
+from tocsin.domain.workflow import Acknowledge, AddNote
 from tocsin.errors import TocsinError
 from tocsin.store import jobs
 from tocsin.store.jobs import NewJob
@@ -178,8 +183,8 @@ async def test_a_poisoned_job_becomes_an_incident_and_holds_up_nobody(world: Wor
     await world.open("Behind the bad one")
     await world.work()
     assert world.mails() == [("olga", "[HIGH] INC-1 Behind the bad one")]
-    for _ in range(MAX_FAILURES):
-        await world.work(minutes=5)
+    world.tables.execute("UPDATE jobs SET attempts = %s WHERE key = 'poison'", [MAX_FAILURES - 1])
+    await world.work(minutes=5)
     await world.work(seconds=90)
     assert [to for to, subject in world.mails() if "JobSetAside" in subject] == ["olga"]
     assert world.rows("SELECT key FROM jobs WHERE dead_at IS NOT NULL") == [("poison",)]
@@ -222,6 +227,23 @@ async def test_a_policy_that_reaches_nobody_is_refused_with_what_to_do(world: Wo
         await _lose(world, OLGA)
 
 
+async def test_a_step_that_finds_nobody_asks_the_next_ones_at_once(world: World) -> None:
+    """goalert#4548, goalert#2878: a step without anybody on call waited all the same, and so did the incident."""
+    # By hand: the product refuses to let the last contact method of somebody on call go.
+    world.tables.execute("DELETE FROM contact_methods WHERE address = %s", [OLGA])
+    await world.open("It broke")
+    await world.work()
+    first, complaint = world.mails()
+    assert first == ("sam", "[HIGH] INC-1 It broke")
+    assert complaint[0] == "sam"
+    assert "ReachesNobody" in complaint[1], "and that nobody is reached is an incident"
+    why = world.rows(
+        "SELECT u.name, d.because FROM paging_decisions d LEFT JOIN users u ON u.id = d.user_id"
+        " JOIN incidents i ON i.id = d.incident_id WHERE i.number = 1 ORDER BY u.name NULLS LAST"
+    )
+    assert why == [("Olga", "NO_CONTACT_METHOD"), ("Sam", "PAGED"), (None, "NOBODY")]
+
+
 async def _add_policy(world: World, draft: PolicyDraft) -> None:
     async with world.app.work() as work:
         await policies.add_policy(work, world.admin, draft)
@@ -246,6 +268,32 @@ async def test_two_nodes_send_a_page_once(server: Server) -> None:
         times = stage.receivers.times()
     assert len(times) >= 6
     assert set(times.values()) == {1}
+
+
+# --- oncall#1792, #3111 ---------------------------------------------------------------------------------------------
+
+
+async def test_an_incident_that_was_acknowledged_and_forgotten_pages_again(world: World) -> None:
+    """oncall#1792, #3111: acknowledged, and found two months later. An acknowledgment is a lease: it lapses."""
+    await world.open("It broke")
+    await world.work()
+    assert world.mails() == [("olga", "[HIGH] INC-1 It broke")]
+    await world.work(minutes=30)
+    async with world.app.work() as work:
+        sam = (await accounts.find_user(work, SAM)).actor()
+        await respond.acknowledge(work, sam, 1, Acknowledge("I have it"))
+    await world.work(hours=3, minutes=59)
+    assert world.came() == [], "the lease runs for four hours"
+    forgotten = "It is acknowledged, and nothing was heard of it since: [HIGH] INC-1 It broke"
+    await world.work(minutes=1)
+    assert world.mails() == [("sam", forgotten)], "first whoever acknowledged"
+    await world.work(hours=4)
+    assert world.mails() == [("olga", forgotten), ("sam", forgotten)], "then those who were paged first as well"
+    async with world.app.work() as work:
+        await respond.add_note(work, sam, 1, AddNote("Still waiting for the disks"))
+    await world.work(hours=3, minutes=59)
+    assert world.came() == [], "progress renews it"
+    assert world.rows("SELECT count(*) FROM incident_lifecycle WHERE event_type = 'ACKNOWLEDGMENT_LAPSED'") == [(2,)]
 
 
 # --- alertmanager#172, oncall#1403 ----------------------------------------------------------------------------------
@@ -280,3 +328,71 @@ async def test_every_attempt_can_be_read_when_to_whom_over_what_and_with_which_a
         ("Olga", "email", "DELIVERED", 2),
         ("Olga", "webhook", "DELIVERED", 2),
     }
+
+
+async def test_each_candidate_of_each_step_has_one_reason(world: World) -> None:
+    """alertmanager#172, oncall#1403: not only who was paged, but why, and why the others were not."""
+    await world.open("It broke")
+    await world.work()
+    assert world.mails() == [("olga", "[HIGH] INC-1 It broke")]
+    async with world.app.work() as work:
+        await respond.acknowledge(work, world.admin, 1, Acknowledge("Mine"))
+    await world.work(hours=25)
+    assert {to for to, _ in world.mails()} == {"ada"}, "she acknowledged, and is the director too"
+    reasons = world.rows(
+        "SELECT step, lower(u.name), because FROM paging_decisions d JOIN users u ON u.id = d.user_id"
+        " WHERE reason <> 'ACK_LAPSED' ORDER BY decided_at, 1"
+    )
+    assert reasons == [
+        ("INCIDENT_OPENED", "olga", "PAGED"),
+        ("NO_ACK_1HR", "olga", "ACKNOWLEDGED"),
+        ("NO_ACK_4HR", "sam", "ACKNOWLEDGED"),
+        ("NO_ROOT_CAUSE_24HR", "ada", "PAGED"),
+    ]
+
+
+# --- sentry#71520 ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_flood_hides_no_first_alert_and_all_the_rest_comes_in_few_messages(world: World) -> None:
+    """sentry#71520: a flood of messages hid the one that mattered."""
+    for number in range(20):
+        await world.open(f"Failure {number}")
+    await world.work()
+    firsts = world.came()
+    assert sorted(arrival.subject for arrival in firsts) == sorted(
+        f"[HIGH] INC-{number + 1} Failure {number}" for number in range(20)
+    ), "the first alert of an incident is a message of its own"
+    await world.work(hours=1)
+    later = world.came()
+    for _ in range(3):
+        await world.work(minutes=1)
+        later += world.came()
+    assert len(later) <= 2, "at once what there is, and after a minute all that came since"
+    named = Counter(number for arrival in later for number in set(re.findall(r"INC-(\d+)", arrival.text)))
+    assert named == {str(number): 1 for number in range(1, 21)}, "each incident is in one of them"
+
+
+# --- oncall#4208, oneuptime#2413 -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes_on", [date(2026, 3, 29), date(2026, 10, 25)])
+async def test_no_change_of_the_clocks_leaves_an_hour_without_anybody(world: World, changes_on: date) -> None:
+    """oncall#4208, oneuptime#2413: gaps of an hour and the wrong turn, whenever the clocks changed."""
+    world.clock.now = datetime.combine(changes_on, time(23), UTC) - timedelta(days=1)
+    async with world.app.work() as work:
+        members = tuple([(await accounts.find_user(work, email)).id for email in (OLGA, SAM)])
+        made = await schedules.add(work, world.admin, name="Berlin", time_zone="Europe/Berlin")
+        # They hand off at an hour that the first of these days does not have, and the second has twice.
+        daily = Rotation(RotationKind.DAILY, 1, date(2026, 3, 1), time(2, 30))
+        await schedules.add_layer(work, world.admin, made.id, Layer("day by day", daily, members))
+        await accounts.assign_schedule(work, world.admin, Duty.ON_CALL, made.id)
+    paged = []
+    for number in range(9):
+        await world.open(f"Failure {number}")
+        await world.work()
+        paged.append([to for to, subject in world.mails() if subject == f"[HIGH] INC-{number + 1} Failure {number}"])
+        world.clock.forward(minutes=30)
+    assert {len(people) for people in paged} == {1}, "at each instant one person is paged"
+    turns = [person for (person,), _ in groupby(paged)]
+    assert sorted(turns) == ["olga", "sam"], "they hand off once in that night"

@@ -120,7 +120,7 @@ class _Mailboxes:
         mail = message_from_bytes(envelope.content, policy=policy.default)
         key = str(mail["Message-ID"]).strip("<>").partition("@")[0]
         text = mail.get_content()
-        self._receivers._arrived(Arrival("email", str(mail["To"]), key, str(mail["Subject"]), text))
+        self._receivers._arrived(Arrival("email", str(mail["To"]), key, str(mail["Subject"]).strip(), text))
         await asyncio.sleep(self._answer.wait_seconds)
         if self._answer.status is None:
             server.transport.abort()

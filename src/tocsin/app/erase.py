@@ -24,7 +24,7 @@ from tocsin.domain.log_leaf import Erasure, LeafKind
 from tocsin.domain.timeline import EntryKind, time_text
 from tocsin.domain.workflow import ErasePersonalData, checked_text
 from tocsin.errors import Code, refuse
-from tocsin.store import contacts, erasure, incidents, log, notifications
+from tocsin.store import contacts, erasure, follow_ups, incidents, log, notifications
 from tocsin.store.erasure import MAX_REPORTS, FoundReport
 from tocsin.store.incidents import Head
 from tocsin.store.projects import INTERNAL_PROJECT_ID
@@ -267,6 +267,7 @@ async def _write_accounts(work: Work, actor: Actor, head: Head, named: Sequence[
         current = await locked_head(work, head.incident_id)
         account = Detail(metadata=grounds.account(portion))
         await take(work, current, ErasePersonalData(), actor, {EntryKind.PERSONAL_DATA_ERASED: account})
+    await follow_ups.forget_owners(work.tx, head.incident_id)
     for pages in await erasure.pages_about(work.tx, head.incident_id):
         about = await locked_head(work, pages.incident_id)
         await erasure.rewrite_pages(work.tx, pages, await paging.page_text(work, Subject.of(about), pages.reason))

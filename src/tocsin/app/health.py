@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from tocsin.app.coverage import Covered, cover
 from tocsin.app.read_ledger import last_difference
 from tocsin.app.work import Work
+from tocsin.channels.working import working_channels
+from tocsin.domain.coverage import Weakness
+from tocsin.domain.policy_document import delay_text
+from tocsin.domain.reach import Reach, plan, usable
 from tocsin.store import jobs, log, outside, watchdog
 from tocsin.store.jobs import DeadJob, Health
 from tocsin.store.ledger import DifferenceIncident
@@ -32,7 +37,8 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 class Problem:
     """Something wrong: a stable name, what it is, what to do, and whether the server cannot do its work with it.
 
-    What `breaks_a_promise` keeps the watchdog silent, so that somebody outside notices.
+    What `breaks_a_promise` keeps the watchdog silent, so that somebody outside notices. A `risk` is nothing wrong yet.
+    Who asks for readiness need not be known here: no names of people stand in it.
     """
 
     name: str
@@ -40,6 +46,7 @@ class Problem:
     hint: str
     stops_service: bool = False
     breaks_a_promise: bool = True
+    risk: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,10 @@ class Condition:
     vouchers: tuple[Standing, ...]
     problems: tuple[Problem, ...]
     watchdog: Calls | None = None
+    steps_unreached: int = 0
+    """Steps of the policies in force that reach nobody now."""
+    coverage_gaps: int = 0
+    """Times within the next days in which a step will reach nobody."""
 
     @property
     def ready(self) -> bool:
@@ -59,27 +70,34 @@ class Condition:
 
 
 async def condition(work: Work) -> Condition:
-    """Look at the schema, workers, jobs, pages, the log, who vouches for it, and the ledger of intake."""
+    """Look at the schema, workers, jobs, pages, the log, who vouches for it, the ledger, and whom policies reach."""
     kept = await log.condition(work.tx, work.now - LOG_PATIENCE)
     vouchers = tuple(await outside.standings(work.tx, work.now - FORGOTTEN_AFTER))
     health = await jobs.health(
         work.tx, now=work.now, alive_since=work.now - WORKER_SILENCE, failed_since=work.now - FAILED_WINDOW
     )
     calls = await watchdog.state(work.tx, work.now - FORGOTTEN_AFTER)
+    missing = await lacking(work.tx)
+    # Of a schema that lacks something, policies may be what is missing.
+    covered = await cover(work) if not missing else None
     return Condition(
         health,
         kept,
         vouchers,
         (
-            *_of_schema(await lacking(work.tx)),
+            *_of_schema(missing),
             *_of_jobs(health, work.now),
             *_of_pages(health, work.now),
             *_of_log(kept, work.now),
             *_of_vouchers(vouchers),
             *_of_ledger(await last_difference(work)),
             *_of_watchdog(calls),
+            *(_of_coverage(covered) if covered else ()),
+            *(_of_people(covered, working_channels(work.settings)) if covered else ()),
         ),
         calls,
+        len(covered.unreached_now) if covered else 0,
+        len(covered.gaps_ahead) if covered else 0,
     )
 
 
@@ -162,6 +180,53 @@ def _of_watchdog(calls: Calls | None) -> Iterator[Problem]:
         hint = "Check TOCSIN_WATCHDOG_URL; docs/how-to/watch-the-watchman.md."
         # If this silenced the calls, they would never begin again.
         yield Problem("watchdog", message, hint, breaks_a_promise=False)
+
+
+def _of_coverage(covered: Covered) -> Iterator[Problem]:
+    told = any(plan(covered.directory.people[user_id]) for user_id in covered.directory.superadmins)
+    instead = "the superadmins are paged instead" if told else "no superadmin can be reached either"
+    hint = "`tocsin oncall forecast` tells all of it, and names whom it is about."
+    if now := covered.unreached_now:
+        until = f" until {_minute(now[0].span.ends_at)}" if now[0].span.ends_at < covered.ends_at else ""
+        message = f"{_step(now[0])} reaches nobody{until}: {_why(now[0])} ({instead}).{_more(now)}"
+        yield Problem("policy_reaches_nobody", message, hint, breaks_a_promise=not told)
+    if ahead := covered.gaps_ahead:
+        times = f"from {_minute(ahead[0].span.starts_at)} until {_minute(ahead[0].span.ends_at)}"
+        message = f"{_step(ahead[0])} will reach nobody {times}: {_why(ahead[0])} ({instead}).{_more(ahead)}"
+        yield Problem("coverage_gap", message, hint, breaks_a_promise=False, risk=True)
+
+
+def _step(one: Weakness) -> str:
+    when = f" after {delay_text(one.step.after)}" if one.step.after else ""
+    return f"Policy {one.policy.name}: the step {one.step.reason}{when}"
+
+
+def _why(one: Weakness) -> str:
+    return "; ".join(dict.fromkeys(obstacle.words() for obstacle in one.span.obstacles))
+
+
+def _minute(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _more(found: Sequence[object]) -> str:
+    return f" And {len(found) - 1} more like it." if len(found) > 1 else ""
+
+
+def _of_people(covered: Covered, working: Collection[str]) -> Iterator[Problem]:
+    if without := covered.without_channel(working):
+        channels = ", ".join(sorted({method.channel for one in without for method in usable(one)}))
+        message = f"{_people(without)} only by a channel that is not set up ({channels}): no page can get there."
+        hint = "Set it up (e-mail: TOCSIN_SMTP_HOST), or add another way: `tocsin users contact add`."
+        yield Problem("channel_not_configured", message, hint)
+    if unverified := covered.unverified(working):
+        message = f"{_people(unverified)} only by contact methods of which nobody knows whether they work."
+        hint = "Verify them: `tocsin users contact send-code`, then `verify`. `tocsin oncall forecast` says whose."
+        yield Problem("unverified_contact", message, hint, breaks_a_promise=False, risk=True)
+
+
+def _people(found: Sequence[Reach]) -> str:
+    return "1 person who may be paged is reached" if len(found) == 1 else f"{len(found)} who may be paged are reached"
 
 
 async def dead_jobs(work: Work) -> list[DeadJob]:

@@ -16,11 +16,11 @@ from tocsin.app.work import Work
 from tocsin.domain.disclosure import ERASED
 from tocsin.domain.escalation import (
     SESSION_BLOCK_DELAY,
-    SILENCE_ENDED,
     Held,
     Terms,
     moot,
     opening,
+    still_held,
     timers,
 )
 from tocsin.domain.incident import Severity, Status
@@ -31,7 +31,7 @@ from tocsin.domain.silence import Silence, SilenceFacts, holding
 from tocsin.domain.timeline import EntryKind
 from tocsin.domain.workflow import HoldPages, IncidentState
 from tocsin.store import contacts, decisions, directory, incidents, jobs, notifications, policies, silences
-from tocsin.store.decisions import NewDecision, SilencedRow
+from tocsin.store.decisions import NewDecision
 from tocsin.store.directory import Holders
 from tocsin.store.incidents import Head
 from tocsin.store.jobs import NewJob
@@ -310,23 +310,12 @@ def held_detail(hold: Silence) -> Detail:
 
 async def held_pages(work: Work, incident_id: UUID) -> tuple[Held, ...]:
     """Return the pages about an incident that silences hold back still."""
-    return tuple(_held(await decisions.silenced(work.tx, incident_id)))
+    return still_held(await decisions.silenced(work.tx, incident_id))
 
 
 def terms(work: Work, policy: Policy, held: Sequence[Held]) -> Terms:
     """Return what decides, besides its state, when an incident gets louder."""
     return Terms(policy, SESSION_BLOCK_DELAY if work.settings.session_blocking else None, tuple(held))
-
-
-def _held(rows: Sequence[SilencedRow]) -> Iterable[Held]:
-    """Give what is held back still. What one silence after another held back is wanted for its first reasons."""
-    for row in rows:
-        if row.released:
-            continue
-        reasons = [row.reason]
-        if row.reason == SILENCE_ENDED:
-            reasons = [one.reason for one in rows if one.user_id == row.user_id and one.reason != SILENCE_ENDED]
-        yield from (Held(row.silence_id, row.ends_at, row.user_id, reason) for reason in reasons)
 
 
 def _first_look(work: Work, subject: Subject, policy: Policy, hold: Silence | None) -> list[NewJob]:

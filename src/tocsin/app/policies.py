@@ -75,7 +75,7 @@ async def show_policy(work: Work, actor: Actor, ref: PolicyRef) -> PolicyView:
     """Return one policy; raise NOT_FOUND."""
     require(actor, Permission.READ)
     known = await policies.load(work.tx)
-    return await _viewed(work, _found(known, ref).id)
+    return await _viewed(work, policy_of(known, ref).id)
 
 
 async def _viewed(work: Work, policy_id: UUID) -> PolicyView:
@@ -105,7 +105,7 @@ def _named(target: Target, directory: Directory) -> TargetName:
     return TargetName(TargetKind.DUTY, str(target.duty))
 
 
-def _found(known: Policies, ref: PolicyRef) -> Policy:
+def policy_of(known: Policies, ref: PolicyRef) -> Policy:
     """Return a policy by its id or its name; raise NOT_FOUND."""
     if ref == "":
         return known.default
@@ -147,7 +147,7 @@ async def change_policy(work: Work, actor: Actor, ref: PolicyRef, draft: PolicyD
     Raises INVALID where it reaches nobody, CONFLICT where its name is taken or the default would have another one.
     """
     known = await _to_change(work, actor)
-    policy = _found(known, ref)
+    policy = policy_of(known, ref)
     if policy.id == known.default_id and draft.name != policy.name:
         raise refuse(
             Code.CONFLICT,
@@ -214,7 +214,7 @@ async def set_rule(
     Raises INVALID where the rule would reach nobody. What other steps reach does not stand in the way.
     """
     known = await _to_change(work, actor)
-    policy = _found(known, ref)
+    policy = policy_of(known, ref)
     rule = policy.step_of(reason)
     new = Step(
         reason,
@@ -231,7 +231,7 @@ async def set_rule(
 async def remove_policy(work: Work, actor: Actor, ref: PolicyRef) -> None:
     """Remove a policy; raise CONFLICT for the default, and for one that a route leads to."""
     known = await _to_change(work, actor)
-    policy = _found(known, ref)
+    policy = policy_of(known, ref)
     if policy.id == known.default_id:
         raise refuse(
             Code.CONFLICT,
@@ -289,7 +289,7 @@ async def add_route(
         raise refuse(Code.CONFLICT, f"There are {MAX_ROUTES} routes, as many as there may be.", _ROUTES_HINT)
     named = checked_line("service", service, MAX_SERVICE_CHARACTERS) if service is not None else None
     chosen = frozenset(severities) if severities else None
-    route = Route(work.new_id(), named, chosen, _found(known, policy).id)
+    route = Route(work.new_id(), named, chosen, policy_of(known, policy).id)
     await require_reach(work, route.policy_id)
     await _put(work, known, route, position)
     return await _viewed_route(work, route.id)

@@ -23,6 +23,7 @@ from tocsin.app.work import App, Work, secret_hash
 from tocsin.clock import monotonic_seconds
 from tocsin.domain.access import Actor, Permission, require
 from tocsin.domain.incident import Severity
+from tocsin.domain.policy import checked_line
 from tocsin.domain.project import Project
 from tocsin.domain.severity_rules import parse_rules
 from tocsin.domain.workflow import checked_text
@@ -32,6 +33,8 @@ from tocsin.settings import Settings
 from tocsin.store import projects
 from tocsin.store.projects import INTERNAL_PROJECT_ID, KeyRow, ProjectRow, RulesRow
 
+ProjectRef = int | str
+"""A project's id or name."""
 RETRY_SECONDS = 0.5
 FRESH_SECONDS = 2.0
 """How long a key that was looked up is believed: a revoked one stops within that time."""
@@ -274,6 +277,17 @@ def dsn(base_url: str, key: str, project_id: int) -> str:
 
 def _no_project(project_id: int) -> TocsinError:
     return refuse(Code.NOT_FOUND, f"There is no project {project_id}.", "List them: `tocsin projects list`.")
+
+
+async def find_project(work: Work, ref: ProjectRef) -> int:
+    """Return the id of a project that is named, or given by its id; raise NOT_FOUND."""
+    if isinstance(ref, int):
+        project_id = ref if await projects.get(work.tx, ref) is not None else None
+    else:
+        project_id = await projects.by_name(work.tx, checked_line("project", ref, MAX_NAME_CHARACTERS))
+    if project_id is None:
+        raise refuse(Code.NOT_FOUND, f"There is no project {ref}.", "List them: `tocsin projects list`.")
+    return project_id
 
 
 async def rules_of(work: Work, project_id: int) -> Project:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from uuid import UUID
 
+from tocsin.app.search import checked_search, find
 from tocsin.app.timeline import IncidentRef, not_found
 from tocsin.app.work import Work
-from tocsin.domain.access import Actor, Permission, require
+from tocsin.domain.access import PERMISSIONS, Actor, Permission, Role, require
 from tocsin.domain.incident import Severity, Status
 from tocsin.domain.notification import shown_address
 from tocsin.domain.policy import StepReason
-from tocsin.errors import Code, refuse
-from tocsin.store import incidents, notifications, policies, reports
+from tocsin.errors import Code, TocsinError, refuse
+from tocsin.store import incidents, notifications, policies, projects, reports, users
 from tocsin.store.incidents import (
     AcknowledgmentRow,
     EntryRow,
@@ -31,11 +33,14 @@ __all__ = [
     "MAX_PAGE",
     "MAX_REPORTS",
     "STATS_WINDOW",
+    "Choices",
+    "EntryRow",
     "IncidentDetail",
     "IncidentFilter",
     "IncidentPage",
     "IncidentReports",
     "Stats",
+    "choices",
     "escalation_stats",
     "find_incident",
     "list_incidents",
@@ -46,6 +51,7 @@ __all__ = [
 
 MAX_PAGE = 200
 MAX_OFFSET = 10_000
+MAX_SERVICES = 100
 MAX_REPORTS = 50
 """Whole reports in one answer; each may have a megabyte."""
 STATS_WINDOW = timedelta(hours=24)
@@ -53,12 +59,16 @@ STATS_WINDOW = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True)
 class IncidentPage:
-    """One page of a list. `next_cursor` is the number to go on before, None on the last page."""
+    """One page of a list. `next_cursor` is the number to go on before, None on the last page.
+
+    `total` is None for a search: to count what has a word takes longer than to find the newest. Its page may be short
+    and go on all the same.
+    """
 
     incidents: list[IncidentRow]
     limit: int
     offset: int
-    total: int
+    total: int | None
     next_cursor: int | None
 
 
@@ -94,10 +104,41 @@ class Stats:
     overdue: int
 
 
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a list can be narrowed to: people who can have incidents, projects, services (the first MAX_SERVICES)."""
+
+    people: dict[UUID, str]
+    projects: dict[int, str]
+    services: list[str]
+
+
+async def choices(work: Work, actor: Actor) -> Choices:
+    """Return what a list can be narrowed to."""
+    require(actor, Permission.READ)
+    people = [user for user in await users.listed(work.tx) if Permission.RESPOND in PERMISSIONS[Role(user.role)]]
+    return Choices(
+        people={user.id: user.name for user in people if user.active},
+        projects={project.id: project.name for project in await projects.listed(work.tx)},
+        services=await incidents.services(work.tx, MAX_SERVICES),
+    )
+
+
 async def list_incidents(
-    work: Work, actor: Actor, where: IncidentFilter, *, limit: int = 50, offset: int = 0, cursor: int | None = None
+    work: Work,
+    actor: Actor,
+    where: IncidentFilter,
+    *,
+    search: str | None = None,
+    limit: int = 50,
+    offset: int = 0,
+    cursor: int | None = None,
 ) -> IncidentPage:
-    """Return one page of incidents, newest first: go on with the cursor, or with an offset of at most MAX_OFFSET."""
+    """Return one page of incidents, newest first: go on with the cursor, or with an offset of at most MAX_OFFSET.
+
+    `search` lets through those of which one text has its words: title and message, root cause, how it ended, lessons,
+    notes. It goes on with the cursor alone.
+    """
     require(actor, Permission.READ)
     if not 1 <= limit <= MAX_PAGE or not 0 <= offset <= MAX_OFFSET:
         raise refuse(
@@ -105,10 +146,21 @@ async def list_incidents(
             f"limit must be 1 to {MAX_PAGE} and offset 0 to {MAX_OFFSET}.",
             "To read further, go on with the cursor in pagination.next.",
         )
+    if where.service is not None and "\x00" in where.service:
+        raise _invalid("service", "must not contain NUL characters")
+    if search and (words := checked_search(search)):
+        if offset:
+            raise _invalid("offset", "does not go with search: go on with the cursor")
+        found = await find(work, where, words, limit, cursor)
+        return IncidentPage(found.incidents, limit, 0, None, found.next_cursor)
     rows = await incidents.page(work.tx, where, before_number=cursor, limit=limit + 1, offset=offset)
     total = await incidents.total(work.tx, where)
     shown = rows[:limit]
     return IncidentPage(shown, limit, offset, total, shown[-1].number if len(rows) > limit else None)
+
+
+def _invalid(name: str, problem: str) -> TocsinError:
+    return refuse(Code.INVALID, f"{name} {problem}.", errors=[{"field": name, "problem": problem}])
 
 
 async def show_incident(work: Work, actor: Actor, ref: IncidentRef) -> IncidentDetail:
@@ -144,8 +196,7 @@ async def list_reports(work: Work, actor: Actor, ref: IncidentRef, limit: int = 
     """Return the reports of an incident that were kept whole, newest first; raise NOT_FOUND."""
     require(actor, Permission.READ)
     if not 1 <= limit <= MAX_REPORTS:
-        problem = f"must be 1 to {MAX_REPORTS}"
-        raise refuse(Code.INVALID, f"limit {problem}.", errors=[{"field": "limit", "problem": problem}])
+        raise _invalid("limit", f"must be 1 to {MAX_REPORTS}")
     row = await find_incident(work, ref)
     return IncidentReports(await reports.samples(work.tx, row.id, limit), row.occurrences)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from tocsin.app.paging import settle_moot
 from tocsin.app.sessions import unblock_sessions
 from tocsin.app.timeline import Detail, IncidentRef, Taken, locked_head, take
-from tocsin.app.work import Work
+from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor, Permission, require
+from tocsin.domain.follow_up import FollowUpAction
 from tocsin.domain.timeline import EntryKind
 from tocsin.domain.workflow import (
     Acknowledge,
@@ -18,7 +21,16 @@ from tocsin.domain.workflow import (
     Resolve,
     StartInvestigation,
 )
-from tocsin.store import users
+from tocsin.errors import Refusal, TocsinError
+from tocsin.store import follow_ups, users
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What came of one incident of several: taken, or why not."""
+
+    number: int
+    refusal: Refusal | None
 
 
 async def acknowledge(work: Work, actor: Actor, ref: IncidentRef, action: Acknowledge) -> Taken:
@@ -44,6 +56,24 @@ async def acknowledge(work: Work, actor: Actor, ref: IncidentRef, action: Acknow
         await unblock_sessions(work, head.incident_id)
     await settle_moot(work, head.incident_id, actor.user_id)
     return taken
+
+
+async def acknowledge_each(app: App, actor: Actor, numbers: Sequence[int], action: Acknowledge) -> list[Tried]:
+    """Take every one of these incidents that can be taken, each in a transaction of its own.
+
+    One that somebody else has is no reason to leave the others burning; it is named, with the reason.
+    """
+    require(actor, Permission.RESPOND)
+    tried = []
+    for number in dict.fromkeys(numbers):
+        try:
+            async with app.work() as work:
+                await acknowledge(work, actor, number, action)
+        except TocsinError as error:
+            tried.append(Tried(number, error.refusal))
+        else:
+            tried.append(Tried(number, None))
+    return tried
 
 
 async def start_investigation(work: Work, actor: Actor, ref: IncidentRef) -> Taken:
@@ -80,7 +110,7 @@ async def resolve(work: Work, actor: Actor, ref: IncidentRef, action: Resolve) -
     """Record that it is over, and how; with lessons and follow-ups it closes in the same transaction."""
     require(actor, Permission.RESPOND)
     head = await locked_head(work, ref, with_failure=True)
-    follow_ups = [follow_up.document() for follow_up in action.follow_up_actions]
+    promised = [follow_up.document() for follow_up in action.follow_up_actions]
     detail = Detail(
         "incident_resolution",
         {
@@ -92,10 +122,11 @@ async def resolve(work: Work, actor: Actor, ref: IncidentRef, action: Resolve) -
             "resolution_notes": action.notes,
             "impact_assessment": action.impact,
             "lessons_learned": action.lessons_learned,
-            "follow_up_actions": follow_ups or None,
+            "follow_up_actions": promised or None,
         },
     )
-    return await _settled(work, actor, await take(work, head, action, actor, {EntryKind.RESOLVED: detail}))
+    taken = await take(work, head, action, actor, {EntryKind.RESOLVED: detail})
+    return await _settled(work, actor, taken, action.follow_up_actions)
 
 
 async def close(work: Work, actor: Actor, ref: IncidentRef, action: Close) -> Taken:
@@ -103,7 +134,7 @@ async def close(work: Work, actor: Actor, ref: IncidentRef, action: Close) -> Ta
     require(actor, Permission.RESPOND)
     head = await locked_head(work, ref, with_failure=True)
     known = head.state()
-    follow_ups = action.follow_up_actions or known.follow_up_actions
+    promised = action.follow_up_actions or known.follow_up_actions
     detail = Detail(
         "incident_closures",
         {
@@ -112,14 +143,15 @@ async def close(work: Work, actor: Actor, ref: IncidentRef, action: Close) -> Ta
             "closed_by_user_id": actor.user_id,
             "closed_at": work.now,
             "lessons_learned": action.lessons_learned or known.lessons_learned,
-            "follow_up_actions": [follow_up.document() for follow_up in follow_ups],
+            "follow_up_actions": [follow_up.document() for follow_up in promised],
         },
     )
-    return await _settled(work, actor, await take(work, head, action, actor, {EntryKind.CLOSED: detail}))
+    return await _settled(work, actor, await take(work, head, action, actor, {EntryKind.CLOSED: detail}), promised)
 
 
-async def _settled(work: Work, actor: Actor, taken: Taken) -> Taken:
+async def _settled(work: Work, actor: Actor, taken: Taken, promised: Sequence[FollowUpAction]) -> Taken:
     if taken.did(EntryKind.CLOSED):
+        await follow_ups.add(work.tx, taken.head.incident_id, promised)
         await settle_moot(work, taken.head.incident_id, actor.user_id)
     return taken
 

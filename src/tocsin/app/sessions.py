@@ -12,9 +12,10 @@ import argon2
 
 from tocsin import ids
 from tocsin.app.work import Work, secret_hash
-from tocsin.domain.access import NEVER_BLOCKED, Actor, Role
+from tocsin.domain.access import NEVER_BLOCKED, Actor, Permission, Role, require
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.store import credentials, incidents, users
+from tocsin.store.users import User
 
 _HASHER = argon2.PasswordHasher()
 MAX_PASSWORD_CHARACTERS = 1_000
@@ -31,12 +32,28 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who makes a request, by which credential. `csrf_hash` is None for tokens: they need no CSRF protection."""
+    """Who makes a request, by which credential.
+
+    `session_id` and `csrf_hash` are None for tokens: they are no sessions, and need no CSRF protection.
+    """
 
     actor: Actor
     credential: str
+    session_id: UUID | None = None
     csrf_hash: bytes | None = None
     blocked_due_to_incident: UUID | None = None
+    must_set_up: bool = False
+    """Whether the role needs a second factor here, and there is none: nothing else is possible before that."""
+
+    def require(self, permission: Permission) -> None:
+        """Raise FORBIDDEN unless the role grants the permission, and the second factor that it needs is set up."""
+        if self.must_set_up:
+            raise refuse(
+                Code.FORBIDDEN,
+                f"Every {self.actor.role.value} needs a second factor here, and you have none yet.",
+                "Set it up on the page /account/second-factor.",
+            )
+        require(self.actor, permission)
 
     def csrf_matches(self, csrf_token: str) -> bool:
         """Tell in constant time whether a CSRF token belongs to this session."""
@@ -71,14 +88,16 @@ async def password_hash_of(work: Work, email: str) -> str | None:
     return user.password_hash if user and user.active else None
 
 
-async def open_session(work: Work, email: str, *, verified_hash: str, client_address: str, user_agent: str) -> SignedIn:
-    """Open a session for a user whose password has been verified against `verified_hash`, if that is still theirs.
-
-    It is born blocked while an incident blocks.
-    """
+async def verified_user(work: Work, email: str, verified_hash: str) -> User:
+    """Return a user whose password has been verified against `verified_hash`, if that is still theirs."""
     user = await users.by_email(work.tx, email)
     if user is None or not user.active or user.password_hash != verified_hash:
         raise wrong_sign_in()
+    return user
+
+
+async def open_session(work: Work, user: User, client_address: str, user_agent: str) -> SignedIn:
+    """Open a session for a user who has shown who they are. It is born blocked while an incident blocks."""
     await credentials.share_blocking(work.tx)
     blocks = Role(user.role) not in NEVER_BLOCKED and work.settings.session_blocking
     session_token, csrf_token = ids.new_secret(), ids.new_secret()
@@ -125,8 +144,10 @@ async def principal_of_session(work: Work, session_token: str) -> Principal | No
     return Principal(
         Actor(holder.id, holder.name, Role(holder.role)),
         f"session:{holder.credential_id}",
+        holder.credential_id,
         holder.csrf_hash,
         holder.blocked_due_to_incident,
+        must_set_up=not holder.has_second_factor and Role(holder.role) in work.settings.require_totp,
     )
 
 

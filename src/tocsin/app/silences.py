@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from tocsin.app import paging
+from tocsin.app.projects import ProjectRef, find_project
 from tocsin.app.timeline import IncidentRef, locked_head
 from tocsin.app.work import Work
 from tocsin.domain.access import Actor, Permission, require
@@ -20,7 +21,7 @@ from tocsin.domain.policy import MAX_SERVICE_CHARACTERS, checked_line
 from tocsin.domain.silence import Silence, SilenceKind
 from tocsin.domain.workflow import checked_text
 from tocsin.errors import Code, TocsinError, refuse
-from tocsin.store import projects, silences
+from tocsin.store import silences
 from tocsin.store.silences import SilenceRow
 
 MAX_LENGTH = timedelta(days=30)
@@ -47,7 +48,7 @@ class Wanted:
     reason: str
     kind: SilenceKind = SilenceKind.SILENCE
     incident: IncidentRef | None = None
-    project: str | int | None = None
+    project: ProjectRef | None = None
     service: str | None = None
     severities: Collection[Severity] | None = None
     everything: bool = False
@@ -123,7 +124,7 @@ async def _silence(work: Work, actor: Actor, wanted: Wanted, starts_at: datetime
         work.new_id(),
         wanted.kind,
         await _incident(work, wanted.incident) if wanted.incident is not None else None,
-        await _project(work, wanted.project) if wanted.project is not None else None,
+        await find_project(work, wanted.project) if wanted.project is not None else None,
         service,
         frozenset(wanted.severities) if wanted.severities else None,
         starts_at,
@@ -138,17 +139,6 @@ async def _incident(work: Work, ref: IncidentRef) -> UUID:
     if head.status == Status.CLOSED:
         raise refuse(Code.ALREADY_CLOSED, f"INC-{head.number} is closed: there are no pages to hold back.")
     return head.incident_id
-
-
-async def _project(work: Work, ref: str | int) -> int:
-    """Return the id of a project that is named, or given by its id."""
-    if isinstance(ref, int):
-        project_id = ref if await projects.get(work.tx, ref) is not None else None
-    else:
-        project_id = await projects.by_name(work.tx, checked_line("project", ref, MAX_SERVICE_CHARACTERS))
-    if project_id is None:
-        raise refuse(Code.NOT_FOUND, f"There is no project {ref}.", "List them: `tocsin projects list`.")
-    return project_id
 
 
 def _require_said(silence: Silence, *, everything: bool) -> None:

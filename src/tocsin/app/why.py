@@ -147,7 +147,7 @@ def _past(name: str, rows: list[DecisionRow], pages: Mapping[UUID, list[Page]]) 
         )
         for row in rows
     ]
-    return StepStory(name, rows[0].reason, _title(rows[0].reason, name), stage, rows[0].decided_at, told)
+    return StepStory(name, rows[0].reason, title(rows[0].reason, name), stage, rows[0].decided_at, told)
 
 
 def _coming(timer: Timer, arranged: Arranged, now: datetime) -> StepStory:
@@ -157,7 +157,7 @@ def _coming(timer: Timer, arranged: Arranged, now: datetime) -> StepStory:
         Candidate(user_id, arranged.directory.people[user_id].name, via, None, "is asked when it is due", None, [])
         for user_id, via in candidates(asked.targets, arranged.directory, now).items()
     ]
-    return StepStory(asked.name, asked.reason, _title(asked.reason, asked.name), Stage.TO_COME, timer.due_at, told)
+    return StepStory(asked.name, asked.reason, title(asked.reason, asked.name), Stage.TO_COME, timer.due_at, told)
 
 
 def _page(row: PageRow) -> Page:
@@ -190,7 +190,8 @@ _TITLES = {
 }
 
 
-def _title(reason: str, name: str) -> str:
+def title(reason: str, name: str) -> str:
+    """Return what a step is, in words."""
     if reason == EscalationReason.POLICY_STEP:
         round_, position = name.removeprefix(f"{reason} ").split("/")[0].split(".")
         return f"step {int(position) + 1} of the policy, round {int(round_) + 1}: still nobody acknowledged"
@@ -212,15 +213,31 @@ _WORDS = {
 }
 
 
-def _in_words(row: DecisionRow) -> str:
-    """Return a reason in words, with the names of people as they are now."""
-    because = Because(row.because)
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """A silence as a reason names it."""
+
+    kind: str
+    ends_at: datetime
+    reason: str
+
+
+def in_words(because: Because, about: str | None, quiet: Quiet | None) -> str:
+    """Return a reason in words; `about` is the name of whom it is about."""
     return _WORDS[because].format(
-        other=row.about_name or ("nobody" if because is Because.NOT_ON_CALL else "somebody"),
-        silence="a maintenance window" if row.silence_kind == SilenceKind.MAINTENANCE else "a silence",
-        until=row.silence_ends_at.strftime("%Y-%m-%d %H:%M:%S UTC") if row.silence_ends_at else "its end",
-        reason=row.silence_reason,
+        other=about or ("nobody" if because is Because.NOT_ON_CALL else "somebody"),
+        silence="a maintenance window" if quiet and quiet.kind == SilenceKind.MAINTENANCE else "a silence",
+        until=quiet.ends_at.strftime("%Y-%m-%d %H:%M:%S UTC") if quiet else "its end",
+        reason=quiet.reason if quiet else None,
     )
+
+
+def _in_words(row: DecisionRow) -> str:
+    """Return the reason of a decision in words, with the names of people as they are now."""
+    quiet = None
+    if row.silence_kind is not None and row.silence_ends_at is not None:
+        quiet = Quiet(row.silence_kind, row.silence_ends_at, row.silence_reason or "")
+    return in_words(Because(row.because), row.about_name, quiet)
 
 
 # --- completeness ----------------------------------------------------------------------------------------------------

@@ -8,10 +8,10 @@ from datetime import timedelta
 from enum import StrEnum
 from ipaddress import ip_address
 
-from tocsin import bootstrap
 from tocsin.app.inspection import Inspection
 from tocsin.app.ledger import Tally
 from tocsin.app.read_ledger import errors_lost
+from tocsin.channels.working import working_channels
 from tocsin.cli.intake import named_counts
 from tocsin.domain.policy import Duty
 from tocsin.errors import Refusal
@@ -100,7 +100,8 @@ def check_machinery(facts: Facts) -> Iterator[Finding]:
         return
     condition = facts.inspection.condition
     for problem in condition.problems:
-        yield Finding(problem.name, Level.PROBLEM, problem.message, problem.hint)
+        level = Level.WARNING if problem.risk else Level.PROBLEM
+        yield Finding(problem.name, level, problem.message, problem.hint)
     if condition.health.workers_alive:
         yield Finding("workers", Level.OK, f"{condition.health.workers_alive} worker(s) seen in the last 30 seconds.")
 
@@ -216,10 +217,10 @@ def check_dead_jobs(facts: Facts) -> Iterator[Finding]:
 
 
 def check_duties(facts: Facts) -> Iterator[Finding]:
-    """Is every duty held by somebody who is active and can be reached over a channel that works?"""
+    """Is every duty held by somebody who is active and can be reached? Of channels, the machinery's check speaks."""
     if facts.inspection is None:
         return
-    working = bootstrap.working_channels(facts.settings)
+    working = working_channels(facts.settings)
     holders = {holder.duty: holder for holder in facts.inspection.duty_holders}
     for duty in Duty:
         holder, name = holders.get(duty.value), f"duty_{duty.value.lower()}"
@@ -234,15 +235,10 @@ def check_duties(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 name, Level.PROBLEM, f"{duty.value} is {holder.email}, who is shut out.", f"Give it on: {assign}"
             )
-        elif not working.intersection(holder.channels):
-            reached = ", ".join(holder.channels) or "nothing"
-            yield Finding(
-                name,
-                Level.PROBLEM,
-                f"{duty.value} is {holder.email}, reached by {reached}: no page can get there.",
-                "Set TOCSIN_SMTP_HOST, or add another contact method: `tocsin users contact add`.",
-            )
-        else:
+        elif not holder.channels:
+            message = f"{duty.value} is {holder.email}, who has no contact method: no page can get there."
+            yield Finding(name, Level.PROBLEM, message, "Add one: `tocsin users contact add`.")
+        elif working.intersection(holder.channels):
             yield Finding(name, Level.OK, f"{duty.value} is {holder.email}, reached by {', '.join(holder.channels)}.")
 
 
@@ -286,12 +282,13 @@ def _is_loopback(host: str) -> bool:
 
 
 def check_secret_key(facts: Facts) -> Iterator[Finding]:
-    """Do all machines sign webhooks with the same key?"""
+    """Do all machines sign webhooks, and open second factors, with the same key?"""
     if facts.settings.database_url is not None and facts.settings.secret_key is None:
         yield Finding(
             "secret_key",
             Level.WARNING,
-            "TOCSIN_SECRET_KEY is not set: each machine makes its own, and signs webhooks differently.",
+            "TOCSIN_SECRET_KEY is not set: each machine makes its own, signs webhooks differently, and cannot check "
+            "second factors that were set up on another one.",
             "Set the same one, of 32 characters or more, wherever `tocsin up`, `serve` or `worker` runs.",
         )
 

@@ -98,6 +98,10 @@ def list_(
         list[Severity] | None, typer.Option(case_sensitive=False, help="Only this current severity; may be repeated.")
     ] = None,
     is_open: Annotated[bool, typer.Option("--open", help="Only those that are not closed.")] = False,
+    service: Annotated[str | None, typer.Option(help="Only of this service.")] = None,
+    search: Annotated[
+        str | None, typer.Option(help='Only with these words: pool -test "timed out" or exhausted.')
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=MAX_PAGE, help="How many at most.")] = 50,
     cursor: Annotated[int | None, typer.Option(min=1, max=MAX_NUMBER, help="Go on where the last page ended.")] = None,
     _as: AsOption = None,
@@ -108,6 +112,7 @@ def list_(
     \b
     Example:
       tocsin incidents list --open --severity critical --severity high
+      tocsin incidents list --search "connection pool"
 
     Next: `tocsin incidents show NUMBER` tells the whole story of one.
     """
@@ -115,10 +120,11 @@ def list_(
     statuses = tuple(status) if status else None
     if is_open:
         statuses = tuple(one for one in _OPEN if statuses is None or one in statuses)
-    where = read_incidents.IncidentFilter(statuses, tuple(severity) if severity else None)
+    where = read_incidents.IncidentFilter(statuses, tuple(severity) if severity else None, service=service)
 
     async def read(work: Work, actor: Actor) -> tuple[IncidentPage, datetime]:
-        return await read_incidents.list_incidents(work, actor, where, limit=limit, cursor=cursor), work.now
+        page = await read_incidents.list_incidents(work, actor, where, search=search, limit=limit, cursor=cursor)
+        return page, work.now
 
     page, now = act(call, "incidents list", "", read)
     call.answer(msgspec.to_builtins(list_answer(page)), lambda: _tell_page(call, page, now))
@@ -142,7 +148,8 @@ def _tell_page(call: Call, page: IncidentPage, now: datetime) -> None:
     ]
     call.table(("INCIDENT", "SEVERITY", "STATUS", "AGE", "SEEN", "WHO", "TITLE"), rows)
     if page.next_cursor is not None:
-        call.note(f"{len(rows)} of {page.total:,}. Go on: tocsin incidents list --cursor {page.next_cursor}")
+        shown = f"{len(rows)} of {page.total:,}" if page.total is not None else f"The newest {len(rows)}"
+        call.note(f"{shown}. Go on with the same options and --cursor {page.next_cursor}")
 
 
 @commands.command()

@@ -21,6 +21,7 @@ from tocsin.cli import (
     doctor,
     erase,
     evidence,
+    follow_ups,
     forward,
     heartbeats,
     incidents,
@@ -131,6 +132,7 @@ for command in (
     commands.command()(command)
 for group, name in (
     (incidents.commands, "incidents"),
+    (follow_ups.commands, "follow-ups"),
     (oncall.commands, "oncall"),
     (schedules.commands, "schedules"),
     (policies.commands, "policies"),

@@ -11,6 +11,7 @@ import typer
 
 from tocsin.app import accounts, contacts, read_notifications, schedules
 from tocsin.app.work import Work
+from tocsin.cli.forecast import forecast_command
 from tocsin.cli.options import AsOption, CursorOption, JsonOption, WrongUsageError, call_of, duration, instant_of
 from tocsin.cli.output import instant
 from tocsin.cli.pages import tell_pages
@@ -38,6 +39,9 @@ commands = typer.Typer(
     Next: `tocsin policies list` tells when each of them is paged.
     """,
 )
+
+
+commands.command("forecast")(forecast_command)
 
 
 @dataclass(frozen=True, slots=True)

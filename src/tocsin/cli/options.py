@@ -17,6 +17,7 @@ import typer
 from tocsin.app.timeline import IncidentRef
 from tocsin.cli.output import Call
 from tocsin.domain.follow_up import FollowUpAction, parse_follow_ups
+from tocsin.domain.wall_clock import takes_place, zone
 from tocsin.domain.workflow import MAX_TEXT_CHARACTERS
 
 MAX_NUMBER = 2**63 - 1
@@ -98,11 +99,20 @@ def duration(text: str) -> timedelta:
 
 def instant_of(text: str) -> datetime:
     """Read an instant of RFC 3339; one without an offset is UTC, as everything that is shown."""
+    return wall_or_instant(text, "UTC")
+
+
+def wall_or_instant(text: str, zone_name: str) -> datetime:
+    """Read an instant of RFC 3339; one without an offset is what the clock of a time zone shows."""
     try:
         parsed = datetime.fromisoformat(text.strip())
-    except ValueError:
+        if parsed.tzinfo is not None:
+            return parsed.astimezone(UTC)
+        if zone_name == "UTC":
+            return parsed.replace(tzinfo=UTC)
+        return takes_place(zone(zone_name), parsed.replace(microsecond=0))
+    except (ValueError, OverflowError):
         raise WrongUsageError(f"{text!r} is not a time such as 2026-03-01T03:00:00Z.") from None
-    return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def follow_ups(texts: Sequence[str] | None) -> tuple[FollowUpAction, ...]:

@@ -17,6 +17,7 @@ from tocsin.cli.options import AsOption, JsonOption, WrongUsageError, call_of, d
 from tocsin.cli.output import Call
 from tocsin.cli.policy_steps import read_step, read_targets, targets_text
 from tocsin.cli.running import act
+from tocsin.cli.simulation import simulate_command
 from tocsin.domain.access import Actor
 from tocsin.domain.incident import Severity
 from tocsin.domain.policy import MAX_REPEAT, Duty, StepReason
@@ -67,6 +68,7 @@ routes = typer.Typer(
     """,
 )
 commands.add_typer(routes, name="routes")
+commands.command("simulate")(simulate_command)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The policy's name.")]
 StepOption = Annotated[

@@ -7,11 +7,11 @@ from uuid import UUID
 
 import typer
 
-from tocsin.app import accounts
+from tocsin.app import account, accounts, second_factor
 from tocsin.app.work import Work
 from tocsin.cli import contacts
-from tocsin.cli.options import AsOption, EmailArgument, JsonOption, call_of, secret_of
-from tocsin.cli.output import Call, plain_data
+from tocsin.cli.options import AsOption, EmailArgument, JsonOption, WrongUsageError, call_of, secret_of
+from tocsin.cli.output import Call, instant, plain_data
 from tocsin.cli.running import act
 from tocsin.domain.access import Actor, Role
 
@@ -183,6 +183,80 @@ def _set_active(context: typer.Context, email: str, *, active: bool) -> None:
     verb = "activate" if active else "deactivate"
     act(call, f"users {verb}", email, lambda work, actor: accounts.set_active(work, actor, email, active=active))
     _tell(call, email, {"active": active}, f"{email} is {'active' if active else 'shut out'} now.")
+
+
+@commands.command()
+def sessions(
+    context: typer.Context,
+    email: EmailArgument,
+    end: Annotated[UUID | None, typer.Option("--end", metavar="ID", help="End this one.")] = None,
+    end_all: Annotated[bool, typer.Option("--end-all", help="End all of them.")] = False,
+    _as: AsOption = None,
+    _json: JsonOption = False,
+) -> None:
+    """List where a user is signed in, or end it. Other people's sessions are a superadmin's business.
+
+    \b
+    Example:
+      tocsin users sessions ana@example.org
+      tocsin users sessions ana@example.org --end-all
+
+    Next: `tocsin users password ana@example.org`, if somebody else knew the old one.
+    """
+    call = call_of(context)
+    if end is not None and end_all:
+        raise WrongUsageError("--end and --end-all are two different things: give one of them.")
+    if end is not None:
+        act(call, "users sessions end", email, lambda work, actor: account.end_session(work, actor, email, end))
+        _tell(call, email, {"ended": 1}, f"The session of {email} has ended.")
+    elif end_all:
+        ended = act(call, "users sessions end", email, lambda work, actor: account.end_sessions(work, actor, email))
+        _tell(call, email, {"ended": ended}, f"{ended} sessions of {email} have ended.")
+    else:
+        _list_sessions(call, email)
+
+
+def _list_sessions(call: Call, email: str) -> None:
+    listed = act(call, "users sessions", email, lambda work, actor: account.sessions_of(work, actor, email))
+    rows = [
+        (str(one.id), instant(one.created_at), instant(one.expires_at), one.client_address, one.user_agent)
+        for one in listed
+    ]
+    headers = ("ID", "SINCE", "UNTIL", "FROM", "WITH")
+    call.answer({"email": email, "sessions": listed}, lambda: call.table(headers, rows))
+
+
+@commands.command()
+def totp(
+    context: typer.Context,
+    email: EmailArgument,
+    off: Annotated[bool, typer.Option("--off", help="Take it off: phone and recovery codes are lost.")] = False,
+    _as: AsOption = None,
+    _json: JsonOption = False,
+) -> None:
+    """Tell whether a user has a second factor, or take it off. They set one up themselves, on their account's page.
+
+    Before you take it off, be sure that it is they who ask: from then on the password alone is enough.
+
+    \b
+    Example:
+      tocsin users totp ana@example.org
+      tocsin users totp ana@example.org --off
+
+    Next: they sign in with the password, and set up the new phone on the page of their account.
+    """
+    call = call_of(context)
+    if off:
+        act(call, "users totp off", email, lambda work, actor: second_factor.take_off(work, actor, email))
+        _tell(call, email, {"secondFactor": None}, f"The second factor of {email} is off: the password is enough now.")
+        return
+    standing = act(call, "users totp", email, lambda work, actor: second_factor.of_user(work, actor, email))
+    words = f"{email} has no second factor."
+    if standing is not None:
+        words = (
+            f"{email} has one since {instant(standing.confirmed_at)}; recovery codes left: {standing.recovery_codes}."
+        )
+    _tell(call, email, {"secondFactor": standing}, words)
 
 
 def _tell(call: Call, email: str, facts: dict[str, object], words: str) -> None:

@@ -17,15 +17,16 @@ def why_story(why: Why) -> Iterator[Line]:
     yield Text.assemble((f"INC-{why.number}", "bold"), f"  follows the policy {one_line(why.policy)}")
     for step in why.steps:
         yield ""
-        yield from _step(step)
+        yield from step_lines(step)
 
 
-def _step(step: StepStory) -> Iterator[Line]:
+def step_lines(step: StepStory) -> Iterator[Line]:
+    """Yield the lines of one step."""
     stage = f"  ({_STAGES[step.stage]})" if _STAGES[step.stage] else ""
     yield Text.assemble(f"{instant(step.at)}  ", (step.reason, "bold"), f"  {step.words}{stage}")
     for candidate in step.candidates:
         yield from _candidate(candidate)
-    if not step.candidates:
+    if not step.candidates and step.stage is Stage.TO_COME:
         yield "  nobody stands behind it now"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -11,15 +11,21 @@ from tocsin.domain.incident import EscalationReason, Severity, Status
 from tocsin.domain.paging import Asked, Because
 from tocsin.domain.policy import TIMED, Policy, Step, StepReason, Target
 from tocsin.domain.workflow import (
+    Acknowledge,
+    Acknowledgment,
     BlockSessions,
     Escalate,
     IncidentState,
     LapseAcknowledgment,
+    RecordRootCause,
+    Resolve,
     decide,
     evolve,
 )
 from tocsin.errors import Refusal, TocsinError
 
+Answer = Acknowledge | RecordRootCause | Resolve
+"""What somebody may do about an incident that makes steps of its policy moot."""
 SESSION_BLOCK_DELAY = timedelta(hours=2)
 ACK_LAPSED = "ACK_LAPSED"
 """The reason of a page to somebody who acknowledged and then was not heard of."""
@@ -28,13 +34,37 @@ SILENCE_ENDED = "SILENCE_ENDED"
 
 
 @dataclass(frozen=True, slots=True)
+class Silenced:
+    """A decision by which a silence held a page back; `released` says that the silence's end was acted upon."""
+
+    silence_id: UUID
+    ends_at: datetime
+    user_id: UUID
+    reason: str
+    released: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
-    """A page to somebody that a silence held back, and why it was owed."""
+    """A page to somebody that a silence holds back still, and why it was owed."""
 
     silence_id: UUID
     until: datetime
     user_id: UUID
     reason: str
+
+
+def still_held(rows: Sequence[Silenced]) -> tuple[Held, ...]:
+    """Return what is held back still. What one silence after another held back is wanted for its first reasons."""
+    found = []
+    for row in rows:
+        if row.released:
+            continue
+        reasons = [row.reason]
+        if row.reason == SILENCE_ENDED:
+            reasons = [one.reason for one in rows if one.user_id == row.user_id and one.reason != SILENCE_ENDED]
+        found += [Held(row.silence_id, row.ends_at, row.user_id, reason) for reason in reasons]
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +118,17 @@ def after(state: IncidentState, timer: Timer, now: datetime) -> IncidentState:
     if timer.action.step:
         return replace(state, fired_steps=state.fired_steps | {timer.action.step})
     return replace(state, fired=state.fired | {timer.action.reason})
+
+
+def answered(state: IncidentState, action: Answer, by: UUID, name: str, at: datetime) -> IncidentState:
+    """Return the state after somebody did something about the incident, as the database will say it stands."""
+    taken = decide(state, action)
+    if isinstance(taken, Refusal):
+        raise TocsinError(taken)
+    for step in taken:
+        state = evolve(state, step)
+    acknowledgment = Acknowledgment(by, name, at) if isinstance(action, Acknowledge) else state.acknowledgment
+    return replace(state, acknowledgment=acknowledgment, lease_from=at, lapses=0)
 
 
 def opening(policy: Policy) -> Asked:
@@ -144,6 +185,11 @@ def name_of(action: Escalate) -> str:
     return f"{action.reason} {action.step}".strip()
 
 
+def release_name(silence_id: UUID) -> str:
+    """Return the name that the end of a silence has in the record of decisions."""
+    return f"{SILENCE_ENDED} {silence_id}"
+
+
 def cycle(policy: Policy) -> timedelta:
     """Return how long one round takes: the longest delay of the steps that wait for an acknowledgment."""
     return max(step.after for step in policy.steps if step.waits_for_acknowledgment)
@@ -161,8 +207,10 @@ def _running(state: IncidentState, created_at: datetime, terms: Terms) -> Iterat
 def _steps(state: IncidentState, created_at: datetime, policy: Policy) -> Iterator[Timer]:
     for round_ in range(policy.repeat + 1):
         for position, step in enumerate(policy.steps):
+            if _why_moot(state, step):
+                continue
             escalate = _escalate(policy, position, round_)
-            if escalate is None or _why_moot(state, step) or _has_fired(state, escalate):
+            if escalate is None or _has_fired(state, escalate):
                 continue
             asked = _asked(policy, position, name_of(escalate), str(escalate.reason))
             yield Timer(created_at + round_ * cycle(policy) + step.after, escalate, asked)
@@ -229,5 +277,6 @@ def _release(state: IncidentState, terms: Terms, silence_id: UUID) -> Asked:
     first = opening(terms.policy)
     targets = tuple(Target(user_id=user_id) for user_id, because in wanted.items() if because is None)
     spared = tuple((user_id, because) for user_id, because in wanted.items() if because is not None)
-    name = f"{SILENCE_ENDED} {silence_id}"
-    return Asked(name, SILENCE_ENDED, targets, (first.targets, *first.then), terms.policy.id, spared=spared)
+    return Asked(
+        release_name(silence_id), SILENCE_ENDED, targets, (first.targets, *first.then), terms.policy.id, spared=spared
+    )

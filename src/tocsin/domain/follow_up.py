@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
 
 from tocsin.errors import Code, TocsinError, refuse
 
 MAX_FOLLOW_UPS = 50
 MAX_FOLLOW_UP_CHARACTERS = 500
+LONGEST_REMINDER = timedelta(days=32)
+
+
+class FollowUpState(StrEnum):
+    """Whether an action is done. Reopened: it was said to be done, and is not."""
+
+    OPEN = "OPEN"
+    DONE = "DONE"
+    REOPENED = "REOPENED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +34,30 @@ class FollowUpAction:
         """Return the form that is stored and shown; absent parts are left out."""
         parts = {"title": self.title, "owner": self.owner, "dueAt": self.due_at}
         return {key: value for key, value in parts.items() if value is not None}
+
+
+def due_instant(due_at: str | None) -> datetime | None:
+    """Return from when on an action is overdue: a day is over at its end, and what names no zone is UTC.
+
+    None when it has no date, or one at the edge of what a calendar can hold.
+    """
+    if due_at is None:
+        return None
+    try:
+        if len(due_at) <= len("2026-W49-2"):
+            return datetime.combine(date.fromisoformat(due_at) + timedelta(days=1), time(), UTC)
+        said = datetime.fromisoformat(due_at)
+        return said.astimezone(UTC) if said.tzinfo else said.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def next_reminder(reminders: int) -> timedelta:
+    """Return how long after its n-th reminder an action is brought up again: 1, 2, 4, … days, then every 32.
+
+    A promise that nobody keeps must not fall silent, and must not ring every day either.
+    """
+    return min(timedelta(days=2 ** min(reminders - 1, 10)), LONGEST_REMINDER)
 
 
 def parse_follow_ups(value: object) -> tuple[FollowUpAction, ...]:

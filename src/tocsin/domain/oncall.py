@@ -64,6 +64,24 @@ class Gap:
     missing: int
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Who has one of the places, and through what: the turn of a layer, or an override. Equal: the same shift."""
+
+    user_id: UUID
+    source: str
+    through: tuple[int, int] | UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A time in which nothing changes, with who is on call in it; who has the turn is first."""
+
+    starts_at: datetime
+    ends_at: datetime
+    places: tuple[Place, ...]
+
+
 def on_call(schedule: Schedule, at: datetime) -> tuple[UUID, ...]:
     """Return who is on call at an instant; with several people, who has the turn is first."""
     return tuple(place.user_id for place in _stretch_at(schedule, _Overrides(schedule), at).places)
@@ -76,7 +94,7 @@ def shifts(schedule: Schedule, start: datetime, end: datetime) -> Iterator[Shift
     same shift.
     """
     found: list[Shift] = []
-    running: dict[_Place, datetime] = {}
+    running: dict[Place, datetime] = {}
     overrides = _Overrides(schedule)
     for stretch in _stretches(schedule, overrides, _beginning_of_shifts(schedule, overrides, start)):
         for place in [place for place in running if place not in stretch.places]:
@@ -92,14 +110,20 @@ def shifts(schedule: Schedule, start: datetime, end: datetime) -> Iterator[Shift
     )
 
 
-def gaps(schedule: Schedule, start: datetime, end: datetime) -> list[Gap]:
-    """Return when in a period fewer people are on call than there should be."""
-    found: list[Gap] = []
+def stretches(schedule: Schedule, start: datetime, end: datetime) -> Iterator[Stretch]:
+    """Give the times into which changes part a period, each with who is on call in it."""
     overrides = _Overrides(schedule)
     for stretch in _stretches(schedule, overrides, _stretch_at(schedule, overrides, start)):
         if stretch.starts_at >= end:
             break
-        gap = Gap(max(stretch.starts_at, start), min(stretch.ends_at, end), schedule.people - len(stretch.places))
+        yield Stretch(max(stretch.starts_at, start), min(stretch.ends_at, end), stretch.places)
+
+
+def gaps(schedule: Schedule, start: datetime, end: datetime) -> list[Gap]:
+    """Return when in a period fewer people are on call than there should be."""
+    found: list[Gap] = []
+    for stretch in stretches(schedule, start, end):
+        gap = Gap(stretch.starts_at, stretch.ends_at, schedule.people - len(stretch.places))
         if found and (found[-1].ends_at, found[-1].missing) == (gap.starts_at, gap.missing):
             gap = Gap(found.pop().starts_at, gap.ends_at, gap.missing)
         if gap.missing:
@@ -107,32 +131,14 @@ def gaps(schedule: Schedule, start: datetime, end: datetime) -> list[Gap]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Who has one of the places, and through what: the turn of a layer, or an override. Equal: the same shift."""
-
-    user_id: UUID
-    source: str
-    through: tuple[int, int] | UUID
-
-
-@dataclass(frozen=True, slots=True)
-class _Stretch:
-    """A time in which nothing changes."""
-
-    starts_at: datetime
-    ends_at: datetime
-    places: tuple[_Place, ...]
-
-
-def _stretches(schedule: Schedule, overrides: _Overrides, first: _Stretch) -> Iterator[_Stretch]:
+def _stretches(schedule: Schedule, overrides: _Overrides, first: Stretch) -> Iterator[Stretch]:
     yield first
     while first.ends_at < END:
         first = _stretch_at(schedule, overrides, first.ends_at)
         yield first
 
 
-def _beginning_of_shifts(schedule: Schedule, overrides: _Overrides, at: datetime) -> _Stretch:
+def _beginning_of_shifts(schedule: Schedule, overrides: _Overrides, at: datetime) -> Stretch:
     """Return the stretch with which the first of the shifts that run at an instant began."""
     stretch = _stretch_at(schedule, overrides, at)
     running = set(stretch.places)
@@ -145,20 +151,20 @@ def _beginning_of_shifts(schedule: Schedule, overrides: _Overrides, at: datetime
     return stretch
 
 
-def _stretch_at(schedule: Schedule, overrides: _Overrides, at: datetime) -> _Stretch:
+def _stretch_at(schedule: Schedule, overrides: _Overrides, at: datetime) -> Stretch:
     starts_at, ends_at = BEGINNING, END
-    in_turn: list[_Place] = []
+    in_turn: list[Place] = []
     for index in reversed(range(len(schedule.layers))):
         layer = schedule.layers[index]
         span = span_at(layer, schedule.zone, at)
         starts_at, ends_at = max(starts_at, span.starts_at), min(ends_at, span.ends_at)
         if span.turn is not None:
             source = f"layer {layer.name}"
-            in_turn = [_Place(user, source, (index, span.turn)) for user in members_in_turn(layer, span.place)]
+            in_turn = [Place(user, source, (index, span.turn)) for user in members_in_turn(layer, span.place)]
             break
     before, after = overrides.edges_around(at)
     places = _placed(schedule.people, in_turn, overrides.at(at))
-    return _Stretch(max(starts_at, before), min(ends_at, after), places)
+    return Stretch(max(starts_at, before), min(ends_at, after), places)
 
 
 class _Overrides:
@@ -186,9 +192,9 @@ def _rank(one: tuple[int, Override]) -> int:
     return one[0]
 
 
-def _placed(people: int, in_turn: list[_Place], active: list[Override]) -> tuple[_Place, ...]:
+def _placed(people: int, in_turn: list[Place], active: list[Override]) -> tuple[Place, ...]:
     """Return who has the places: the first members in turn, unless overrides put somebody else there."""
-    places: list[_Place | None] = [*in_turn[:people], *([None] * (people - len(in_turn)))]
+    places: list[Place | None] = [*in_turn[:people], *([None] * (people - len(in_turn)))]
     replaced: set[UUID] = set()
     unnamed = 0
     for override in active:
@@ -200,14 +206,14 @@ def _placed(people: int, in_turn: list[_Place], active: list[Override]) -> tuple
             continue
         if (before := places[index]) is not None:
             replaced.add(before.user_id)
-        places[index] = _Place(override.user_id, OVERRIDE, override.id)
+        places[index] = Place(override.user_id, OVERRIDE, override.id)
         replaced.discard(override.user_id)
     return (
         _each_once(places, [place for place in in_turn if place.user_id not in replaced]) if active else _there(places)
     )
 
 
-def _each_once(places: list[_Place | None], next_in_turn: list[_Place]) -> tuple[_Place, ...]:
+def _each_once(places: list[Place | None], next_in_turn: list[Place]) -> tuple[Place, ...]:
     """Let who would be on call twice give way to the next member who is not on call yet, if there is one."""
     seen = {place.user_id for place in places if place and place.source == OVERRIDE}
     spare = [place for place in next_in_turn if place.user_id not in {one.user_id for one in places if one}]
@@ -223,5 +229,5 @@ def _each_once(places: list[_Place | None], next_in_turn: list[_Place]) -> tuple
     return _there(places)
 
 
-def _there(places: list[_Place | None]) -> tuple[_Place, ...]:
+def _there(places: list[Place | None]) -> tuple[Place, ...]:
     return tuple(place for place in places if place is not None)

@@ -117,6 +117,12 @@ def members_in_turn(layer: Layer, place: int) -> tuple[UUID, ...]:
     return tuple(dict.fromkeys(layer.members[first:] + layer.members[:first]))
 
 
+def counts_throughout(layer: Layer, zone: ZoneInfo, start: datetime, end: datetime) -> bool:
+    """Tell whether a layer counts at every instant of a period, as far as that can be told without looking at each."""
+    begins = max(layer.starts_at or BEGINNING, takes_place(zone, layer.rotation.first_hand_off))
+    return not layer.restrictions and begins <= start and end <= (layer.ends_at or END)
+
+
 def span_at(layer: Layer, zone: ZoneInfo, at: datetime) -> Span:
     """Return the turn that a layer has at an instant, or the time around it in which the layer does not count."""
     starts_at, ends_at = layer.starts_at or BEGINNING, layer.ends_at or END

@@ -37,6 +37,7 @@ class SessionHolder:
     credential_id: UUID
     csrf_hash: bytes
     blocked_due_to_incident: UUID | None
+    has_second_factor: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,17 @@ class TokenRow:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session as lists show it."""
+
+    id: UUID
+    created_at: datetime
+    expires_at: datetime
+    client_address: str
+    user_agent: str
 
 
 async def insert_token(
@@ -119,9 +131,19 @@ async def revoke_session(tx: Tx, token_hash: bytes, now: datetime) -> None:
     await tx.run(QUERIES["revoke_session"], {"token_hash": token_hash, "now": now})
 
 
-async def revoke_sessions_of(tx: Tx, user_id: UUID, now: datetime) -> int:
-    """End every session of a user; return how many."""
-    return await tx.touch(QUERIES["revoke_sessions_of"], {"user_id": user_id, "now": now})
+async def sessions_of(tx: Tx, user_id: UUID, now: datetime) -> list[SessionRow]:
+    """Return the valid sessions of a user, latest first (at most MAX_LISTED)."""
+    return await tx.rows(QUERIES["sessions_of"], SessionRow, {"user_id": user_id, "now": now, "limit": MAX_LISTED})
+
+
+async def revoke_session_of(tx: Tx, user_id: UUID, session_id: UUID, now: datetime) -> bool:
+    """End one session of a user; return False when it is none of theirs that is valid."""
+    return await tx.touch(QUERIES["revoke_session_of"], {"user_id": user_id, "id": session_id, "now": now}) == 1
+
+
+async def revoke_sessions_of(tx: Tx, user_id: UUID, now: datetime, *, spared: UUID | None = None) -> int:
+    """End every session of a user but `spared`; return how many."""
+    return await tx.touch(QUERIES["revoke_sessions_of"], {"user_id": user_id, "now": now, "spared": spared})
 
 
 async def share_blocking(tx: Tx) -> None:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from tocsin.domain.escalation import Silenced
 from tocsin.store.database import Tx
 from tocsin.store.queries import Queries
 
@@ -33,17 +34,6 @@ class NewDecision:
     about_user_id: UUID | None
     silence_id: UUID | None
     until: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class SilencedRow:
-    """What a silence held back; `released` says that its end was acted upon."""
-
-    silence_id: UUID
-    ends_at: datetime
-    user_id: UUID
-    reason: str
-    released: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +81,9 @@ async def insert_many(tx: Tx, made: Sequence[NewDecision], now: datetime) -> Non
         await tx.run(QUERIES["insert"], {"rows": msgspec.json.encode(made).decode(), "now": now})
 
 
-async def silenced(tx: Tx, incident_id: UUID) -> list[SilencedRow]:
+async def silenced(tx: Tx, incident_id: UUID) -> list[Silenced]:
     """Return what silences held back of an incident, in its order."""
-    return await tx.rows(QUERIES["silenced"], SilencedRow, {"incident_id": incident_id})
+    return await tx.rows(QUERIES["silenced"], Silenced, {"incident_id": incident_id})
 
 
 async def held_back(tx: Tx, incident_ids: Sequence[UUID]) -> set[UUID]:

@@ -168,7 +168,10 @@ async def erase_user(tx: Tx, user_id: UUID, addresses: Sequence[str], now: datet
     email = f"erased-{user_id}@erased.invalid"  # RFC 2606: nobody's address, ever
     await tx.run(QUERIES["erase_user"], which | {"email": email, "name": ERASED, "now": now})
     await tx.run(QUERIES["erase_tokens"], which | {"name": ERASED, "now": now})
-    for query in ("erase_sessions", "erase_contacts", "erase_answers"):
+    for query in (
+        *("erase_sessions", "erase_second_factor", "erase_pending_sign_ins"),
+        *("erase_contacts", "erase_answers", "erase_views"),
+    ):
         await tx.run(QUERIES[query], which)
     await tx.run(QUERIES["erase_addresses"], which | {"address": ERASED})
     await tx.run(QUERIES["erase_bundle_jobs"], {"addresses": list(addresses)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ QUERIES = Queries("incidents")
 MAX_TIMELINE_ENTRIES = 1_000
 MAX_ESCALATIONS = 1_000
 MAX_COUNTED = 10_000
-"""How far a list that is filtered by time is counted: counting millions would take longer than showing a page."""
+"""How far a list is counted that the counters do not know: counting millions would take longer than showing a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,10 @@ class IncidentFilter:
     severities: tuple[Severity, ...] | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    service: str | None = None
+    project_id: int | None = None
+    holder: UUID | None = None
+    """Who acknowledged."""
 
     def parameters(self) -> dict[str, object]:
         """Return the filter as parameters of the queries."""
@@ -122,6 +126,9 @@ class IncidentFilter:
             "severities": [str(severity) for severity in self.severities] if self.severities is not None else None,
             "created_after": self.created_after,
             "created_before": self.created_before,
+            "service": self.service,
+            "project_id": self.project_id,
+            "holder": self.holder,
         }
 
 
@@ -290,19 +297,25 @@ async def page(
     tx: Tx, where: IncidentFilter, *, before_number: int | None, limit: int, offset: int
 ) -> list[IncidentRow]:
     """Return one page of incidents, newest first."""
-    bounds = {"before_number": before_number, "limit": limit, "offset": offset, "incident_id": None}
+    bounds = {"before_number": before_number, "limit": limit, "offset": offset, "incident_ids": None}
     return await tx.rows(QUERIES["list"], IncidentRow, where.parameters() | bounds)
 
 
 async def get(tx: Tx, incident_id: UUID) -> IncidentRow | None:
     """Return one incident as lists show it."""
-    bounds = {"before_number": None, "limit": 1, "offset": 0, "incident_id": incident_id}
-    return await tx.first(QUERIES["list"], IncidentRow, IncidentFilter().parameters() | bounds)
+    found = await get_many(tx, [incident_id])
+    return found[0] if found else None
+
+
+async def get_many(tx: Tx, incident_ids: Sequence[UUID]) -> list[IncidentRow]:
+    """Return incidents as lists show them, newest first."""
+    bounds = {"before_number": None, "limit": len(incident_ids), "offset": 0, "incident_ids": list(incident_ids)}
+    return await tx.rows(QUERIES["list"], IncidentRow, IncidentFilter().parameters() | bounds)
 
 
 async def total(tx: Tx, where: IncidentFilter) -> int:
-    """Return how many incidents a filter lets through: from the counters, or counted up to MAX_COUNTED by time."""
-    if where.created_after or where.created_before:
+    """Return how many incidents a filter lets through: from the counters, or counted up to MAX_COUNTED."""
+    if where.created_after or where.created_before or where.service or where.project_id or where.holder:
         counted: int = await tx.value(QUERIES["count_by_head"], where.parameters() | {"most": MAX_COUNTED})
         return counted
     return sum(
@@ -371,6 +384,16 @@ async def blocking(tx: Tx) -> UUID | None:
     """Return the oldest incident that blocks sessions now."""
     found: UUID | None = await tx.value(QUERIES["blocking"])
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _ServiceRow:
+    service: str
+
+
+async def services(tx: Tx, limit: int) -> list[str]:
+    """Return the services that have incidents, by name."""
+    return [row.service for row in await tx.rows(QUERIES["services"], _ServiceRow, {"limit": limit})]
 
 
 @dataclass(frozen=True, slots=True)

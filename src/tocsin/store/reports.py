@@ -216,3 +216,36 @@ async def keep_latest(tx: Tx, documents: Mapping[UUID, str]) -> None:
 async def samples(tx: Tx, incident_id: UUID, limit: int) -> list[SampleRow]:
     """Return the reports of an incident that were kept whole, newest first."""
     return await tx.rows(QUERIES["samples"], SampleRow, {"incident_id": incident_id, "limit": limit})
+
+
+@dataclass(frozen=True, slots=True)
+class KeptReport:
+    """That a report was kept whole, and when it came."""
+
+    id: UUID
+    received_at: datetime
+
+
+async def kept_of_incident(tx: Tx, incident_id: UUID, limit: int) -> list[KeptReport]:
+    """Return which reports of an incident were kept whole, newest first."""
+    return await tx.rows(QUERIES["kept_of_incident"], KeptReport, {"incident_id": incident_id, "limit": limit})
+
+
+async def kept(tx: Tx, incident_id: UUID, report_id: UUID) -> SampleRow | None:
+    """Return one report of an incident that was kept whole."""
+    return await tx.first(QUERIES["kept"], SampleRow, {"incident_id": incident_id, "id": report_id})
+
+
+@dataclass(frozen=True, slots=True)
+class _PeriodRow:
+    period: int
+    reports: int
+
+
+async def occurrences_over_time(
+    tx: Tx, incident_id: UUID, *, since: datetime, seconds: int, periods: int, most: int
+) -> list[int]:
+    """Return how many reports of an incident came in each period of so many seconds, up to `most` for each."""
+    parameters = {"incident_id": incident_id, "since": since, "seconds": seconds, "periods": periods, "most": most}
+    rows = await tx.rows(QUERIES["occurrences_over_time"], _PeriodRow, parameters)
+    return [row.reports for row in sorted(rows, key=lambda row: row.period)]

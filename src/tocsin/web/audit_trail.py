@@ -18,8 +18,8 @@ LINKS = "/a/"
 AUDITED = (
     *("/api/admin", "/api/incidents", "/api/auth", "/api/projects", "/api/intake", "/api/heartbeats"),
     *("/api/contacts", "/api/notification-rules", "/api/policies", "/api/routes", "/api/silences", "/api/schedules"),
-    *("/api/notifications", "/api/v1/slack"),
-    *("/incidents", "/sign-in", "/sign-out"),
+    *("/api/notifications", "/api/v1/slack", "/api/oncall", "/api/follow-ups", "/api/stats"),
+    *("/account", "/incidents", "/learning", "/sign-in", "/sign-out"),
     *("/oncall", "/audit", "/admin", "/api/audit"),
 )
 HOME = "/"

@@ -9,8 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tocsin.app import sessions
+from tocsin.app import sign_in as entering
+from tocsin.app.second_factor import counted
 from tocsin.app.sessions import SignedIn
-from tocsin.app.work import App
+from tocsin.app.sign_in import Whence
+from tocsin.domain.access import Actor
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.web import documents
 from tocsin.web.audit_trail import client_address
@@ -22,43 +25,58 @@ PASSWORD = "password"  # noqa: S105  # the name of a credential in the access lo
 
 
 async def sign_in(call: Call) -> Response:
-    """Open a session for who knows the password; the secret goes into the cookie, the CSRF token into the answer."""
+    """Open a session for who knows the password, and brings a code where that is needed.
+
+    The secret goes into the cookie, the CSRF token into the answer.
+    """
     body = call.said(SignInBody)
-    signed_in = await open_session(call.services, call.request, body.email, body.password)
+    services, request = call.services, call.request
+    verified_hash = await verified(services, request, body.email, body.password)
+    if verified_hash is None:
+        raise sessions.wrong_sign_in()
+    whence, code = whence_of(request), body.code or None
+    signed_in = await counted(
+        services.app,
+        lambda work: entering.sign_in(
+            work, services.vault, body.email, verified_hash=verified_hash, code=code, whence=whence
+        ),
+    )
+    note(request, signed_in.actor)
     answer = SignInAnswer(_user(signed_in), signed_in.csrf_token)
     response = Response(msgspec.json.encode(answer), media_type="application/json")
     call.services.authentication.cookie.set(response, signed_in.session_token)
     return response
 
 
-async def open_session(services: Services, request: Request, email: str, password: str) -> SignedIn:
-    """Open a session for who knows the password, and note who it is; raise UNAUTHORIZED or RATE_LIMITED."""
+async def verified(services: Services, request: Request, email: str, password: str) -> str | None:
+    """Return the hash that a password was verified against, None for a wrong one; raise RATE_LIMITED for who guesses.
+
+    Between two transactions: argon2 takes a while, and no connection waits for it.
+    """
     address, now = client_address(request.scope), services.app.clock()
     services.throttle.begin(address, email, now)
     try:
-        signed_in = await _verified(services.app, request, email, password, address)
-    except TocsinError as error:
-        if error.refusal.code is not Code.UNAUTHORIZED:
-            services.throttle.take_back(address, email, now)
+        async with services.app.work() as work:
+            password_hash = await sessions.password_hash_of(work, email)
+        right = await asyncio.to_thread(sessions.verify_password, password, password_hash)
+    except TocsinError:
+        services.throttle.take_back(address, email, now)
         raise
+    if not right:
+        return None
     services.throttle.take_back(address, email, now)
+    return password_hash
+
+
+def whence_of(request: Request) -> Whence:
+    """Return where a request comes from, as a session keeps it."""
+    return Whence(client_address(request.scope), request.headers.get("user-agent", "").replace("\x00", ""))
+
+
+def note(request: Request, actor: Actor) -> None:
+    """Take note of who signs in, for the access log."""
     exchange = exchange_of(request.scope)
-    exchange.user_id, exchange.credential = signed_in.actor.user_id, PASSWORD
-    return signed_in
-
-
-async def _verified(app: App, request: Request, email: str, password: str, address: str) -> SignedIn:
-    """Check the password between two transactions: argon2 takes a while, and no connection waits for it."""
-    async with app.work() as work:
-        password_hash = await sessions.password_hash_of(work, email)
-    verified = await asyncio.to_thread(sessions.verify_password, password, password_hash)
-    if not verified or password_hash is None:
-        raise sessions.wrong_sign_in()
-    async with app.work() as work:
-        user_agent = request.headers.get("user-agent", "").replace("\x00", "")
-        return await sessions.open_session(
-            work, email, verified_hash=password_hash, client_address=address, user_agent=user_agent
-        )
+    exchange.user_id, exchange.credential = actor.user_id, PASSWORD
 
 
 async def sign_out(call: Call) -> Response:

@@ -12,38 +12,41 @@ from tocsin.app import sessions
 from tocsin.app.session_blocks import SessionBlock, block_of
 from tocsin.app.sessions import Principal
 from tocsin.app.work import App
+from tocsin.domain.second_factor import SIGN_IN_WITHIN
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.settings import Settings
 from tocsin.web.audit_trail import LINKS, is_audited
 from tocsin.web.exchange import exchange_of
 
 SESSION_COOKIE = "tocsin_session"
+WAITING_COOKIE = "tocsin_sign_in"
 CSRF_HEADER = "X-CSRF-Token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-OPEN_WHILE_BLOCKED = frozenset({"/api/auth/sign-in", "/api/auth/sign-out", "/sign-in", "/sign-out"})
+OPEN_WHILE_BLOCKED = frozenset({"/api/auth/sign-in", "/api/auth/sign-out", "/sign-in", "/sign-in/code", "/sign-out"})
 MAX_SECRET_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Cookie:
-    """The session cookie: with https it has the prefix that ties it to this very host (RFC 6265bis, 4.1.3.2)."""
+    """A cookie with a secret: with https it has the prefix that ties it to this very host (RFC 6265bis, 4.1.3.2)."""
 
     secure: bool
     max_age_seconds: int
+    plain_name: str = SESSION_COOKIE
 
     @property
     def name(self) -> str:
         """Return the cookie's name."""
-        return f"__Host-{SESSION_COOKIE}" if self.secure else SESSION_COOKIE
+        return f"__Host-{self.plain_name}" if self.secure else self.plain_name
 
-    def set(self, response: Response, session_token: str) -> None:
-        """Give the browser the session."""
+    def set(self, response: Response, secret: str) -> None:
+        """Give the browser the secret."""
         response.set_cookie(
-            self.name, session_token, max_age=self.max_age_seconds, secure=self.secure, httponly=True, samesite="lax"
+            self.name, secret, max_age=self.max_age_seconds, secure=self.secure, httponly=True, samesite="lax"
         )
 
     def clear(self, response: Response) -> None:
-        """Take the session from the browser."""
+        """Take the secret from the browser."""
         response.delete_cookie(self.name, secure=self.secure, httponly=True, samesite="lax")
 
 
@@ -53,16 +56,26 @@ def cookie_for(settings: Settings) -> Cookie:
     return Cookie(secure, settings.session_hours * 3600)
 
 
+def waiting_cookie_for(cookie: Cookie) -> Cookie:
+    """Return the cookie of a sign-in that waits for its second factor."""
+    return Cookie(cookie.secure, int(SIGN_IN_WITHIN.total_seconds()), WAITING_COOKIE)
+
+
 @dataclass(frozen=True, slots=True)
 class Authentication:
     """Finds out who makes a request; asks the database once for each."""
 
     app: App
     cookie: Cookie
+    waiting_cookie: Cookie
 
     def session_token(self, scope: Scope) -> str | None:
         """Return the session cookie of a request."""
         return _usable(Request(scope).cookies.get(self.cookie.name))
+
+    def waiting_token(self, scope: Scope) -> str | None:
+        """Return the cookie of a sign-in that waits for its second factor."""
+        return _usable(Request(scope).cookies.get(self.waiting_cookie.name))
 
     async def identify(self, scope: Scope) -> Principal | None:
         """Return who makes the request, None when there is no credential or it is not valid.

@@ -20,6 +20,7 @@ from tocsin.domain.follow_up import MAX_FOLLOW_UP_CHARACTERS, MAX_FOLLOW_UPS
 from tocsin.domain.incident import EscalationReason, IncidentType, RootCauseCategory, Severity, Status
 from tocsin.domain.paging import Because
 from tocsin.domain.report import MAX_TITLE_CHARACTERS
+from tocsin.domain.second_factor import MAX_CODE_CHARACTERS
 from tocsin.domain.timeline import EntryKind
 from tocsin.domain.workflow import MAX_TEXT_CHARACTERS
 
@@ -119,6 +120,12 @@ class OpenBody(Body):
 class SignInBody(Body):
     email: Email
     password: Annotated[str, Meta(min_length=1, max_length=1_000)]
+    code: (
+        Annotated[
+            str, Meta(max_length=MAX_CODE_CHARACTERS, description="The second factor's: of the app, or to recover.")
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 ProjectName = Annotated[
@@ -173,6 +180,18 @@ class ListQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
         None
     )
     created_before: Annotated[datetime, Meta(tz=True, description="Only created before this instant.")] | None = None
+    service: Annotated[str, Meta(max_length=200, description="Only of this service.")] | None = None
+    search: (
+        Annotated[
+            str,
+            Meta(
+                max_length=200,
+                description="Only those of which one text (title, message, root cause, resolution, lessons, notes) has "
+                'these words: `pool -test "timed out" or exhausted`. Goes on with the cursor.',
+            ),
+        ]
+        | None
+    ) = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
     offset: Annotated[int, Meta(ge=0, le=10_000)] = 0
     cursor: Annotated[int, Meta(ge=1, le=2**53 - 1, description="pagination.next of the page before.")] | None = None
@@ -297,11 +316,11 @@ class IncidentDetailAnswer(Document):
 
 
 class Pagination(Document):
-    """Where a page lies. `total` is exact, but for a filter by time, which is counted up to 10,000."""
+    """Where a page lies. `total` is exact; by time or service it is counted up to 10,000, of a search it is null."""
 
     limit: int
     offset: int
-    total: int
+    total: int | None
     next: int | None
 
 
@@ -629,10 +648,11 @@ def reports_answer(found: IncidentReports) -> ReportsAnswer:
 
 def why_answer(found: Why) -> WhyAnswer:
     """Return why each candidate of an incident was paged, or not."""
-    return WhyAnswer(found.number, found.policy, [_step(step) for step in found.steps])
+    return WhyAnswer(found.number, found.policy, [step_story(step) for step in found.steps])
 
 
-def _step(step: StepStory) -> StepStoryDocument:
+def step_story(step: StepStory) -> StepStoryDocument:
+    """Return a step with whom it reached, and why it did not reach the others."""
     told = [shown(CandidateDocument, one, pages=[_page(page) for page in one.pages]) for one in step.candidates]
     return shown(StepStoryDocument, step, candidates=told)
 

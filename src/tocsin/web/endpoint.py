@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from tocsin.app.links import Links
 from tocsin.app.projects import IntakeKeys
+from tocsin.app.second_factor import Vault
 from tocsin.app.sessions import Principal
 from tocsin.app.take_in import Intake
 from tocsin.app.work import App, Work
@@ -50,6 +51,7 @@ class Services:
     throttle: SignInThrottle
     links: Links
     link_throttle: SignInThrottle
+    vault: Vault
     metrics: Metrics
     openapi: bytes
     docs: Response

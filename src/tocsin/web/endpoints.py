@@ -10,6 +10,8 @@ from tocsin.web import (
     auth_api,
     contacts_api,
     erasures_api,
+    follow_ups_api,
+    foresight_api,
     heartbeats_api,
     incidents_api,
     ledger_api,
@@ -291,11 +293,12 @@ _AUTH = (
     Endpoint(
         "POST",
         "/api/auth/sign-in",
-        "Sign in with e-mail and password",
+        "Sign in with e-mail and password, and a code where there is a second factor",
         Access.PUBLIC,
         Directly(auth_api.sign_in),
         "The session comes as a cookie; unsafe requests with it must bring `csrfToken` as X-CSRF-Token. "
-        "Every sign-in opens its own session, so Idempotency-Key means nothing here.",
+        "Every sign-in opens its own session, so Idempotency-Key means nothing here. Where the password is right and "
+        "a `code` is needed, missing or wrong, the problem UNAUTHORIZED has `secondFactor: true`.",
         request=SignInBody,
         response=SignInAnswer,
         codes=(Code.UNAUTHORIZED, Code.RATE_LIMITED, Code.UNAVAILABLE),
@@ -607,6 +610,32 @@ _POLICIES = (
     ),
 )
 
+_FORESIGHT = (
+    Endpoint(
+        "POST",
+        "/api/policies/simulate",
+        "Play an incident on a virtual clock",
+        Permission.READ,
+        InTransaction(foresight_api.foresee),
+        "Who would be paged when, over what, and who not and why, by the configuration of now. Nothing is written.",
+        request=foresight_api.SimulationBody,
+        response=foresight_api.ForeseenAnswer,
+        codes=(Code.NOT_FOUND,),
+        tag="Paging",
+    ),
+    Endpoint(
+        "GET",
+        "/api/oncall/forecast",
+        "When does a step reach nobody?",
+        Permission.READ,
+        InTransaction(foresight_api.forecast),
+        "In the days to come, for every policy that an incident may follow; and who may be paged and is hard to reach.",
+        query=foresight_api.ForecastQuery,
+        response=foresight_api.ForecastAnswer,
+        tag="Paging",
+    ),
+)
+
 _SILENCES = (
     Endpoint(
         "GET",
@@ -684,6 +713,48 @@ _AUDIT = tuple(
             tag="Audit",
         ),
     )
+)
+
+_FOLLOW_UPS = (
+    Endpoint(
+        "GET",
+        "/api/follow-ups",
+        "List follow-up actions",
+        Permission.READ,
+        InTransaction(follow_ups_api.list_follow_ups),
+        "What closed incidents promised: what is not done, the most urgent first, or (`done`) the latest first.",
+        query=follow_ups_api.FollowUpQuery,
+        response=follow_ups_api.FollowUpListAnswer,
+        tag="Learning",
+    ),
+    Endpoint(
+        "GET",
+        "/api/follow-ups/{id}",
+        "List the follow-up actions of an incident",
+        Permission.READ,
+        InTransaction(follow_ups_api.of_incident),
+        response=follow_ups_api.FollowUpsAnswer,
+        codes=(Code.NOT_FOUND,),
+        tag="Learning",
+    ),
+    *(
+        Endpoint(
+            "POST",
+            f"/api/follow-ups/{{id}}/{{position}}/{name}",
+            summary,
+            Permission.RESPOND,
+            InTransaction(act),
+            "Twice is a conflict, which names who said so first.",
+            request=follow_ups_api.MarkBody,
+            response=follow_ups_api.FollowUpAnswer,
+            codes=(Code.NOT_FOUND, Code.CONFLICT),
+            tag="Learning",
+        )
+        for name, summary, act in (
+            ("done", "Say that an action is done", follow_ups_api.mark_done),
+            ("reopen", "Say that an action is not done after all", follow_ups_api.reopen),
+        )
+    ),
 )
 
 _ONE_SCHEDULE = "/api/schedules/{scheduleId}"
@@ -1052,6 +1123,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *_PROJECTS,
     *_POLICIES,
     *_SILENCES,
+    *_FORESIGHT,
+    *_FOLLOW_UPS,
     *_SCHEDULES,
     *_AUDIT,
     *_LEDGER,

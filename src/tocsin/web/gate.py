@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from tocsin.app import audit
 from tocsin.app.sessions import Principal
-from tocsin.domain.access import Permission, require
+from tocsin.domain.access import Permission
 from tocsin.errors import Code, refuse
 from tocsin.web.endpoint import Access, Call, Directly, Endpoint, InTransaction, Services
 from tocsin.web.exchange import exchange_of
@@ -78,7 +78,7 @@ class Gate:
             return None
         principal = await self.services.authentication.require(request)
         if isinstance(endpoint.access, Permission):
-            require(principal.actor, endpoint.access)
+            principal.require(endpoint.access)
         return principal
 
     async def _read(self, endpoint: Endpoint, request: Request, principal: Principal | None) -> Call:

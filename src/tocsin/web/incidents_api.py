@@ -56,9 +56,16 @@ async def list_incidents(work: Work, call: Call) -> IncidentListAnswer:
         severities=tuple(query.severity) if query.severity else None,
         created_after=believable("createdAfter", query.created_after),
         created_before=believable("createdBefore", query.created_before),
+        service=query.service,
     )
     page = await read_incidents.list_incidents(
-        work, call.actor, where, limit=query.limit, offset=query.offset, cursor=query.cursor
+        work,
+        call.actor,
+        where,
+        search=query.search,
+        limit=query.limit,
+        offset=query.offset,
+        cursor=query.cursor,
     )
     return documents.list_answer(page)
 

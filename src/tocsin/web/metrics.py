@@ -38,6 +38,8 @@ _NUMBERS = {
     "failed_pages": "Pages given up in the last 24 hours.",
     "dead_jobs": "Jobs that were set aside after failing.",
     "workers_alive": "Workers seen in the last seconds.",
+    "policy_steps_unreached": "Steps of the policies in force that reach nobody now.",
+    "coverage_gaps": "Times within 14 days in which a step of a policy will reach nobody.",
     "log_size": "Leaves of the log.",
     "log_signed_size": "Leaves of the log that a checkpoint is signed for.",
     "log_waiting": "Entries that have no place in the log yet, counted up to 100,000.",

@@ -23,6 +23,10 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "examples": ["42", "INC-42"]},
         "description": "The incident's number (42 or INC-42) or its id.",
     },
+    "position": {
+        "schema": {"type": "string", "pattern": "^[1-9][0-9]?$", "examples": ["1"]},
+        "description": "The place of the action among those of its incident, from 1 on.",
+    },
     "escalationId": {"schema": {"type": "string", "format": "uuid"}},
     "key": {"schema": {"type": "string"}, "description": "The key in the heartbeat's URL."},
     "token": {"schema": {"type": "string"}, "description": "The token in the link of a page."},

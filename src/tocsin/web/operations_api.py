@@ -66,6 +66,8 @@ async def scrape(call: Call) -> Response:
         "failed_pages": state.failed_pages,
         "dead_jobs": state.dead_jobs,
         "workers_alive": state.workers_alive,
+        "policy_steps_unreached": condition.steps_unreached,
+        "coverage_gaps": condition.coverage_gaps,
         **_log_numbers(condition, call.services.app.clock()),
         **_watchdog_numbers(condition),
     }

@@ -17,9 +17,9 @@ from starlette.types import ASGIApp
 from tocsin.app.projects import IntakeKeys
 from tocsin.app.take_in import Intake
 from tocsin.app.work import App
-from tocsin.bootstrap import links_of
+from tocsin.bootstrap import links_of, vault_of
 from tocsin.web.audit_trail import AuditTrail
-from tocsin.web.authentication import Authentication, cookie_for
+from tocsin.web.authentication import Authentication, cookie_for, waiting_cookie_for
 from tocsin.web.connection import Connection
 from tocsin.web.console.assets import apps_of, load_assets
 from tocsin.web.console.gate import page_gates
@@ -66,7 +66,7 @@ def create_app(app: App, intake: Intake, live: Live, metrics: Metrics) -> ASGIAp
     become problems, the session guard, the routes.
     """
     cookie = cookie_for(app.settings)
-    authentication = Authentication(app, cookie)
+    authentication = Authentication(app, cookie, waiting_cookie_for(cookie))
     document = describe(ENDPOINTS, cookie.name)
     services = Services(
         app=app,
@@ -77,6 +77,7 @@ def create_app(app: App, intake: Intake, live: Live, metrics: Metrics) -> ASGIAp
         throttle=SignInThrottle(),
         links=links_of(app.settings),
         link_throttle=SignInThrottle("Too many links that lead nowhere.", "Copy the whole link from the message."),
+        vault=vault_of(app.settings),
         metrics=metrics,
         openapi=msgspec.json.encode(document),
         docs=docs_page(document),

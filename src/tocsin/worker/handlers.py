@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from tocsin.app import deliver, leases, maintain, verification
+from tocsin.app import deliver, follow_ups, leases, maintain, verification
 from tocsin.app.deliver import Parcel
 from tocsin.app.escalate import run_timers
 from tocsin.app.escalate_together import run_timers_together
@@ -28,6 +28,7 @@ SWEEP = "sweep"
 FOLD_COUNTERS = "fold-counters"
 CHECK_LEDGER = "check-ledger"
 EXPIRE = "expire"
+REMIND = "remind-of-follow-ups"
 
 CONTACT_KINDS = (verification.SEND_CODE, verification.SEND_TEST)
 
@@ -36,6 +37,7 @@ CHORES: dict[str, tuple[timedelta, Callable[[Work], Awaitable[object]]]] = {
     FOLD_COUNTERS: (maintain.FOLD_EVERY, maintain.fold_counters),
     CHECK_LEDGER: (timedelta(minutes=1), check_ledger),
     EXPIRE: (timedelta(hours=1), maintain.expire),
+    REMIND: (timedelta(hours=1), follow_ups.remind),
 }
 
 

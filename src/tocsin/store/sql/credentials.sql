@@ -35,8 +35,9 @@ VALUES (%(id)s, %(user_id)s, %(token_hash)s, %(csrf_hash)s, %(now)s, %(expires_a
     %(blocked_due_to_incident)s)
 
 -- name: by_session
--- The active user of a session that is neither revoked nor expired, and what blocks it.
-SELECT u.id, u.email, u.name, u.role, s.id AS credential_id, s.csrf_hash, s.blocked_due_to_incident
+-- The active user of a session that is neither revoked nor expired, what blocks it, and whether there is a second factor.
+SELECT u.id, u.email, u.name, u.role, s.id AS credential_id, s.csrf_hash, s.blocked_due_to_incident,
+    EXISTS (SELECT FROM second_factors f WHERE f.user_id = u.id AND f.confirmed_at IS NOT NULL) AS has_second_factor
 FROM sessions s JOIN users u ON u.id = s.user_id AND u.active
 WHERE s.token_hash = %(token_hash)s AND s.revoked_at IS NULL AND s.expires_at > %(now)s
 
@@ -44,9 +45,20 @@ WHERE s.token_hash = %(token_hash)s AND s.revoked_at IS NULL AND s.expires_at > 
 -- Ends a session.
 UPDATE sessions SET revoked_at = %(now)s WHERE token_hash = %(token_hash)s AND revoked_at IS NULL
 
+-- name: sessions_of
+-- The sessions of a user that are neither ended nor expired, the latest first.
+SELECT id, created_at, expires_at, client_address, user_agent FROM sessions
+WHERE user_id = %(user_id)s AND revoked_at IS NULL AND expires_at > %(now)s ORDER BY created_at DESC, id DESC LIMIT %(limit)s
+
+-- name: revoke_session_of
+-- Ends one session of a user.
+UPDATE sessions SET revoked_at = %(now)s
+WHERE id = %(id)s AND user_id = %(user_id)s AND revoked_at IS NULL AND expires_at > %(now)s
+
 -- name: revoke_sessions_of
--- Ends every session of a user.
-UPDATE sessions SET revoked_at = %(now)s WHERE user_id = %(user_id)s AND revoked_at IS NULL
+-- Ends every session of a user, but for one that may be spared.
+UPDATE sessions SET revoked_at = %(now)s
+WHERE user_id = %(user_id)s AND revoked_at IS NULL AND expires_at > %(now)s AND id IS DISTINCT FROM %(spared)s
 
 -- name: block_sessions
 -- Blocks the sessions of everybody who cannot acknowledge.

@@ -116,9 +116,21 @@ UPDATE api_tokens SET name = %(name)s, revoked_at = coalesce(revoked_at, %(now)s
 -- Removes the user's sessions, with the addresses from which they came.
 DELETE FROM sessions WHERE user_id = %(user_id)s
 
+-- name: erase_second_factor
+-- Removes the user's second factor, with its secret and its recovery codes.
+DELETE FROM second_factors WHERE user_id = %(user_id)s
+
+-- name: erase_pending_sign_ins
+-- Removes the user's sign-ins that wait for the second factor.
+DELETE FROM pending_sign_ins WHERE user_id = %(user_id)s
+
 -- name: erase_contacts
 -- Removes the ways to reach the user.
 DELETE FROM contact_methods WHERE user_id = %(user_id)s
+
+-- name: erase_views
+-- Removes the lists that the user named.
+DELETE FROM saved_views WHERE user_id = %(user_id)s
 
 -- name: erase_addresses
 -- Takes the user's addresses out of the pages that were sent to them.

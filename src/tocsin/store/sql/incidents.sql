@@ -59,8 +59,11 @@ FROM (
       AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
       AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
       AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
+      AND (%(service)s::text IS NULL OR h.service = %(service)s)
+      AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
+      AND (%(project_id)s::bigint IS NULL OR h.number IN (SELECT number FROM incidents WHERE project_id = %(project_id)s))
       AND (%(before_number)s::bigint IS NULL OR h.number < %(before_number)s)
-      AND (%(incident_id)s::uuid IS NULL OR h.incident_id = %(incident_id)s)
+      AND (%(incident_ids)s::uuid[] IS NULL OR h.incident_id = ANY (%(incident_ids)s))
     ORDER BY h.number DESC LIMIT %(limit)s OFFSET %(offset)s
 ) page
 JOIN current_incident_status s ON s.id = page.incident_id
@@ -68,13 +71,16 @@ LEFT JOIN users u ON u.id = s.acknowledged_by
 ORDER BY s.number DESC
 
 -- name: count_by_head
--- Counts the incidents that a filter by time lets through, newest first and up to a bound.
+-- Counts the incidents that a filter lets through, newest first and up to a bound.
 SELECT count(*) FROM (
 SELECT FROM incident_heads h
 WHERE (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
   AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
   AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
   AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
+  AND (%(service)s::text IS NULL OR h.service = %(service)s)
+  AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
+  AND (%(project_id)s::bigint IS NULL OR h.number IN (SELECT number FROM incidents WHERE project_id = %(project_id)s))
 ORDER BY h.created_at DESC LIMIT %(most)s) AS counted
 
 -- name: tallies
@@ -96,6 +102,16 @@ SELECT count(*) FROM incident_heads WHERE status = 'REPORTED' AND created_at <= 
 -- Counts the escalations since an instant, by reason.
 SELECT escalation_reason, count(*) AS count FROM incident_escalations
 WHERE escalated_at >= %(since)s GROUP BY escalation_reason ORDER BY escalation_reason
+
+-- name: services
+-- The services that have incidents, each by one look into the index.
+WITH RECURSIVE known AS (
+    (SELECT service FROM incident_heads WHERE service IS NOT NULL ORDER BY service LIMIT 1)
+    UNION ALL
+    SELECT next.service FROM known CROSS JOIN LATERAL (
+        SELECT h.service FROM incident_heads h WHERE h.service > known.service ORDER BY h.service LIMIT 1
+    ) next
+) SELECT service FROM known LIMIT %(limit)s
 
 -- name: acknowledgment
 -- The acknowledgment of an incident.

@@ -152,9 +152,10 @@ UNION
     LIMIT %(limit)s)
 
 -- name: expire
--- Removes what has served its time: remembered answers, ended sessions, workers that stopped long ago.
+-- Removes what has served its time: remembered answers, ended sessions and sign-ins, workers that stopped long ago.
 WITH a AS (DELETE FROM idempotency_keys WHERE created_at < %(before)s),
-     b AS (DELETE FROM sessions WHERE expires_at < %(before)s)
+     b AS (DELETE FROM sessions WHERE expires_at < %(before)s),
+     c AS (DELETE FROM pending_sign_ins WHERE expires_at < %(before)s)
 DELETE FROM workers WHERE seen_at < %(before)s
 
 -- name: worker_seen

@@ -153,3 +153,30 @@ SELECT id, event_id, received_at, severity, title, outcome, document FROM (
      FROM latest_reports k JOIN audit_logs l ON l.id = k.report_id
      WHERE k.incident_id = %(incident_id)s AND l.document IS NULL AND NOT l.erased)
 ) kept ORDER BY received_at DESC, id DESC LIMIT %(limit)s
+
+-- name: kept_of_incident
+-- Which reports of an incident were kept whole, newest first, without the documents.
+SELECT id, received_at FROM (
+    (SELECT id, received_at FROM audit_logs
+     WHERE incident_id = %(incident_id)s AND document IS NOT NULL AND NOT erased ORDER BY received_at DESC, id DESC LIMIT %(limit)s)
+    UNION ALL
+    (SELECT l.id, l.received_at FROM latest_reports k JOIN audit_logs l ON l.id = k.report_id
+     WHERE k.incident_id = %(incident_id)s AND l.document IS NULL AND NOT l.erased)
+) kept ORDER BY received_at DESC, id DESC LIMIT %(limit)s
+
+-- name: kept
+-- One report of an incident that was kept whole.
+SELECT l.id, l.event_id, l.received_at, l.severity, l.title, l.outcome, coalesce(l.document, k.document) AS document
+FROM audit_logs l LEFT JOIN latest_reports k ON k.report_id = l.id AND k.incident_id = %(incident_id)s
+WHERE l.id = %(id)s AND l.incident_id = %(incident_id)s AND NOT l.erased AND coalesce(l.document, k.document) IS NOT NULL
+
+-- name: occurrences_over_time
+-- How many reports of an incident came in each of some periods, up to a bound for each.
+SELECT n AS period, (
+    SELECT count(*) FROM (
+        SELECT FROM audit_logs a WHERE a.incident_id = %(incident_id)s
+          AND a.received_at >= %(since)s::timestamptz + n * make_interval(secs => %(seconds)s)
+          AND a.received_at < %(since)s::timestamptz + (n + 1) * make_interval(secs => %(seconds)s) LIMIT %(most)s
+    ) counted
+) AS reports
+FROM generate_series(0, %(periods)s - 1) n

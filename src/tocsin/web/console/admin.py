@@ -9,10 +9,10 @@ from uuid import UUID
 
 import msgspec
 
-from tocsin import bootstrap
 from tocsin.app import accounts, contacts, health, installation, on_call, policies, projects, verification
 from tocsin.app.work import Work
 from tocsin.channels import NEEDS
+from tocsin.channels.working import working_channels
 from tocsin.domain.access import Role
 from tocsin.domain.contact_method import CHANNELS
 from tocsin.domain.policy import StepReason
@@ -97,7 +97,7 @@ async def show(work: Work, visit: Visit) -> Shown:
     context = {
         "condition": await health.condition(work),
         "dead": await health.dead_jobs(work),
-        "working": bootstrap.working_channels(work.settings),
+        "working": working_channels(work.settings),
         "channels": CHANNELS,
         "users": len(await accounts.list_users(work, visit.actor)),
         "projects": len(await projects.list_projects(work, visit.actor)),
@@ -132,7 +132,7 @@ async def show_user(work: Work, visit: Visit) -> Shown:
         "methods": await contacts.list_methods(work, visit.actor, user.email),
         "rules": await contacts.list_rules(work, visit.actor, user.email),
         "channels": CHANNELS,
-        "working": bootstrap.working_channels(work.settings),
+        "working": working_channels(work.settings),
     }
     return Shown("admin_user.html", context)
 
@@ -325,7 +325,7 @@ def _target(text: str) -> TargetName:
 
 async def show_channels(work: Work, visit: Visit) -> Shown:
     """Show over which channels messages can leave, and one's own contact methods to try them with."""
-    working = bootstrap.working_channels(work.settings)
+    working = working_channels(work.settings)
     mine = await contacts.list_methods(work, visit.actor, None)
     rows = [
         (channel, channel in working, NEEDS.get(channel, ""), [one for one in mine if one.channel == channel])

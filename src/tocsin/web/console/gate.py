@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tocsin.app.sessions import Principal
-from tocsin.domain.access import PERMISSIONS, Permission, Role, require
+from tocsin.domain.access import PERMISSIONS, Permission
 from tocsin.errors import Code, Refusal, TocsinError, refuse
 from tocsin.web.console.forms import MAX_FORM_BYTES, csrf_matches, csrf_of, decode_form
 from tocsin.web.console.page import Directly, Form, InTransaction, Page, Redirected, Shown, Visit
@@ -26,6 +26,7 @@ from tocsin.web.problems import KINDS
 from tocsin.web.reading import decode_query, read_body
 
 SIGN_IN = "/sign-in"
+SET_UP = "/account/second-factor"
 
 
 def page_gates(table: Sequence[Page], services: Services, renderer: Renderer) -> dict[str, ASGIApp]:
@@ -66,7 +67,9 @@ class PageGate:
             if principal is None:
                 return _to_sign_in(request)
             if isinstance(page.access, Permission):
-                require(principal.actor, page.access)
+                if principal.must_set_up and request.method in ("GET", "HEAD"):
+                    return RedirectResponse(SET_UP, 303, headers={"Cache-Control": "no-store"})
+                principal.require(page.access)
         visit = await self._read(page, request, principal)
         return await self._act(page, visit)
 
@@ -80,7 +83,9 @@ class PageGate:
     async def _read(self, page: Page, request: Request, principal: Principal | None) -> Visit:
         query = None
         if page.query is not None:
-            query = decode_query(request.query_params.multi_items(), page.query, page.lists)
+            # A form that filters sends its empty fields, too.
+            said = [(name, value) for name, value in request.query_params.multi_items() if value.strip()]
+            query = decode_query(said, page.query, page.lists)
         form = None
         if page.form is not None:
             self._require_same_origin(request)
@@ -159,7 +164,7 @@ async def _handled(handler: InTransaction | Directly, visit: Visit) -> Shown | R
 
 
 def _may(principal: Principal | None) -> dict[str, bool]:
-    granted = PERMISSIONS[Role(principal.actor.role)] if principal else frozenset()
+    granted = PERMISSIONS[principal.actor.role] if principal and not principal.must_set_up else frozenset()
     return {permission.value: permission in granted for permission in Permission}
 
 

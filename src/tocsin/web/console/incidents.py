@@ -1,25 +1,26 @@
-"""The list of incidents, and one incident with the one next step."""
+"""One incident: what failed, how often, what is known, who was told and why, and the one next step."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Annotated
+from uuid import UUID
 
 import msgspec
 
-from tocsin.app import escalate, read_incidents, respond
+from tocsin.app import escalate, look_into, read_incidents, respond
 from tocsin.app.read_incidents import IncidentDetail
 from tocsin.app.timeline import IncidentRef
+from tocsin.app.why import Stage, Why, explain
 from tocsin.app.work import Work
 from tocsin.domain import workflow
 from tocsin.domain.follow_up import FollowUpAction, parse_follow_ups
 from tocsin.domain.incident import EscalationReason, RootCauseCategory, Severity, Status
+from tocsin.web.console import telling
 from tocsin.web.console.page import Form, Redirected, Shown, Visit
-from tocsin.web.incidents_api import OPEN, OPEN_STATUSES
-from tocsin.web.reading import incident_ref, invalid
+from tocsin.web.reading import incident_ref, part_id
 
-PAGE_SIZE = 50
 STEPS = (
     (Status.REPORTED, "Reported"),
     (Status.ACKNOWLEDGED, "Acknowledged"),
@@ -33,62 +34,77 @@ Line = Annotated[str, msgspec.Meta(max_length=1000)]
 Text = Annotated[str, msgspec.Meta(max_length=20_000)]
 
 
-class ListQuery(msgspec.Struct):
-    """Which incidents the list shows; everything stands in the address, so that it can be kept and sent."""
+class IncidentQuery(msgspec.Struct):
+    """Which of the kept reports the page shows; without it the newest."""
 
-    status: tuple[str, ...] = ()
-    severity: tuple[Severity, ...] = ()
-    since: date | None = None
-    until: date | None = None
-    before: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)] | None = None
-
-
-async def show_list(work: Work, visit: Visit) -> Shown:
-    """Show one page of incidents, newest first."""
-    query = visit.asked(ListQuery)
-    where = read_incidents.IncidentFilter(
-        statuses=_statuses(query.status),
-        severities=query.severity or None,
-        created_after=_midnight(query.since),
-        created_before=_midnight(query.until + timedelta(days=1)) if query.until else None,
-    )
-    page = await read_incidents.list_incidents(work, visit.actor, where, limit=PAGE_SIZE, cursor=query.before)
-    return Shown(
-        "incidents.html", {"page": page, "query": query, "statuses": [OPEN, *Status], "severities": [*Severity]}
-    )
-
-
-def _statuses(names: Sequence[str]) -> tuple[Status, ...] | None:
-    wanted: set[Status] = set()
-    for name in names:
-        if name != OPEN and name not in Status.__members__:
-            raise invalid("status", f"must be {OPEN} or one of {', '.join(Status)}")
-        wanted.update(OPEN_STATUSES if name == OPEN else [Status(name)])
-    return tuple(sorted(wanted)) or None
-
-
-def _midnight(day: date | None) -> datetime | None:
-    return datetime.combine(day, time(), UTC) if day else None
+    report: UUID | None = None
 
 
 async def show(work: Work, visit: Visit) -> Shown:
     """Show one incident, whole."""
-    detail = await read_incidents.show_incident(work, visit.actor, incident_ref(visit.path("id")))
+    ref = incident_ref(visit.path("id"))
+    detail = await read_incidents.show_incident(work, visit.actor, ref)
+    incident = detail.incident
     previous = None
-    if detail.incident.recurrence_of is not None:
-        previous = await read_incidents.show_incident(work, visit.actor, detail.incident.recurrence_of)
-    error = msgspec.json.decode(detail.error.document) if detail.error and detail.error.document else None
+    if incident.recurrence_of is not None:
+        previous = await read_incidents.show_incident(work, visit.actor, incident.recurrence_of)
+    report = visit.query.report if isinstance(visit.query, IncidentQuery) else None
+    sample = await look_into.sample(work, incident, report)
+    often = await look_into.frequency(work, incident)
+    why = await explain(work, visit.actor, incident.id)
+    step = _next_step(detail)
     context = {
         "detail": detail,
         "previous": previous,
-        "error": error,
-        "next_step": _next_step(detail),
+        "overdue": _overdue(previous, work.now),
+        "sample": sample,
+        "failure": telling.failure_of(sample.report.document) if sample else None,
+        "often": often,
+        "bars": telling.bars_of(often) if often else [],
+        "chart": (telling.CHART_WIDTH, telling.CHART_HEIGHT),
+        "why": why,
+        "pages_without_reason": len(detail.notifications) > _explained_pages(why),
+        "louder_at": min((one.at for one in why.steps if one.stage is Stage.TO_COME), default=None),
+        "told": telling.told,
+        "seal": await look_into.seal(work, incident, detail.timeline),
+        "next_step": step,
+        "outlook": await look_into.outlook(work, incident),
+        "kept": _kept(visit, step),
         "stations": STEPS,
-        "reached": [status for status, _ in STEPS].index(Status(detail.incident.status)),
+        "reached": [status for status, _ in STEPS].index(Status(incident.status)),
         "categories": [*RootCauseCategory],
         "severities": [*Severity],
     }
     return Shown("incident.html", context)
+
+
+def _explained_pages(why: Why) -> int:
+    return sum(len(candidate.pages) for step in why.steps for candidate in step.candidates)
+
+
+def _overdue(previous: IncidentDetail | None, now: datetime) -> list[Mapping[str, str]]:
+    """Return what was to be done after the last time and whose day has passed."""
+    if previous is None or previous.resolution is None:
+        return []
+    actions: Sequence[Mapping[str, str]] = previous.resolution.follow_up_actions or []
+    return [action for action in actions if action.get("dueAt") and action["dueAt"][:10] < now.date().isoformat()]
+
+
+def _kept(visit: Visit, step: str) -> str:
+    """Return what was written into a step's form that is not there any more, because somebody else was faster."""
+    form = visit.form
+    match form:
+        case AcknowledgeForm() if step != "acknowledge":
+            texts = [form.notes]
+        case RootCauseForm() if step != "root-cause":
+            texts = [form.summary, form.remediation_steps]
+        case ResolveForm() if step != "resolve":
+            texts = [form.resolution_summary, form.impact_assessment, form.resolution_notes]
+        case CloseForm() if step != "close":
+            texts = [form.lessons_learned, *form.action]
+        case _:
+            texts = []
+    return "\n\n".join(text.strip() for text in texts if text.strip())
 
 
 def _next_step(detail: IncidentDetail) -> str:
@@ -130,6 +146,10 @@ class CloseForm(Form):
     action: tuple[Line, ...] = ()
     owner: tuple[Line, ...] = ()
     due: tuple[Line, ...] = ()
+
+
+class ArrivedForm(Form):
+    """Nothing but the proof that it was meant."""
 
 
 class NoteForm(Form):
@@ -201,6 +221,12 @@ async def change_severity(work: Work, visit: Visit) -> Redirected:
     form = visit.said(SeverityForm)
     action = workflow.ChangeSeverity(form.severity, form.reason)
     return await _done(visit, escalate.change_severity(work, visit.actor, _ref(visit), action))
+
+
+async def acknowledge_escalation(work: Work, visit: Visit) -> Redirected:
+    """Say that an escalation arrived."""
+    escalation_id = part_id(visit.path("escalation"), "escalation")
+    return await _done(visit, escalate.acknowledge_escalation(work, visit.actor, _ref(visit), escalation_id))
 
 
 def follow_ups_of(form: CloseForm) -> tuple[FollowUpAction, ...]:

@@ -41,10 +41,15 @@ class Visit:
         return self.services.app
 
     @property
+    def somebody(self) -> Principal:
+        """Return who makes it, and by which session; only for pages that need somebody."""
+        assert self.principal is not None, "the gate lets nobody unknown pass to this page"
+        return self.principal
+
+    @property
     def actor(self) -> Actor:
         """Return in whose name it is made; only for pages that need somebody."""
-        assert self.principal is not None, "the gate lets nobody unknown pass to this page"
-        return self.principal.actor
+        return self.somebody.actor
 
     @property
     def exchange(self) -> Exchange:

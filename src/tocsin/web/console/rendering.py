@@ -32,9 +32,10 @@ _HEADERS = {
 NAVIGATION = (
     ("/", "Home", Permission.READ),
     ("/incidents", "Incidents", Permission.READ),
+    ("/learning/follow-ups", "Follow-ups", Permission.READ),
     ("/oncall", "On call", Permission.READ),
     ("/audit", "Audit", Permission.AUDIT),
-    ("/admin", "Administration", Permission.ADMINISTER),
+    ("/admin", "Admin", Permission.ADMINISTER),
 )
 """The pages that every page leads to, and what it takes to be led there."""
 _SECONDS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -56,9 +57,14 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        environment.filters.update(moment=moment, lasting=lasting, thousands=thousands, commands=commands, wall=wall)
+        environment.filters.update(
+            moment=moment, countdown=countdown, lasting=lasting, thousands=thousands, commands=commands, wall=wall
+        )
         environment.globals.update(
-            asset=lambda name: self._assets[name].path, version=__version__, navigation=lambda: NAVIGATION, older=older
+            asset=lambda name: self._assets[name].path,
+            version=__version__,
+            navigation=lambda: NAVIGATION,
+            address=address,
         )
         return environment
 
@@ -83,6 +89,14 @@ def wall(instant: datetime, zone: ZoneInfo) -> Markup:
     )
 
 
+def countdown(instant: datetime) -> Markup:
+    """Return an instant to come; with JavaScript the time that is left until then, second by second."""
+    utc = instant.astimezone(UTC)
+    return Markup('<time datetime="{}" class="countdown">at {} UTC</time>').format(
+        utc.isoformat(timespec="seconds"), utc.strftime("%Y-%m-%d %H:%M:%S")
+    )
+
+
 def lasting(duration: timedelta) -> str:
     """Return a duration in its two largest units: `2 h 5 min`."""
     rest, parts = int(max(duration.total_seconds(), 0)), []
@@ -98,10 +112,10 @@ def thousands(number: int) -> str:
     return f"{number:,}"
 
 
-def older(query: Any, before: int) -> str:
-    """Return the address of a list's next page: the same filters, before a number."""
-    said = msgspec.to_builtins(query) | {"before": before}
-    return "?" + urlencode({name: value for name, value in said.items() if value}, doseq=True)
+def address(query: Any, **changed: object) -> str:
+    """Return what follows the question mark in the address of a list: what was asked, but for what is changed."""
+    said = msgspec.to_builtins(query) | changed
+    return urlencode({name: value for name, value in said.items() if value}, doseq=True)
 
 
 def commands(text: str) -> Markup:

@@ -1,19 +1,28 @@
-"""Signing in and out on pages."""
+"""Signing in and out on pages; in two steps where there is a second factor."""
 
 from __future__ import annotations
 
 import re
 from typing import Annotated
+from urllib.parse import quote
 
 import msgspec
 from starlette.responses import RedirectResponse, Response
 
 from tocsin.app import sessions
+from tocsin.app import sign_in as entering
+from tocsin.app.second_factor import counted
+from tocsin.app.sessions import SignedIn
+from tocsin.app.sign_in import Waiting
 from tocsin.app.work import Work
+from tocsin.domain.second_factor import MAX_CODE_CHARACTERS
 from tocsin.web import auth_api
 from tocsin.web.console.page import Form, Redirected, Shown, Visit
 
 _HERE = re.compile(r"/(?![/\\])[!-~]{0,1000}")
+_CODE = "/sign-in/code"
+
+Code = Annotated[str, msgspec.Meta(max_length=MAX_CODE_CHARACTERS)]
 
 
 class SignInQuery(msgspec.Struct):
@@ -27,6 +36,13 @@ class SignInForm(Form):
 
     email: Annotated[str, msgspec.Meta(max_length=254)] = ""
     password: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+    next: str = "/"
+
+
+class CodeForm(Form):
+    """The second factor."""
+
+    code: Code = ""
     next: str = "/"
 
 
@@ -46,11 +62,49 @@ async def again(_: Work, visit: Visit) -> Shown:
 
 
 async def sign_in(visit: Visit) -> Response:
-    """Open a session and go on."""
+    """Open a session and go on, or ask for the second factor."""
     form = visit.said(SignInForm)
-    signed_in = await auth_api.open_session(visit.services, visit.request, form.email, form.password)
-    response = RedirectResponse(_inside(form.next), 303, headers={"Cache-Control": "no-store"})
-    visit.services.authentication.cookie.set(response, signed_in.session_token)
+    verified_hash = await auth_api.verified(visit.services, visit.request, form.email, form.password)
+    if verified_hash is None:
+        raise sessions.wrong_sign_in()
+    whence = auth_api.whence_of(visit.request)
+    async with visit.app.work() as work:
+        begun = await entering.begin(work, form.email, verified_hash=verified_hash, whence=whence)
+    auth_api.note(visit.request, begun.actor)
+    if isinstance(begun, Waiting):
+        response = _led_to(f"{_CODE}?next={quote(_inside(form.next), safe='')}")
+        visit.services.authentication.waiting_cookie.set(response, begun.token)
+        return response
+    return _signed_in(visit, begun, form.next)
+
+
+async def show_code(work: Work, visit: Visit) -> Shown | Redirected:
+    """Ask for the second factor; who has shown no password begins with that."""
+    token = visit.services.authentication.waiting_token(visit.request.scope)
+    if token is None or await entering.whose(work, token) is None:
+        return Redirected("/sign-in")
+    return Shown("sign_in_code.html", {"next": _inside(visit.asked(SignInQuery).next)})
+
+
+async def code_again(_: Work, visit: Visit) -> Shown:
+    """Ask for the second factor once more: it was refused."""
+    return Shown("sign_in_code.html", {"next": _inside(visit.said(CodeForm).next)})
+
+
+async def enter_code(visit: Visit) -> Response:
+    """Open the session of a sign-in that waits, and go on."""
+    form, services = visit.said(CodeForm), visit.services
+    token = services.authentication.waiting_token(visit.request.scope)
+    if token is None:
+        raise entering.sign_in_over()
+    async with visit.app.work() as work:
+        actor = await entering.whose(work, token)
+    if actor is not None:
+        auth_api.note(visit.request, actor)
+    whence = auth_api.whence_of(visit.request)
+    signed_in = await counted(visit.app, lambda work: entering.finish(work, services.vault, token, form.code, whence))
+    response = _signed_in(visit, signed_in, form.next)
+    services.authentication.waiting_cookie.clear(response)
     return response
 
 
@@ -61,9 +115,19 @@ async def sign_out(visit: Visit) -> Response | Redirected:
     if session_token is not None:
         async with visit.app.work() as work:
             await sessions.close_session(work, session_token)
-    response = RedirectResponse("/sign-in", 303, headers={"Cache-Control": "no-store"})
+    response = _led_to("/sign-in")
     authentication.cookie.clear(response)
     return response
+
+
+def _signed_in(visit: Visit, signed_in: SignedIn, path: str) -> Response:
+    response = _led_to(_inside(path))
+    visit.services.authentication.cookie.set(response, signed_in.session_token)
+    return response
+
+
+def _led_to(path: str) -> Response:
+    return RedirectResponse(path, 303, headers={"Cache-Control": "no-store"})
 
 
 def _inside(path: str) -> str:

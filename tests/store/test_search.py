@@ -1,0 +1,104 @@
+"""Search at scale: which index answers which word, and that no step is longer than its bound."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.databases import clone
+from tests.support.servers import Server
+from tocsin.store.database import connection_options
+from tocsin.store.incidents import IncidentFilter
+from tocsin.store.queries import Queries
+
+QUERIES = Queries("search")
+INCIDENTS = 8_000
+_FILL = (
+    "SELECT tocsin_guard.suspend()",
+    "ALTER TABLE incidents DISABLE TRIGGER ALL",
+    "ALTER TABLE incident_heads DISABLE TRIGGER ALL",
+    "ALTER TABLE incident_root_causes DISABLE TRIGGER ALL",
+    f"""CREATE TEMP TABLE made AS
+        SELECT n, (lpad(to_hex(n), 12, '0') || '70008' || substr(md5(n::text), 1, 15))::uuid AS id
+        FROM generate_series(1, {INCIDENTS}) n""",
+    """INSERT INTO incidents
+           (id, number, incident_type, severity, title, description, created_at, created_by_system, canonical)
+       SELECT id, n, 'P1_INCIDENT', 'HIGH',
+              'ConnectionError: refused' || CASE WHEN n = 77 THEN ' unicorn' ELSE '' END, '', now(), true, ''
+       FROM made""",
+    """INSERT INTO incident_heads
+           (incident_id, number, status, current_severity, sequence, checksum, created_at, last_event_at)
+       SELECT id, n, 'REPORTED', 'HIGH', 1, '', now(), now() FROM made""",
+    """INSERT INTO incident_root_causes (id, incident_id, root_cause_summary, root_cause_category,
+           identified_by_user_id, identified_at, remediation_steps, canonical)
+       SELECT gen_random_uuid(), id, CASE WHEN n = 78 THEN 'a flywheel' ELSE 'the pool' END, 'UNKNOWN',
+              gen_random_uuid(), now(), 'x', '' FROM made""",
+    "ANALYZE",
+)
+
+
+@pytest.fixture(scope="module")
+def many(server: Server) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """A connection as the application has it, to a database with many incidents that nothing guards."""
+    with clone(server) as name:
+        with psycopg.connect(server.conninfo(name), autocommit=True, options="-c search_path=tocsin") as superuser:
+            for statement in _FILL:
+                superuser.execute(statement.encode())
+        with psycopg.connect(server.conninfo(name), autocommit=True, options=connection_options()) as connection:
+            yield connection
+
+
+def asked(search: str, most: int) -> dict[str, object]:
+    """Return a query's parameters."""
+    return IncidentFilter().parameters() | {"search": search, "before_number": None, "limit": 51, "most": most}
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give a plan's nodes."""
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes(below)
+
+
+def explained(many: psycopg.Connection[tuple[Any, ...]], query: str, search: str, most: int) -> list[dict[str, Any]]:
+    """Return the nodes of a query's plan, run."""
+    answer = many.execute(b"EXPLAIN (ANALYZE, FORMAT JSON) " + QUERIES[query], asked(search, most)).fetchone()
+    assert answer is not None
+    plan = answer[0] if not isinstance(answer[0], str) else json.loads(answer[0])
+    return list(nodes(plan[0]["Plan"]))
+
+
+@pytest.mark.parametrize("search", ["unicorn", "flywheel", "nothing"])
+def test_a_rare_word_is_found_by_the_indexes_of_words(many: psycopg.Connection[tuple[Any, ...]], search: str) -> None:
+    plan = explained(many, "ask_indexes", search, 5_001)
+    assert not [node for node in plan if node["Node Type"] == "Seq Scan"]
+    scanned = {node["Index Name"] for node in plan if node["Node Type"] == "Bitmap Index Scan"}
+    assert {"incidents_words", "incident_root_causes_words", "incident_lifecycle_words"} <= scanned
+    assert max(node.get("Rows Removed by Filter", 0) for node in plan) == 0
+
+
+def test_a_common_word_is_found_without_a_look_at_all_that_have_it(many: psycopg.Connection[tuple[Any, ...]]) -> None:
+    plan = explained(many, "look_back", "refused", 500)
+    assert not [node for node in plan if node["Node Type"] == "Seq Scan"]
+    assert max(node["Actual Rows"] * node["Actual Loops"] for node in plan) <= 500
+
+
+def test_counting_ends_at_the_bound(many: psycopg.Connection[tuple[Any, ...]]) -> None:
+    answer = many.execute(QUERIES["ask_indexes"], asked("refused", 1_000)).fetchone()
+    assert answer is not None
+    assert answer[0] == 1_000
+
+
+@pytest.mark.parametrize(
+    ("search", "indexable"), [("a", True), ("a -b", True), ("-a", False), ("a or -b", False), ("", False)]
+)
+def test_what_no_index_knows_is_not_asked_of_one(
+    many: psycopg.Connection[tuple[Any, ...]], search: str, indexable: bool
+) -> None:
+    answer = many.execute(QUERIES["look_back"], asked(search, 10)).fetchone()
+    assert answer is not None
+    assert (answer[0], answer[1], answer[2]) == (10, INCIDENTS - 9, indexable)
