@@ -6,13 +6,22 @@ All wrong values are reported together. The order of precedence is environment, 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from datetime import timedelta
+from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from tocsin.domain.access import Role
 from tocsin.domain.incident import Severity
@@ -224,6 +233,42 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+class Source(StrEnum):
+    """Where a setting's value comes from."""
+
+    ENVIRONMENT = "environment"
+    DOTENV = ".env"
+    TOML = "tocsin.toml"
+    DEFAULT = "default"
+    GIVEN = "command line"
+
+
+def sources_of(settings: Settings) -> dict[str, Source]:
+    """Return for each setting where its value comes from, asking the sources in their order of precedence.
+
+    The files are read as they are now; a value that no source names and that is not the default was given at the start.
+    Raises MISCONFIGURED where a file cannot be read any more.
+    """
+    try:
+        said = {
+            Source.ENVIRONMENT: EnvSettingsSource(Settings)(),
+            Source.DOTENV: DotEnvSettingsSource(Settings)(),
+            Source.TOML: TomlConfigSettingsSource(Settings)(),
+        }
+    except ValueError as error:
+        hint = "It was changed since the start: correct it, then start again."
+        raise refuse(Code.MISCONFIGURED, f".env or tocsin.toml cannot be read: {str(error)[:200]}.", hint) from None
+    return {name: _source_of(settings, name, said) for name in Settings.model_fields}
+
+
+def _source_of(settings: Settings, name: str, said: Mapping[Source, Mapping[str, object]]) -> Source:
+    named = next((source for source, values in said.items() if name in values), None)
+    if named is not None:
+        return named
+    default = Settings.model_fields[name].get_default(call_default_factory=True, validated_data={})
+    return Source.DEFAULT if getattr(settings, name) == default else Source.GIVEN
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -10,9 +10,9 @@ from tocsin.domain.access import NEVER_BLOCKED, Actor, Permission, Role, require
 from tocsin.errors import Code, TocsinError
 
 TABLE = {
-    Role.SUPERADMIN: {Permission.ADMINISTER, Permission.RESPOND, Permission.READ},
+    Role.SUPERADMIN: {Permission.ADMINISTER, Permission.RESPOND, Permission.READ, Permission.AUDIT},
     Role.RESPONDER: {Permission.RESPOND, Permission.READ},
-    Role.AUDITOR: {Permission.READ},
+    Role.AUDITOR: {Permission.READ, Permission.AUDIT},
     Role.MEMBER: set(),
 }
 

@@ -107,6 +107,15 @@ async def find_user(work: Work, email: str) -> User:
     return user
 
 
+async def show_user(work: Work, actor: Actor, user_id: UUID) -> User:
+    """Return a user by id; raise NOT_FOUND."""
+    require(actor, Permission.ADMINISTER)
+    user = await users.by_id(work.tx, user_id)
+    if user is None:
+        raise refuse(Code.NOT_FOUND, f"There is no user {user_id}.", "See who there is: `tocsin users list`.")
+    return user
+
+
 async def list_users(work: Work, actor: Actor) -> list[User]:
     """Return every user."""
     require(actor, Permission.READ)

@@ -17,6 +17,7 @@ import typer
 import tocsin
 from tocsin.app.acting import ActorUnnamedError
 from tocsin.cli import (
+    audit,
     doctor,
     erase,
     evidence,
@@ -138,6 +139,7 @@ for group, name in (
     (schedules.commands, "schedules"),
     (policies.commands, "policies"),
     (silences.commands, "silences"),
+    (audit.commands, "audit"),
     (users.commands, "users"),
     (tokens.commands, "tokens"),
     (projects.commands, "projects"),

@@ -28,12 +28,13 @@ class Permission(StrEnum):
     ADMINISTER = "administer"
     RESPOND = "respond"
     READ = "read"
+    AUDIT = "audit"
 
 
 PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.SUPERADMIN: frozenset(Permission),
     Role.RESPONDER: frozenset({Permission.RESPOND, Permission.READ}),
-    Role.AUDITOR: frozenset({Permission.READ}),
+    Role.AUDITOR: frozenset({Permission.READ, Permission.AUDIT}),
     Role.MEMBER: frozenset(),
 }
 

@@ -20,6 +20,7 @@ AUDITED = (
     *("/api/contacts", "/api/notification-rules", "/api/policies", "/api/routes", "/api/silences", "/api/schedules"),
     *("/api/notifications", "/api/v1/slack", "/api/oncall", "/api/follow-ups", "/api/stats"),
     *("/account", "/incidents", "/learning", "/sign-in", "/sign-out"),
+    *("/oncall", "/audit", "/admin", "/api/audit"),
 )
 HOME = "/"
 _BELOW = tuple(f"{prefix}/" for prefix in AUDITED)

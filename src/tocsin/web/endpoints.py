@@ -6,6 +6,7 @@ from tocsin.domain.access import Permission
 from tocsin.domain.calendar import MEDIA_TYPE
 from tocsin.errors import Code
 from tocsin.web import (
+    audit_api,
     auth_api,
     contacts_api,
     erasures_api,
@@ -694,6 +695,45 @@ _SILENCES = (
     ),
 )
 
+_AUDIT = tuple(
+    endpoint
+    for what, words, page, page_query, answer, file, file_query in (
+        (
+            *("accesses", "the access log", audit_api.list_accesses, audit_api.AccessPageQuery),
+            *(audit_api.AccessListAnswer, audit_api.export_accesses, audit_api.AccessFileQuery),
+        ),
+        (
+            *("entries", "the entries of all timelines", audit_api.list_entries, audit_api.EntryPageQuery),
+            *(audit_api.EntryListAnswer, audit_api.export_entries, audit_api.EntryFileQuery),
+        ),
+    )
+    for endpoint in (
+        Endpoint(
+            "GET",
+            f"/api/audit/{what}",
+            f"Read {words}",
+            Permission.AUDIT,
+            InTransaction(page),
+            "The newest first. The next page begins at `nextCursor`.",
+            query=page_query,
+            response=answer,
+            tag="Audit",
+        ),
+        Endpoint(
+            "GET",
+            f"/api/audit/{what}/export",
+            f"Get {words} as a file",
+            Permission.AUDIT,
+            Directly(file),
+            "At most 100,000 rows, the newest first, as CSV or JSON. A file that was cut says so at its end. In CSV an "
+            "apostrophe stands before what a spreadsheet would run.",
+            query=file_query,
+            media_type="text/csv",
+            tag="Audit",
+        ),
+    )
+)
+
 _FOLLOW_UPS = (
     Endpoint(
         "GET",
@@ -1121,6 +1161,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *_FOLLOW_UPS,
     *_LEARNING,
     *_SCHEDULES,
+    *_AUDIT,
     *_LEDGER,
     *INTAKE,
     *_HEARTBEATS,

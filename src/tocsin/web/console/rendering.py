@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 import jinja2
 import msgspec
@@ -14,6 +15,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
 from tocsin import __version__
+from tocsin.domain.access import Permission
 from tocsin.web.console.assets import Asset
 
 _HEADERS = {
@@ -27,8 +29,15 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-NAVIGATION = (("/", "Home"), ("/incidents", "Incidents"), ("/learning", "Learning"))
-"""The pages that every page leads to."""
+NAVIGATION = (
+    ("/", "Home", Permission.READ),
+    ("/incidents", "Incidents", Permission.READ),
+    ("/learning", "Learning", Permission.READ),
+    ("/oncall", "On call", Permission.READ),
+    ("/audit", "Audit", Permission.AUDIT),
+    ("/admin", "Admin", Permission.ADMINISTER),
+)
+"""The pages that every page leads to, and what it takes to be led there."""
 _SECONDS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -49,7 +58,7 @@ class Renderer:
             auto_reload=False,
         )
         environment.filters.update(
-            moment=moment, countdown=countdown, lasting=lasting, thousands=thousands, commands=commands
+            moment=moment, countdown=countdown, lasting=lasting, thousands=thousands, commands=commands, wall=wall
         )
         environment.globals.update(
             asset=lambda name: self._assets[name].path,
@@ -69,6 +78,14 @@ def moment(instant: datetime) -> Markup:
     utc = instant.astimezone(UTC)
     return Markup('<time datetime="{}" class="moment">{} UTC</time>').format(
         utc.isoformat(timespec="seconds"), utc.strftime("%Y-%m-%d %H:%M:%S")
+    )
+
+
+def wall(instant: datetime, zone: ZoneInfo) -> Markup:
+    """Return an instant as the clock on the wall of a zone shows it: `Mon 7 Dec 09:00`."""
+    local = instant.astimezone(zone)
+    return Markup('<time datetime="{}">{}</time>').format(
+        instant.astimezone(UTC).isoformat(timespec="seconds"), local.strftime("%a %-d %b %H:%M")
     )
 
 

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
+from tocsin.app.export_audit import Form as FileForm
+from tocsin.app.work import Work
 from tocsin.domain.access import Permission
-from tocsin.web.console import account, home, incident_list, incidents, learning, provider, second_factor, sign_in
-from tocsin.web.console.page import Directly, InTransaction, Page
+from tocsin.web.console import (
+    account,
+    admin,
+    audit,
+    home,
+    incident_list,
+    incidents,
+    learning,
+    oncall,
+    provider,
+    second_factor,
+    sign_in,
+)
+from tocsin.web.console.page import Directly, Form, InTransaction, Page, Redirected, Shown, Visit
 from tocsin.web.endpoint import Access
+
+Act = Callable[[Work, Visit], Awaitable[Shown | Redirected]]
+"""What a form does."""
 
 _SESSION = (
     Page("GET", "/sign-in", Access.PUBLIC, InTransaction(sign_in.show), query=sign_in.SignInQuery),
@@ -151,6 +170,96 @@ _INCIDENTS = (
     ),
 )
 
+_SCHEDULE = "/oncall/schedules/{schedule}"
+
+
+def _change(path: str, needed: Permission, act: Act, form: type[Form], again: InTransaction) -> Page:
+    """Return what changes something and is sent by a form of the page that `again` shows."""
+    return Page("POST", path, needed, InTransaction(act), form=form, again=again)
+
+
+_ONCALL = (
+    Page("GET", "/oncall", Permission.READ, InTransaction(oncall.show)),
+    Page(
+        "GET",
+        _SCHEDULE,
+        Permission.READ,
+        InTransaction(oncall.show_schedule),
+        query=oncall.CalendarQuery,
+    ),
+    *(
+        _change(f"{_SCHEDULE}/{path}", Permission.RESPOND, act, form, InTransaction(oncall.show_schedule))
+        for path, act, form in (
+            ("overrides", oncall.add_override, oncall.OverrideForm),
+            ("overrides/{override}/remove", oncall.remove_override, oncall.JustDoForm),
+            ("take", oncall.take_over, oncall.TakeForm),
+            ("feeds", oncall.add_feed, oncall.FeedForm),
+            ("feeds/{feed}/revoke", oncall.revoke_feed, oncall.JustDoForm),
+        )
+    ),
+    *(
+        _change(f"/oncall/silences{path}", Permission.RESPOND, act, form, InTransaction(oncall.show))
+        for path, act, form in (
+            ("", oncall.add_silence, oncall.SilenceForm),
+            ("/{silence}/end", oncall.end_silence, oncall.JustDoForm),
+        )
+    ),
+)
+
+_AUDIT = (
+    Page("GET", "/audit", Permission.AUDIT, InTransaction(audit.show_accesses), query=audit.AccessQuery),
+    Page("GET", "/audit/entries", Permission.AUDIT, InTransaction(audit.show_entries), query=audit.EntryQuery),
+    *(
+        Page("GET", f"/audit/{what}.{form}", Permission.AUDIT, Directly(give), query=query)
+        for what, give, query in (
+            ("accesses", audit.accesses_file, audit.AccessQuery),
+            ("entries", audit.entries_file, audit.EntryQuery),
+        )
+        for form in FileForm
+    ),
+)
+
+_USER, _METHOD = f"{admin.USERS}/{{user}}", f"{admin.USERS}/{{user}}/methods/{{method}}"
+_PROJECT = f"{admin.PROJECTS}/{{project}}"
+_POLICY = f"{admin.POLICIES}/{{policy}}"
+_ADMIN = (
+    *(
+        Page("GET", path, Permission.ADMINISTER, InTransaction(show))
+        for path, show in (
+            ("/admin", admin.show),
+            (admin.USERS, admin.show_users),
+            (_USER, admin.show_user),
+            (admin.PROJECTS, admin.show_projects),
+            (_PROJECT, admin.show_project),
+            (admin.POLICIES, admin.show_policies),
+            (_POLICY, admin.show_policy),
+            ("/admin/channels", admin.show_channels),
+            ("/admin/settings", admin.show_settings),
+        )
+    ),
+    *(
+        _change(path, Permission.ADMINISTER, act, form, InTransaction(again))
+        for path, act, form, again in (
+            (admin.USERS, admin.add_user, admin.UserForm, admin.show_users),
+            (f"{_USER}/role", admin.set_role, admin.RoleForm, admin.show_user),
+            (f"{_USER}/password", admin.set_password, admin.PasswordForm, admin.show_user),
+            (f"{_USER}/shut-out", admin.shut_out, admin.JustDoForm, admin.show_user),
+            (f"{_USER}/let-in", admin.let_in, admin.JustDoForm, admin.show_user),
+            (f"{_USER}/methods", admin.add_method, admin.MethodForm, admin.show_user),
+            (f"{_METHOD}/test", admin.send_test, admin.JustDoForm, admin.show_user),
+            (f"{_METHOD}/code", admin.send_code, admin.JustDoForm, admin.show_user),
+            (f"{_METHOD}/remove", admin.remove_method, admin.JustDoForm, admin.show_user),
+            (f"{_USER}/rules", admin.add_rule, admin.RuleForm, admin.show_user),
+            (f"{_USER}/rules/{{rule}}/remove", admin.remove_rule, admin.JustDoForm, admin.show_user),
+            (admin.PROJECTS, admin.add_project, admin.NameForm, admin.show_projects),
+            (f"{_PROJECT}/keys", admin.add_key, admin.KeyForm, admin.show_project),
+            (f"{_PROJECT}/keys/{{key}}/revoke", admin.revoke_key, admin.JustDoForm, admin.show_project),
+            (f"{_POLICY}/steps", admin.set_rule, admin.StepForm, admin.show_policy),
+            ("/admin/channels/{method}/test", admin.try_channel, admin.JustDoForm, admin.show_channels),
+        )
+    ),
+)
+
 _LEARNING = (
     Page("GET", "/learning", Permission.READ, InTransaction(learning.show), query=learning.LearningQuery),
     Page(
@@ -180,4 +289,7 @@ PAGES: tuple[Page, ...] = (
     *_LIST,
     *_INCIDENTS,
     *_LEARNING,
+    *_ONCALL,
+    *_AUDIT,
+    *_ADMIN,
 )

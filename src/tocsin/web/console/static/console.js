@@ -195,7 +195,7 @@ function tellChosen() {
 }
 
 // ------------------------------------------------------------------------------------------------- keys
-const GO = { h: "/", i: "/incidents" };
+const GO = { h: "/", i: "/incidents", o: "/oncall" };
 let going = false;
 
 function step(by) {
