@@ -53,10 +53,10 @@ def _summary(detail: IncidentDetail) -> Facts:
         ("Opened", f"{_instant(opened)} by {'the system' if incident.created_by_system else 'a person'}"),
     ]
     if detail.ack:
-        pairs.append(("Acknowledged", f"{_after(detail.ack.ack_at, opened)} by {detail.ack.ack_by_name}"))
+        pairs.append(("Acknowledged", f"{_after(detail.ack.ack_at, opened)}, by {detail.ack.ack_by_name}"))
     if detail.resolution:
         by = detail.resolution.resolved_by_name
-        pairs.append(("Resolved", f"{_after(detail.resolution.resolved_at, opened)} by {by}"))
+        pairs.append(("Resolved", f"{_after(detail.resolution.resolved_at, opened)}, by {by}"))
     if incident.closed_at:
         pairs.append(("Closed", _after(incident.closed_at, opened)))
     if incident.occurrences:
@@ -111,20 +111,20 @@ def _timeline(entries: list[EntryRow]) -> Part:
 
 def _findings(detail: IncidentDetail) -> Iterator[Section]:
     cause, end = detail.root_cause, detail.resolution
-    yield _section("Root cause", *([_text(cause.root_cause_summary)] if cause else [NOT_YET]))
-    if cause:
-        category = Facts((("Category", _words(cause.root_cause_category)), ("Found by", cause.identified_by_name)))
-        yield Section("Where it lay", (category,))
-    yield _section("Remediation", *([_text(cause.remediation_steps)] if cause else [NOT_YET]))
-    yield _section("How it ended", *([_text(end.resolution_summary)] if end else [NOT_YET]))
-    yield _section("Impact", (end.impact_assessment if end else None) or "None was written down.")
+    found = [("Category", _words(cause.root_cause_category)), ("Found by", cause.identified_by_name)] if cause else []
+    why = Texts((_text(cause.root_cause_summary) if cause else NOT_YET,))
+    yield Section("Root cause", (why, *([Facts(tuple(found))] if found else [])))
+    yield _section("Remediation", _text(cause.remediation_steps) if cause else NOT_YET)
+    yield _section("How it ended", _text(end.resolution_summary) if end else NOT_YET)
+    yield _section("Impact", (end.impact_assessment if end else None) or "None is recorded.")
     if end and end.resolution_notes:
         yield _section("Notes", end.resolution_notes)
-    yield _section("Lessons", (end.lessons_learned if end else None) or NOT_YET)
+    missing = NOT_YET if detail.incident.closed_at is None else ERASED
+    yield _section("Lessons", (end.lessons_learned if end else None) or missing)
 
 
-def _section(heading: str, *paragraphs: str) -> Section:
-    return Section(heading, (Texts(paragraphs),))
+def _section(heading: str, text: str) -> Section:
+    return Section(heading, (Texts((text,)),))
 
 
 def _promised(detail: IncidentDetail, promised: list[FollowUpRow], now: datetime) -> Part:
@@ -179,4 +179,4 @@ def _instant(moment: datetime) -> str:
 def _after(moment: datetime, start: datetime) -> str:
     """Return an instant and how long after another one it is."""
     took = max(moment - start, timedelta())
-    return f"{_instant(moment)}, after {took - timedelta(microseconds=took.microseconds)},"
+    return f"{_instant(moment)}, after {took - timedelta(microseconds=took.microseconds)}"

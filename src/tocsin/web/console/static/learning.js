@@ -16,7 +16,8 @@ function lasting(minutes) {
 
 function axes(values) {
   const common = { stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false } };
-  return [{ ...common, space: 80 }, { ...common, size: 70, values }];
+  const days = (_, ticks) => ticks.map((at) => new Date(at * 1000).toISOString().slice(0, 10));
+  return [{ ...common, space: 100, values: days }, { ...common, size: 70, values }];
 }
 
 function draw(place, series, values, bars) {
