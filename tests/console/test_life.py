@@ -223,6 +223,8 @@ async def test_several_are_chosen_and_taken_by_keys_alone(live: Live, visit: Vis
     await keys.press("Enter")
     await expect(page.locator("h1")).to_have_text("You have 2 of 2")
     await page.click("text=Back to the list")
+    await page.wait_for_url("**/incidents")
+    await expect(page.locator(".incidents li")).to_have_count(4)
     await keys.press("/")
     await keys.type("another")
     await keys.press("Enter")
