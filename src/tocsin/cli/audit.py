@@ -150,9 +150,9 @@ def export(
     _as: AsOption = None,
     _json: JsonOption = False,
 ) -> None:
-    """Write accesses, or entries of timelines, to a file of at most 100,000 rows, the newest first.
+    """Write accesses, or entries of timelines, to a file.
 
-    A file that was cut says so at its end. In CSV, an apostrophe stands before what a spreadsheet would run.
+    At most 100,000 rows, the newest first. A file that was cut says so at its end. In CSV, an apostrophe stands before what a spreadsheet would run.
 
     \b
     Example:
