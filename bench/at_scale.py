@@ -72,12 +72,19 @@ def _lists(population: Population, actor: Actor) -> Iterator[Reading]:
         ("created since 2020, all of them", "&createdAfter=2020-01-01T00:00:00Z", SINCE_2020, None, 0),
     ):
         yield Reading(f"list: {name}", _listing(actor, where, cursor, offset), _constant(f"{LIST}?limit=50{query}"))
+    # A word that no incident has is asked of every index of words; one that nearly all have is found by looking back.
+    for name, words in (("which none has", "unheard-of"), ("which many have", "connection")):
+        yield Reading(f"search: a word {name}", _searching(actor, words), _constant(f"{LIST}?limit=50&search={words}"))
 
 
 def _listing(
     actor: Actor, where: IncidentFilter, cursor: int | None, offset: int
 ) -> Callable[[Work, int], Awaitable[object]]:
     return lambda work, _: read_incidents.list_incidents(work, actor, where, cursor=cursor, offset=offset)
+
+
+def _searching(actor: Actor, words: str) -> Callable[[Work, int], Awaitable[object]]:
+    return lambda work, _: read_incidents.list_incidents(work, actor, IncidentFilter(), search=words)
 
 
 def _constant(path: str) -> Callable[[int], str]:

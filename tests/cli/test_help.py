@@ -26,7 +26,7 @@ def test_the_contract_commands_are_there() -> None:
     assert top >= {"projects", "oncall", "policies", "verify", "version"}
     steps = {path[1] for path in ALL if len(path) == 2 and path[0] == "incidents"}
     workflow = {"open", "ack", "investigate", "root-cause", "resolve", "close", "escalate", "severity", "note"}
-    assert steps == workflow | {"list", "show", "reports", "why", "pages"}
+    assert steps == workflow | {"list", "show", "reports", "why", "pages", "report"}
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)

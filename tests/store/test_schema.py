@@ -104,6 +104,7 @@ RIGHTS: dict[str, set[str]] = {
     "learned_weeks": ANYTHING,
     "log_outside": ANYTHING,
     "watchdog": KEEP,
+    "saved_views": ANYTHING,
     "second_factors": ANYTHING,
     "recovery_codes": {"SELECT", "INSERT", "DELETE"},
     "pending_sign_ins": ANYTHING,

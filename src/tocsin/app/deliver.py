@@ -21,7 +21,7 @@ from tocsin.app.paging import Made, Subject
 from tocsin.app.report_internal import report_internal
 from tocsin.app.timeline import locked_head
 from tocsin.app.work import App, Work
-from tocsin.channels import Channel, Delivered, Message, Outcome, Retry
+from tocsin.channels import Channel, Delivered, Message, Outcome, Retry, not_configured
 from tocsin.domain.access import Permission, Role, may
 from tocsin.domain.delivery import BUNDLE_PAUSE, FIRST_ALERTS, MAX_BUNDLE, Bundled, compose_bundle, goes_alone, moot
 from tocsin.domain.notification import UNDELIVERED, PageText, shown_address, with_checkpoint, with_link
@@ -131,8 +131,7 @@ async def send(app: App, channels: Mapping[str, Channel], links: Links, parcel: 
     started_at, first = app.clock(), parcel.pages[0]
     channel = channels.get(first.channel)
     if channel is None:
-        answer = f"The channel {first.channel} is not configured: set TOCSIN_SMTP_HOST for e-mail."
-        return Sent(parcel, started_at, Retry(answer))
+        return Sent(parcel, started_at, not_configured(first.channel))
     message = _message(parcel, links, app.settings.base_url, started_at)
     return Sent(parcel, started_at, await channel.send(first.address, message))
 

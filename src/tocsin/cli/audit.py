@@ -150,9 +150,11 @@ def export(
     _as: AsOption = None,
     _json: JsonOption = False,
 ) -> None:
-    """Write accesses, or entries of timelines, to a file.
+    """Write accesses, or entries, to a file, the newest first.
 
-    At most 100,000 rows, the newest first. A file that was cut says so at its end. In CSV, an apostrophe stands before what a spreadsheet would run.
+    A file has at most 100,000 rows, and says so where it was cut.
+
+    A file that was cut says so at its end. In CSV, an apostrophe stands before what a spreadsheet would run.
 
     \b
     Example:

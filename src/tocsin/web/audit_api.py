@@ -84,7 +84,7 @@ class AccessDocument(Document):
     request_id: UUID
 
 
-class EntryDocument(Document):
+class AuditEntryDocument(Document):
     id: UUID
     event_at: datetime
     number: Annotated[int, Meta(description="The number of its incident.")]
@@ -106,7 +106,7 @@ class AccessListAnswer(Document):
 
 
 class EntryListAnswer(Document):
-    entries: list[EntryDocument]
+    entries: list[AuditEntryDocument]
     next_cursor: str | None
 
 
@@ -121,7 +121,7 @@ async def list_entries(work: Work, call: Call) -> EntryListAnswer:
     """Show a page of all timelines."""
     query = call.asked(EntryPageQuery)
     page = await read_audit.list_entries(work, call.actor, query.where(), limit=query.limit, cursor=query.cursor)
-    return EntryListAnswer([shown(EntryDocument, row) for row in page.rows], page.next_cursor)
+    return EntryListAnswer([shown(AuditEntryDocument, row) for row in page.rows], page.next_cursor)
 
 
 async def export_accesses(call: Call) -> Response:

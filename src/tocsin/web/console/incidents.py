@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 from uuid import UUID
 
 import msgspec
 
-from tocsin.app import escalate, look_into, read_incidents, respond
+from tocsin.app import escalate, follow_ups, look_into, read_incidents, respond
 from tocsin.app.post_incident import post_incident_report
 from tocsin.app.read_incidents import IncidentDetail
 from tocsin.app.timeline import IncidentRef
@@ -57,7 +56,9 @@ async def show(work: Work, visit: Visit) -> Shown:
     context = {
         "detail": detail,
         "previous": previous,
-        "overdue": _overdue(previous, work.now),
+        "overdue": await follow_ups.overdue_of(work, visit.actor, previous.incident.id) if previous else [],
+        "rows": await follow_ups.of_incident(work, visit.actor, incident.id),
+        "back": incident.number,
         "sample": sample,
         "failure": telling.failure_of(sample.report.document) if sample else None,
         "often": often,
@@ -86,14 +87,6 @@ async def show_report(work: Work, visit: Visit) -> Shown:
 
 def _explained_pages(why: Why) -> int:
     return sum(len(candidate.pages) for step in why.steps for candidate in step.candidates)
-
-
-def _overdue(previous: IncidentDetail | None, now: datetime) -> list[Mapping[str, str]]:
-    """Return what was to be done after the last time and whose day has passed."""
-    if previous is None or previous.resolution is None:
-        return []
-    actions: Sequence[Mapping[str, str]] = previous.resolution.follow_up_actions or []
-    return [action for action in actions if action.get("dueAt") and action["dueAt"][:10] < now.date().isoformat()]
 
 
 def _kept(visit: Visit, step: str) -> str:

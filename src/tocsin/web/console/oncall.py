@@ -132,7 +132,8 @@ async def show_coverage(work: Work, visit: Visit) -> Shown:
     """Show when the policies in force will reach nobody."""
     found = await coverage.forecast(work, visit.actor)
     weak = sorted(found.weaknesses, key=lambda one: (one.reached is not Reached.NOBODY, one.starts_at))
-    return Shown("coverage.html", {"forecast": found, "weak": weak[:MAX_WEAK], "more": len(weak) - MAX_WEAK})
+    context = {"forecast": found, "weak": weak[:MAX_WEAK], "more": len(weak) - MAX_WEAK, "utc": ZoneInfo("UTC")}
+    return Shown("coverage.html", context)
 
 
 async def add_silence(work: Work, visit: Visit) -> Redirected:
