@@ -14,7 +14,9 @@ from tests.support.clock import FakeClock
 from tests.web.conftest import Live, email_of, rows
 from tests.web.test_console import HOSTILE, csrf_in, report, signed_in
 from tocsin.app import schedules
+from tocsin.app.accounts import assign_schedule
 from tocsin.domain.access import Actor, Role
+from tocsin.domain.policy import Duty
 from tocsin.domain.rotation import Layer, Restriction, Rotation, RotationKind
 
 FORMS = ("overrides", "take", "feeds", "overrides/00000000-0000-0000-0000-000000000001/remove")
@@ -54,7 +56,7 @@ async def test_gaps_are_marked(live: Live, admin: Actor) -> None:
     assert "1 of 1 missing" in page
 
 
-@pytest.mark.parametrize("path", ["/oncall", "/oncall/schedules/{its}"])
+@pytest.mark.parametrize("path", ["/oncall", "/oncall/coverage", "/oncall/schedules/{its}"])
 @pytest.mark.parametrize(
     ("role", "status", "forms"),
     [
@@ -71,7 +73,7 @@ async def test_who_may_read_and_who_finds_forms(
     answer = await live.call("GET", path.format(its=its), headers=await signed_in(live, role))
     assert answer.status == status
     actions = [one for one in re.findall(r'action="([^"]+)"', answer.body.decode()) if one != "/sign-out"]
-    assert bool(actions) is forms
+    assert bool(actions) is (forms and "coverage" not in path)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -178,3 +180,17 @@ async def test_what_cannot_be_shown_is_said_on_a_page(live: Live, admin: Actor, 
     answer = await live.call("GET", path.format(its=its), headers=await signed_in(live))
     assert answer.status in (404, 422)
     assert answer.headers["Content-Type"].startswith("text/html")
+
+
+async def test_the_forecast_says_when_steps_will_reach_nobody(live: Live, admin: Actor) -> None:
+    browser = await signed_in(live)
+    assert (
+        "Steps rely on unverified addresses"
+        in (await live.call("GET", "/oncall/coverage", headers=browser)).body.decode()
+    )
+    its = await schedule(live, admin, until=time(17))
+    async with live.app.work() as work:
+        await assign_schedule(work, admin, Duty.ON_CALL, its)
+    page = (await live.call("GET", "/oncall/coverage", headers=browser)).body.decode()
+    assert "Steps will reach nobody" in page
+    assert "payments &lt;b&gt;" in page

@@ -11,13 +11,14 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from tocsin.app import calendars, on_call, silences
+from tocsin.app import calendars, coverage, on_call, silences
 from tocsin.app import schedules as rota
 from tocsin.app.on_call import SHOWN_DAYS, Calendar
 from tocsin.app.schedules import Person
 from tocsin.app.silences import Wanted
 from tocsin.app.work import Work
 from tocsin.domain.access import PERMISSIONS, Permission
+from tocsin.domain.coverage import Reached
 from tocsin.domain.day_grid import Day, Hour
 from tocsin.domain.incident import Severity
 from tocsin.domain.oncall import Shift
@@ -29,6 +30,8 @@ from tocsin.web.reading import incident_ref, invalid, part_id
 COLOURS = 8
 MAX_NEXT = 8
 """How many coming shifts are listed with a button that takes them over."""
+MAX_WEAK = 100
+"""How many weaknesses the forecast shows; those that reach nobody first."""
 LENGTHS = (
     (1, "1 hour"),
     (2, "2 hours"),
@@ -123,6 +126,14 @@ async def show(work: Work, visit: Visit) -> Shown:
         "severities": [*Severity],
     }
     return Shown("oncall.html", context)
+
+
+async def show_coverage(work: Work, visit: Visit) -> Shown:
+    """Show when the policies in force will reach nobody."""
+    found = await coverage.forecast(work, visit.actor)
+    weak = sorted(found.weaknesses, key=lambda one: (one.reached is not Reached.NOBODY, one.starts_at))
+    context = {"forecast": found, "weak": weak[:MAX_WEAK], "more": len(weak) - MAX_WEAK, "utc": ZoneInfo("UTC")}
+    return Shown("coverage.html", context)
 
 
 async def add_silence(work: Work, visit: Visit) -> Redirected:

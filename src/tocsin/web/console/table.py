@@ -180,6 +180,7 @@ def _change(path: str, needed: Permission, act: Act, form: type[Form], again: In
 
 _ONCALL = (
     Page("GET", "/oncall", Permission.READ, InTransaction(oncall.show)),
+    Page("GET", "/oncall/coverage", Permission.READ, InTransaction(oncall.show_coverage)),
     Page(
         "GET",
         _SCHEDULE,
