@@ -7,6 +7,7 @@
     python3 dev.py lint          the static half alone: lint, format, types, imports
     python3 dev.py run ARGS      the command line, as in: python3 dev.py run incidents list
     python3 dev.py bench [NAME]  run a benchmark of bench/; without a name, list them
+    python3 dev.py screenshots   make the pictures of docs/screenshots anew; needs Debian's Chromium
     python3 dev.py setup         only make the environment ready, which all of the above do by themselves
     python3 dev.py lock [ARGS]   write requirements/*.txt anew from pyproject.toml; --upgrade takes newer versions
 
@@ -269,6 +270,11 @@ def bench(arguments: Sequence[str]) -> int:
     return call([str(BIN / "python"), "-m", f"bench.{arguments[0]}", *arguments[1:]])
 
 
+def screenshots() -> int:
+    set_up()
+    return call([str(BIN / "python"), "-m", "tools.screenshots"])
+
+
 def become_tocsin(arguments: Sequence[str]) -> NoReturn:
     """Turn into `tocsin`, so that signals, the terminal and the exit code are its own."""
     set_up()
@@ -282,6 +288,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
     "quick": lambda arguments: check([*LINT, ("pytest, not slow", [*PYTEST, *EVERYDAY, *arguments])]),
     "lint": lambda _: check(LINT),
     "bench": bench,
+    "screenshots": lambda _: screenshots(),
     "setup": lambda _: set_up(),
     "lock": lock_versions,
 }

@@ -152,9 +152,8 @@ def export(
 ) -> None:
     """Write accesses, or entries, to a file, the newest first.
 
-    A file has at most 100,000 rows, and says so where it was cut.
-
-    A file that was cut says so at its end. In CSV, an apostrophe stands before what a spreadsheet would run.
+    A file has at most 100,000 rows; one that was cut says so at its end. In CSV, an apostrophe stands before what a
+    spreadsheet would run.
 
     \b
     Example:
