@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,8 @@ from typing import Any
 import aiohttp
 import anyio
 from playwright.async_api import Browser, async_playwright
+
+from bench.support.installation import temporary_directory
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "screenshots"
 TOCSIN = str(Path(sys.executable).with_name("tocsin"))
@@ -84,19 +85,26 @@ def running(directory: Path) -> Iterator[str]:
         "TOCSIN_BOOTSTRAP_KEY": KEY,
     }
     process = subprocess.Popen(  # noqa: S603  # our own program
-        [TOCSIN, "up"], env=os.environ | settings, cwd=directory, stdout=subprocess.PIPE, text=True
+        [TOCSIN, "up"], env=os.environ | settings, cwd=directory, stdout=subprocess.DEVNULL
     )
     try:
-        until = time.monotonic() + START_SECONDS
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "Stop it with Ctrl-C" in line:
-                break
-            assert time.monotonic() < until, "Tocsin did not start in time"
+        _await(port)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)
+
+
+def _await(port: int) -> None:
+    until = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            assert time.monotonic() < until, "Tocsin did not start in time"
+            time.sleep(0.2)
+        else:
+            return
 
 
 async def fill(url: str) -> None:
@@ -161,7 +169,7 @@ async def main() -> None:
     program = shutil.which("chromium")
     if program is None:
         raise SystemExit("Chromium is missing: apt-get install chromium")
-    with tempfile.TemporaryDirectory(prefix="tocsin-screenshots-") as directory, running(Path(directory)) as url:
+    with temporary_directory() as directory, running(directory) as url:
         await fill(url)
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
