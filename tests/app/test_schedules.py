@@ -63,6 +63,20 @@ async def names(app: App, actor: Actor, at: datetime | None = None) -> list[str]
     return [turn.person.name for turn in view.on_call]
 
 
+async def test_a_schedule_that_holds_a_duty_keeps_somebody_who_can_be_reached(
+    app: App, crew: Crew, primary: str, tables: Tables
+) -> None:
+    await done(app, lambda work: accounts.assign_schedule(work, crew.ada, Duty.ON_CALL, primary))
+    refusal = await refused(app, lambda work: schedules.remove_layer(work, crew.ada, primary, "weeks"))
+    assert refusal.refusal.code is Code.CONFLICT
+    assert "would reach nobody any more" in refusal.refusal.message
+    tables.connection.execute("DELETE FROM contact_methods WHERE user_id = %s", [crew.dee.user_id])
+    await done(app, lambda work: schedules.add(work, crew.ada, name="silent", time_zone="UTC"))
+    await done(app, lambda work: schedules.add_layer(work, crew.ada, "silent", weekly(crew.dee)))
+    unreached = await refused(app, lambda work: accounts.assign_schedule(work, crew.ada, Duty.ON_CALL, "silent"))
+    assert unreached.refusal.code is Code.CONFLICT
+
+
 async def test_what_is_stored_is_what_was_given(app: App, crew: Crew, primary: str) -> None:
     office = Restriction(frozenset(range(5)), time(9), time(17, 30))
     custom = Layer(

@@ -208,7 +208,10 @@ async def assign_duty(work: Work, actor: Actor, duty: Duty, email: str) -> None:
 
 
 async def assign_schedule(work: Work, actor: Actor, duty: Duty, ref: ScheduleRef) -> Schedule:
-    """Give a duty to a schedule: whoever is on call by it holds it. Raises INVALID for one without layers."""
+    """Give a duty to a schedule: whoever is on call by it holds it.
+
+    Raises INVALID for one without layers, CONFLICT where none of its members can be reached.
+    """
     require(actor, Permission.ADMINISTER)
     schedule = await schedules.find(work, ref)
     if not schedule.layers:
@@ -218,7 +221,8 @@ async def assign_schedule(work: Work, actor: Actor, duty: Duty, ref: ScheduleRef
             f"Add one: `tocsin schedules layer add {schedule.name} LAYER --member EMAIL`.",
             errors=[{"field": "schedule", "problem": "has no layer"}],
         )
-    await notifications.assign_duty(work.tx, duty, None, work.now, schedule_id=schedule.id)
+    async with keeping_reach(work):
+        await notifications.assign_duty(work.tx, duty, None, work.now, schedule_id=schedule.id)
     return schedule
 
 

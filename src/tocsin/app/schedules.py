@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
+from tocsin.app.policy_reach import keeping_reach
 from tocsin.app.work import Work
 from tocsin.domain.access import Actor, Permission, require
 from tocsin.domain.oncall import Gap, Override, Schedule, Shift, gaps, shifts
@@ -175,7 +176,10 @@ async def change(
     people: int | None = None,
     layers: Sequence[Layer] | None = None,
 ) -> Schedule:
-    """Change what is given and leave the rest. Raises INVALID, or CONFLICT when the name is taken."""
+    """Change what is given and leave the rest.
+
+    Raises INVALID, or CONFLICT when the name is taken, or a policy in force would reach nobody by the new layers.
+    """
     require(actor, Permission.ADMINISTER)
     before = await locked(work, ref)
     after = checked(
@@ -192,7 +196,8 @@ async def change(
         work.tx, schedule_id=after.id, name=after.name, time_zone=after.zone.key, people=after.people
     )
     if layers is not None:
-        await schedules.set_layers(work.tx, after.id, after.layers, work.new_id)
+        async with keeping_reach(work):
+            await schedules.set_layers(work.tx, after.id, after.layers, work.new_id)
     return after
 
 
