@@ -98,7 +98,7 @@ async def test_the_first_alert_and_the_escalations_arrive_as_mails_of_one_thread
             await respond.acknowledge(work, installation.admin, 1, Acknowledge("mine"))
         clock.forward(hours=9)
         await _run(app)
-        subjects = [str(mail["Subject"]) for mail in mailbox.mails()]
+        subjects = [str(mail["Subject"]).strip() for mail in mailbox.mails()]
         assert subjects[1:] == [
             "Nobody has acknowledged this yet: [HIGH] INC-1 It broke",
             "It is acknowledged, and nothing was heard of it since: [HIGH] INC-1 It broke",

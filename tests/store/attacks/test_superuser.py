@@ -267,7 +267,7 @@ GUARDS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "references off in the catalog": (
         (CATALOGS, "UPDATE pg_trigger SET tgenabled = 'D' WHERE tgisinternal"),
-        "reference incident_lifecycle_incident_id_fkey on tocsin.incident_lifecycle",
+        "reference api_tokens_user_id_fkey on tocsin.api_tokens",
     ),
     "a trigger gone": (
         (SUSPENDED, "DROP TRIGGER d_log ON incident_lifecycle", RESUMED),

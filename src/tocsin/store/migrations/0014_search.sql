@@ -12,7 +12,7 @@ CREATE INDEX incident_resolution_words ON incident_resolution USING gin
 CREATE INDEX incident_closures_words ON incident_closures USING gin (to_tsvector('simple', coalesce(lessons_learned, '')));
 CREATE INDEX incident_lifecycle_words ON incident_lifecycle USING gin
     (to_tsvector('simple', coalesce(personal ->> 'text', '') || ' ' || coalesce(personal ->> 'notes', '')))
-    WHERE event_type IN ('NOTE_ADDED', 'ACKNOWLEDGED');
+    WHERE personal ? 'text' OR personal ? 'notes';
 
 -- Lists of one service, one project, and of what somebody has.
 CREATE INDEX incident_heads_service ON incident_heads (service, number DESC) WHERE service IS NOT NULL;

@@ -34,7 +34,7 @@ WITH looked AS MATERIALIZED (
         SELECT FROM incident_closures c WHERE c.incident_id = l.incident_id
           AND to_tsvector('simple', coalesce(c.lessons_learned, '')) @@ websearch_to_tsquery('simple', %(search)s) OFFSET 0)
     OR EXISTS (
-        SELECT FROM incident_lifecycle e WHERE e.incident_id = l.incident_id AND e.event_type IN ('NOTE_ADDED', 'ACKNOWLEDGED')
+        SELECT FROM incident_lifecycle e WHERE e.incident_id = l.incident_id AND (e.personal ? 'text' OR e.personal ? 'notes')
           AND to_tsvector('simple', coalesce(e.personal ->> 'text', '') || ' ' || coalesce(e.personal ->> 'notes', ''))
               @@ websearch_to_tsquery('simple', %(search)s) OFFSET 0)
 )
@@ -63,7 +63,7 @@ WITH texts AS MATERIALIZED (
      LIMIT %(most)s)
     UNION ALL
     (SELECT incident_id FROM incident_lifecycle
-     WHERE event_type IN ('NOTE_ADDED', 'ACKNOWLEDGED')
+     WHERE (personal ? 'text' OR personal ? 'notes')
        AND to_tsvector('simple', coalesce(personal ->> 'text', '') || ' ' || coalesce(personal ->> 'notes', ''))
            @@ websearch_to_tsquery('simple', %(search)s) LIMIT %(most)s)
 ), has AS MATERIALIZED (
