@@ -89,9 +89,9 @@ class Client:
     @staticmethod
     def details(
         tags: Mapping[str, object] | None, context: Mapping[str, object] | None, trace_id: str, user_id: str
-    ) -> Details:
-        """Return what a caller adds to a report; it is looked at only when the report is made."""
-        return Details(tags, context, trace_id, user_id)
+    ) -> Details | None:
+        """Return what a caller adds to a report, if anything; it is looked at only when the report is made."""
+        return Details(tags, context, trace_id, user_id) if tags or context or trace_id or user_id else None
 
     def capture_exception(
         self,

@@ -141,7 +141,7 @@ class DiskOrMemory:
         if self._lost:
             self.disk.add_dropped(self._lost)
             self._lost = 0
-        while taken := self.memory.take(100):
+        while not self.memory.is_empty() and (taken := self.memory.take(100)):
             kept = self.disk.put_all([parcel for _, parcel in taken])
             self.memory.done([number for (number, _), is_kept in zip(taken, kept) if is_kept])
             if not all(kept):

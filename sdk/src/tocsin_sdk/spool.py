@@ -14,9 +14,9 @@ import os
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Callable, TypeVar
 
 from tocsin_sdk import clock, forks
@@ -42,11 +42,14 @@ _FILE = "spool.db"
 _BUSY_SECONDS = 5.0
 _ENDING_SECONDS = 0.2
 _FORK_SECONDS = 1.0
-_CHECKPOINT_PAGES = 256
+_PAGE_BYTES = 8_192
+"""Three reports of the usual size fit on a page: of half of it SQLite would write three for each of them."""
+_CHECKPOINT_PAGES = 128
 """A commit is quickest where the log does not grow: it is begun anew after 1 MiB, and not after SQLite's 4."""
 _GRANT_PARCELS = 64
 _GRANT_BYTES = 1_048_576
 _ROW_BYTES = 64
+_MAX_CACHED_HEADERS = 32
 
 _SCHEMA = """
 PRAGMA journal_mode = WAL;
@@ -145,7 +148,9 @@ class Spool:
 
     def put_all(self, parcels: Sequence[Parcel]) -> list[bool]:
         """Keep several parcels in one commit; the answers are those of `put`, in the same order."""
-        return self._do(lambda connection: self._insert(connection, parcels), durable=True)
+        # A statement alone is a transaction by itself, and three are slower than one.
+        begin = "" if len(parcels) == 1 else "BEGIN IMMEDIATE"
+        return self._do(lambda connection: self._insert(connection, parcels), durable=True, begin=begin)
 
     def take(self, limit: int) -> list[tuple[int, Parcel]]:
         """Return the oldest parcels that nobody else has, and lease them for LEASE_SECONDS."""
@@ -189,9 +194,12 @@ class Spool:
 
     def close(self, max_wait_seconds: float = LOCK_SECONDS) -> None:
         """Close the database. Nothing is lost; what still waits is sent by whoever opens the directory next."""
-        with self._held(max_wait_seconds):
+        self._hold(max_wait_seconds)
+        try:
             self._closed = True
             self._disconnect()
+        finally:
+            self._let_go()
 
     def __del__(self) -> None:
         """Close what was not closed: a connection is part of a cycle, and might live on until after a fork."""
@@ -216,7 +224,8 @@ class Spool:
 
     def _has_room(self, connection: sqlite3.Connection, parcel: Parcel) -> bool:
         """Return whether a parcel fits. The database is measured now and then; in between it may grow by a grant."""
-        cost = len(parcel.body) + len(parcel.path) + _ROW_BYTES
+        # Two rows do not share a page that both do not fit on: each may cost whole pages.
+        cost = -(-(len(parcel.body) + len(parcel.path) + _ROW_BYTES) // _PAGE_BYTES) * _PAGE_BYTES
         if self._granted_parcels < 1 or self._granted_bytes < cost:
             self._granted_bytes = min(self._max_bytes - _used_bytes(connection), max(_GRANT_BYTES, cost))
             self._granted_parcels = min(
@@ -236,26 +245,37 @@ class Spool:
         begin: str = "BEGIN IMMEDIATE",
         max_wait_seconds: float = LOCK_SECONDS,
     ) -> T:
-        """Run one transaction. A corrupt database is moved aside, once, and the action runs on a new one."""
-        with self._held(max_wait_seconds):
+        """Run one transaction. A corrupt database is moved aside, once, and the action runs on a new one.
+
+        Args:
+            action: what is done.
+            durable: whether the disk is waited for.
+            begin: the statement; "" for an action that writes with one statement, and needs none.
+            max_wait_seconds: how long another action is waited for.
+        """
+        self._hold(max_wait_seconds)
+        try:
             try:
-                try:
-                    return self._transaction(action, durable, begin)
-                except sqlite3.DatabaseError as error:
-                    if not _is_corrupt(error):
-                        raise
-                    self._move_aside(str(error))
-                    return self._transaction(action, durable, begin)
-            except (sqlite3.Error, OSError) as error:
-                self._disconnect()
-                raise SpoolUnusableError(f"the spool {self.directory} cannot be used: {error}") from error
+                return self._transaction(action, durable, begin)
+            except sqlite3.DatabaseError as error:
+                if not _is_corrupt(error):
+                    raise
+                self._move_aside(str(error))
+                return self._transaction(action, durable, begin)
+        except (sqlite3.Error, OSError) as error:
+            self._disconnect()
+            raise SpoolUnusableError(f"the spool {self.directory} cannot be used: {error}") from error
+        finally:
+            self._let_go()
 
     def _transaction(self, action: Callable[[sqlite3.Connection], T], durable: bool, begin: str) -> T:
         connection = self._connection(durable)
-        connection.execute(begin)
+        if begin:
+            connection.execute(begin)
         try:
             result = action(connection)
-            connection.execute("COMMIT")
+            if begin:
+                connection.execute("COMMIT")
         except BaseException:
             self._granted_parcels = self._granted_bytes = 0
             if connection.in_transaction:
@@ -263,23 +283,20 @@ class Spool:
             raise
         return result
 
-    @contextmanager
-    def _held(self, max_wait_seconds: float) -> Iterator[None]:
-        """Hold the spool for one action of this thread."""
+    def _hold(self, max_wait_seconds: float) -> None:
+        """Hold the spool for one action of this thread, which lets it go."""
         # While the interpreter ends, whoever holds the lock may never run again.
         patience = max(0.0, min(max_wait_seconds, _ENDING_SECONDS if sys.is_finalizing() else LOCK_SECONDS))
         if not self._lock.acquire(timeout=patience):
             raise SpoolUnusableError(f"the spool {self.directory} has been busy for {patience:g} s")
-        try:
-            if self._busy:  # A signal handler interrupted an action of its own thread.
-                raise SpoolUnusableError(f"the spool {self.directory} is in use by the code that was interrupted")
-            self._busy = True
-            try:
-                yield
-            finally:
-                self._busy = False
-        finally:
+        if self._busy:  # A signal handler interrupted an action of its own thread.
             self._lock.release()
+            raise SpoolUnusableError(f"the spool {self.directory} is in use by the code that was interrupted")
+        self._busy = True
+
+    def _let_go(self) -> None:
+        self._busy = False
+        self._lock.release()
 
     def _connection(self, durable: bool) -> sqlite3.Connection:
         if self._closed:
@@ -300,6 +317,7 @@ class Spool:
         connection = sqlite3.connect(self._file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             if first:
+                connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # it counts only where the file is new
                 connection.executescript(_SCHEMA)
                 self._identity = _identity(self._file)
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
@@ -357,10 +375,16 @@ _ABANDONED: list[object] = []
 """Connections of a parent process: closing them here would touch its locks."""
 
 
+@lru_cache(maxsize=_MAX_CACHED_HEADERS)
+def _encoded(headers: tuple[tuple[str, str], ...]) -> str:
+    """Return headers as they are stored: a program's reports all have the same."""
+    return _encode(headers)
+
+
 def _insert(connection: sqlite3.Connection, parcel: Parcel) -> bool:
-    headers = _encode(parcel.headers)
     connection.execute(
-        "INSERT INTO parcels (path, headers, body) VALUES (?, ?, ?)", (parcel.path, headers, parcel.body)
+        "INSERT INTO parcels (path, headers, body) VALUES (?, ?, ?)",
+        (parcel.path, _encoded(parcel.headers), parcel.body),
     )
     return True
 
