@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import AsyncIterator
 from enum import StrEnum
@@ -16,12 +15,12 @@ from tocsin.app.acting import acting
 from tocsin.app.export_audit import Form
 from tocsin.app.read_audit import MAX_PAGE, AccessFilter, AccessRow, AuditPage, EntryFilter, Filter, TimelineRow
 from tocsin.app.work import Work
+from tocsin.cli.files import whole_file
 from tocsin.cli.options import AsOption, JsonOption, WrongUsageError, call_of, instant_of
 from tocsin.cli.output import Call, instant
 from tocsin.cli.running import act, application, record, run
 from tocsin.domain.access import Actor
 from tocsin.domain.timeline import EntryKind
-from tocsin.errors import Code, refuse
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -188,15 +187,8 @@ async def _written(parts: AsyncIterator[bytes], output: Path | None) -> int:
             size += len(part)
         sys.stdout.buffer.flush()
         return size
-    draft = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as opened:
-            async for part in parts:
-                opened.write(part)
-                size += len(part)
-        draft.replace(output)
-    except OSError as error:
-        raise refuse(Code.INVALID, f"Cannot write {output}: {error.strerror}.", "Name another file.") from None
-    finally:
-        draft.unlink(missing_ok=True)
+    with whole_file(output) as opened:
+        async for part in parts:
+            opened.write(part)
+            size += len(part)
     return size

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +11,7 @@ import typer
 from tocsin.app.acting import acting
 from tocsin.app.export_evidence import export_vouched_evidence
 from tocsin.app.timeline import IncidentRef
+from tocsin.cli.files import hand_out
 from tocsin.cli.options import AsOption, IncidentArgument, JsonOption, call_of, incident_ref
 from tocsin.cli.output import Call, one_line, styled
 from tocsin.cli.running import application, record, run, text_of
@@ -58,13 +57,7 @@ def export(
     """
     call = call_of(context)
     data = run(_export(call, incident_ref(incident), wait, with_texts=not without_texts))
-    if output is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
-    write_whole(output, data)
-    done = {"file": str(output), "bytes": len(data)}
-    call.answer(done, lambda: call.say(f"Wrote {len(data):,} bytes to {output}. Check it: tocsin verify {output}"))
+    hand_out(call, data, output, f" Check it: tocsin verify {output}")
 
 
 async def _export(call: Call, ref: IncidentRef, seconds: float, *, with_texts: bool) -> bytes:
@@ -73,16 +66,6 @@ async def _export(call: Call, ref: IncidentRef, seconds: float, *, with_texts: b
             actor = await acting(work, call.actor_email)
             await record(work, actor, "incidents.export", text_of(ref), 0, "OK")
         return await export_vouched_evidence(app, actor, ref, seconds, with_texts=with_texts)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write the file whole or not at all: half of one must not lie there under its name."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(data)
-        draft.replace(path)
-    except OSError as error:
-        raise refuse(Code.INVALID, f"Cannot write {path}: {error.strerror}.", "Name another file.") from None
 
 
 def verify_file(call: Call, file: str, policy: Path | None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,7 +19,7 @@ from tocsin.app.read_incidents import MAX_PAGE, MAX_REPORTS, IncidentDetail, Inc
 from tocsin.app.timeline import IncidentRef
 from tocsin.app.why import Why, explain
 from tocsin.app.work import Work
-from tocsin.cli.evidence import write_whole
+from tocsin.cli.files import hand_out
 from tocsin.cli.incident_story import next_step, story
 from tocsin.cli.options import (
     MAX_NUMBER,
@@ -326,13 +325,7 @@ def report_(
         call.answer({"markdown": markdown(report)}, lambda: call.say(markdown(report).rstrip("\n")))
         return
     data = markdown(report).encode() if form is ReportForm.MD else _pdf(report, now)
-    if output is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
-    write_whole(output, data)
-    done = {"file": str(output), "bytes": len(data)}
-    call.answer(done, lambda: call.say(f"Wrote {len(data):,} bytes to {output}."))
+    hand_out(call, data, output)
 
 
 def _pdf(report: PostIncidentReport, now: datetime) -> bytes:
