@@ -44,22 +44,31 @@ class Rotated:
     remembered: Path | None = None
 
 
-async def named_keys(work: Work, *, sealed: bool = False) -> list[str]:
-    """Return the keys that the log names, as vkeys that can be parsed, oldest first; those that still wait come last.
+@dataclass(frozen=True, slots=True)
+class NamedKey:
+    """A key that the log names, as a vkey that can be parsed; `sealed` tells whether its leaf has a place."""
 
-    With `sealed` those that wait are left out.
+    vkey: str
+    sealed: bool
+
+
+async def named_keys(work: Work) -> list[str]:
+    """Return the keys that the log names, as vkeys, oldest first; those that still wait come last."""
+    return [key.vkey for key in await key_leaves(work)]
+
+
+async def key_leaves(work: Work) -> list[NamedKey]:
+    """Return the keys that the log names, oldest first; those that still wait come last.
 
     A leaf that names no key is passed over: it can never be taken out, and must not stop signing and exports for ever.
     `tocsin verify --db` names it.
     """
     named = []
     for found in await log.leaves_of_kind(work.tx, LeafKind.KEY):
-        if sealed and found.index is None:
-            continue
         with suppress(ValueError):
             vkey = KeyChange.parse(found.leaf).new
             VerifierKey.parse(vkey)
-            named.append(vkey)
+            named.append(NamedKey(vkey, found.index is not None))
     return named
 
 

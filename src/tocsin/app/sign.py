@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tocsin.app.log_keys import named_keys
+from tocsin.app.log_keys import NamedKey, key_leaves, named_keys
 from tocsin.app.report_internal import report_internal
 from tocsin.app.work import App, Work
 from tocsin.domain.incident import Severity
@@ -75,10 +75,10 @@ async def sign_log(app: App, signer: Signer) -> Memory | None:
         memory = signer.memory()
         async with app.work() as work:
             # In this very turn: the key may be another one than a moment ago.
-            named, sealed = await named_keys(work), await named_keys(work, sealed=True)
-            _refuse_unnamed(signer, named)
+            named = await key_leaves(work)
+            _refuse_unnamed(signer, [key.vkey for key in named])
             found = await _to_sign(work, memory)
-        if named and not memory.size and signer.key().vkey not in sealed:
+        if named and not memory.size and NamedKey(signer.key().vkey, sealed=True) not in named:
             # A new key begins with the leaf that names it: up to there another key may have signed.
             return None
         _refuse_another(memory, found.published)
