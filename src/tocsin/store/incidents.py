@@ -275,15 +275,14 @@ async def lock_failure_of(tx: Tx, incident_id: UUID) -> None:
 
 async def lock_head(tx: Tx, incident_id: UUID) -> Head | None:
     """Lock the head of an incident and read it, or return None when there is no such incident."""
-    parameters = {"incident_id": incident_id}
-    if not await tx.value(QUERIES["lock_head"], parameters):
+    if not await tx.value(QUERIES["lock_head"], {"incident_id": incident_id}):
         return None
-    return await tx.first(QUERIES["head"], Head, parameters)
+    return await head(tx, incident_id)
 
 
 async def head(tx: Tx, incident_id: UUID) -> Head | None:
     """Read the head of an incident without locking it, or return None when there is no such incident."""
-    return await tx.first(QUERIES["head"], Head, {"incident_id": incident_id})
+    return await tx.first(QUERIES["heads"], Head, {"incident_ids": [incident_id]})
 
 
 async def lock_heads(tx: Tx, incident_ids: Collection[UUID]) -> list[Head]:

@@ -13,27 +13,12 @@ SELECT fingerprint FROM failures WHERE incident_id = %(incident_id)s FOR UPDATE
 -- Locks the head: everything that appends to the timeline waits here. Failures are locked before heads.
 SELECT lock_head(%(incident_id)s)
 
--- name: head
--- Reads what the workflow needs to know of an incident.
-SELECT h.incident_id, h.number, h.status, h.current_severity, h.sequence, h.checksum, h.created_at,
-       h.acknowledged_at, h.acknowledged_by, u.name AS acknowledged_by_name, h.root_cause_at IS NOT NULL AS has_root_cause,
-       h.no_ack_1hr_at, h.no_ack_4hr_at, h.no_root_cause_24hr_at, h.sessions_blocked_at,
-       h.fired_steps, h.lease_from, h.lapses, h.service,
-       r.lessons_learned, r.follow_up_actions, i.title, i.recurrence_of, i.project_id,
-       f.metadata ? 'inStorm' AS in_storm
-FROM incident_heads h
-JOIN incidents i ON i.id = h.incident_id
-JOIN incident_lifecycle f ON f.incident_id = h.incident_id AND f.sequence = 1
-LEFT JOIN users u ON u.id = h.acknowledged_by
-LEFT JOIN incident_resolution r ON r.incident_id = h.incident_id
-WHERE h.incident_id = %(incident_id)s
-
 -- name: lock_heads
 -- Locks the heads of several incidents, in the order of their ids.
 SELECT lock_head(wanted.id) FROM (SELECT unnest(%(incident_ids)s::uuid[]) AS id ORDER BY 1) wanted
 
 -- name: heads
--- Reads what the workflow needs to know of several incidents.
+-- Reads what the workflow needs to know of incidents, in the order of their ids.
 SELECT h.incident_id, h.number, h.status, h.current_severity, h.sequence, h.checksum, h.created_at,
        h.acknowledged_at, h.acknowledged_by, u.name AS acknowledged_by_name, h.root_cause_at IS NOT NULL AS has_root_cause,
        h.no_ack_1hr_at, h.no_ack_4hr_at, h.no_root_cause_24hr_at, h.sessions_blocked_at,
