@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-MEGABYTE = 1_000_000
+from tests.intake.samples import MEGABYTE, filled
 
 _ALERT = b'{"status":"firing","labels":{"alertname":"a"},"startsAt":"2026-01-01T00:00:00Z"},'
 _LABELS = b",".join(b'"l%d":"%d"' % (number, number) for number in range(60))
@@ -14,11 +14,6 @@ _ATTRIBUTES = b",".join(b'{"key":"k%d","value":{"stringValue":"v"}}' % number fo
 _EXCEPTION = b'{"name":"exception","attributes":[{"key":"exception.type","value":{"stringValue":"E"}}]}'
 _LOGS = b'{"resourceLogs":[{"scopeLogs":[{"logRecords":['
 _END = b"{}]}]}]}"
-
-
-def filled(unit: bytes, head: bytes, tail: bytes) -> bytes:
-    """Return a megabyte of one part, in what it stands in."""
-    return head + unit * ((MEGABYTE - len(head) - len(tail)) // len(unit)) + tail
 
 
 def protobuf_logs(attributes: int) -> bytes:

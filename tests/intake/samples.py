@@ -20,9 +20,15 @@ from tocsin.errors import Code, TocsinError
 from tocsin.intake import Rejected
 from tocsin.intake.decoding import decode_body
 
+MEGABYTE = 1_000_000
 RECEIVED_AT = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 KEY = "0123456789abcdef0123456789abcdef"
 SHOP = Path(__file__).with_name("failing_shop.py")
+
+
+def filled(unit: bytes, head: bytes = b"", tail: bytes = b"") -> bytes:
+    """Return a megabyte of one part, in what it stands in."""
+    return head + unit * ((MEGABYTE - len(head) - len(tail)) // len(unit)) + tail
 
 
 def new_ids() -> Callable[[], str]:
