@@ -10,9 +10,10 @@ import asyncio
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from multiprocessing.context import BaseContext
@@ -57,18 +58,23 @@ class End(Enum):
 
 @dataclass(slots=True)
 class Fate:
-    """Counts the points that are reached, writes each into a journal, and ends at one of them (0: at none)."""
+    """Counts the points that are reached, writes each into a journal, and ends at one of them (0: at none).
+
+    A point is met by its number among all, or by its name and its number among those of this name ("send: before
+    COMMIT 2"): jobs that are due at one instant are claimed in any order, and so the one number says little.
+    """
 
     journal: int
-    at: int
+    at: int | str
     end: End = End.KILL
-    reached: int = 0
+    reached: Counter[str] = field(default_factory=Counter)
 
     def reach(self, point: str) -> bool:
         """Note a point; return whether the connection is to be cut here."""
-        self.reached += 1
-        append(self.journal, point)
-        if self.reached != self.at:
+        self.reached[point] += 1
+        name = f"{point} {self.reached[point]}"
+        append(self.journal, name)
+        if self.at not in (name, self.reached.total()):
             return False
         if self.end is End.KILL:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -119,7 +125,7 @@ def _where() -> str:
     return "somewhere"
 
 
-def work_once(settings: Settings, now: datetime, journal: Path, at: int, end: End) -> None:
+def work_once(settings: Settings, now: datetime, journal: Path, at: int | str, end: End) -> None:
     """Be a worker that runs what is due at an instant, in one process; the main function of that process."""
     file = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

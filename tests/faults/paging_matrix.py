@@ -160,7 +160,7 @@ async def undisturbed(made: Scene) -> Undisturbed:
     """Let a worker work to its end, and count the points that it passes."""
     made.receivers.forget()
     with clone(made.server, made.database) as database:
-        points = await _live(made, database, 0, End.KILL, must_die=False)
+        points = await _live(made, database, 0, End.KILL)
         sendings = len(made.receivers.arrivals)
         await _go_on(made, database)
         with psycopg.connect(made.server.conninfo(database)) as connection:
@@ -168,18 +168,18 @@ async def undisturbed(made: Scene) -> Undisturbed:
             return Undisturbed(tuple(points), sendings, what_is_owed(connection))
 
 
-async def ended_at(made: Scene, expected: Undisturbed, at: int, end: End) -> Run | None:
+async def ended_at(made: Scene, expected: Undisturbed, point: str, end: End) -> Run | None:
     """End a worker at a point, let another go on, and hold the pages against those of the undisturbed run.
 
-    Jobs that are due at one instant are claimed in any order: a run may have fewer points than another, and so not
-    this one. Then return None.
+    Jobs that are due at one instant are claimed in any order, some of them together: a run may have fewer points of a
+    name than another, and so not this one. Then return None.
     """
     made.receivers.forget()
     with clone(made.server, made.database) as database:
-        points = await _live(made, database, at, end, must_die=end is End.KILL)
-        if len(points) < at:
+        points = await _live(made, database, point, end)
+        if point not in points:
             return None
-        return Run(points[at - 1], await _settled(made, database, expected))
+        return Run(point, await _settled(made, database, expected))
 
 
 async def ended_while_sending(made: Scene, expected: Undisturbed, at: int) -> Run | None:
@@ -210,16 +210,16 @@ async def _settled(made: Scene, database: str, expected: Undisturbed) -> Pages:
         return pages
 
 
-async def _live(made: Scene, database: str, at: int, end: End, *, must_die: bool) -> list[str]:
+async def _live(made: Scene, database: str, at: int | str, end: End) -> list[str]:
     """Run a mortal worker in a process of its own; return the points that it reached."""
     process = _process(made, database, at, end)
     await asyncio.to_thread(process.join, PROCESS_SECONDS)
     points = lines(made.directory / f"{database}.journal")
-    _check_end(process, must_die=must_die and len(points) >= at)
+    _check_end(process, must_die=end is End.KILL and at in points)
     return points
 
 
-def _process(made: Scene, database: str, at: int, end: End) -> BaseProcess:
+def _process(made: Scene, database: str, at: int | str, end: End) -> BaseProcess:
     for channel, answers in made.answers.items():
         made.receivers.answers[channel] = list(answers)
     journal = made.directory / f"{database}.journal"
@@ -263,10 +263,9 @@ class Tally:
         self.points.append(run.point)
 
 
-def points_of(expected: Undisturbed, end: End) -> list[int]:
-    """Return the numbers of the points at which this can happen: only at a commit is there a connection to cut."""
-    numbers = enumerate(expected.points, 1)
-    return [number for number, point in numbers if end is End.KILL or point.endswith("COMMIT")]
+def points_of(expected: Undisturbed, end: End) -> list[str]:
+    """Return the points at which this can happen: only at a commit is there a connection to cut."""
+    return [point for point in expected.points if end is End.KILL or "COMMIT" in point]
 
 
 async def every_end(made: Scene) -> dict[str, Tally]:
@@ -275,8 +274,8 @@ async def every_end(made: Scene) -> dict[str, Tally]:
     tallies = {name: Tally() for name in ("kill", "cut", "kill while sending")}
     for end in End:
         began = time.monotonic()
-        for at in points_of(expected, end):
-            tallies[end.value].add(await ended_at(made, expected, at, end))
+        for point in points_of(expected, end):
+            tallies[end.value].add(await ended_at(made, expected, point, end))
         tallies[end.value].seconds = round(time.monotonic() - began, 1)
     began = time.monotonic()
     for at in range(1, expected.sendings + 1):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 import pytest
@@ -27,17 +26,17 @@ async def test_an_end_at_any_point_loses_no_page_and_doubles_at_most_the_one_it_
         expected = await undisturbed(made)
         assert len(expected.points) >= FEWEST_POINTS[story], "the work has fewer points than it must have"
         points = points_of(expected, end)
-        ended = [await ended_at(made, expected, at, end) for at in points]
+        ended = [await ended_at(made, expected, point, end) for point in points]
     runs = [run for run in ended if run is not None]
     assert len(runs) >= 0.8 * len(ended)
-    assert _functions(run.point for run in runs) == _functions(expected.points[at - 1] for at in points)
+    assert _functions(run.point for run in runs) == _functions(points)
     assert any(run.pages.twice for run in runs), "no page came twice: was anybody ended between sending and marking?"
     assert any(not run.pages.twice for run in runs)
 
 
 def _functions(points: Iterable[str]) -> set[str]:
-    """Return the points without the channels, which come in any order."""
-    return {re.sub("^(email|webhook):", "channel:", point) for point in points}
+    """Return the points without their numbers: of how many there are, the order decides in which jobs are claimed."""
+    return {point.rpartition(" ")[0] for point in points}
 
 
 async def test_a_kill_while_the_receiver_has_the_page_sends_it_again_with_the_same_key(server: Server) -> None:
