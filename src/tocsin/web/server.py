@@ -8,10 +8,12 @@ import resource
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import msgspec
 import structlog
 import uvicorn
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from tocsin.app.projects import IntakeKeys
@@ -69,7 +71,7 @@ def create_app(app: App, intake: Intake, live: Live, metrics: Metrics) -> ASGIAp
     authentication = Authentication(
         app, cookie, brief_cookie(cookie, WAITING_COOKIE), brief_cookie(cookie, PROVIDER_COOKIE)
     )
-    document = describe(ENDPOINTS, cookie.name)
+    openapi, docs = _documents(cookie.name)
     services = Services(
         app=app,
         intake=intake,
@@ -82,8 +84,8 @@ def create_app(app: App, intake: Intake, live: Live, metrics: Metrics) -> ASGIAp
         vault=vault_of(app.settings),
         provider=provider_of(app.settings),
         metrics=metrics,
-        openapi=msgspec.json.encode(document),
-        docs=docs_page(document),
+        openapi=openapi,
+        docs=docs,
         live=live,
     )
     assets = load_assets()
@@ -94,6 +96,13 @@ def create_app(app: App, intake: Intake, live: Live, metrics: Metrics) -> ASGIAp
     }
     routed = SessionGuard(Router(paths), authentication.session_block)
     return ExchangeLayer(AuditTrail(ProblemBoundary(routed, tocsin=app), tocsin=app), metrics=metrics)
+
+
+@cache
+def _documents(cookie_name: str) -> tuple[bytes, Response]:
+    """Return the OpenAPI document and its page."""
+    document = describe(ENDPOINTS, cookie_name)
+    return msgspec.json.encode(document), docs_page(document)
 
 
 async def serve(app: App, stop: asyncio.Event, *, host: str, port: int, on_ready: OnReady | None = None) -> None:
