@@ -7,7 +7,7 @@ import errno
 import resource
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 
 import msgspec
@@ -52,6 +52,8 @@ SPARE_DESCRIPTORS = 256
 MAX_CONNECTIONS = 4_096
 """Beyond it uvicorn itself answers 503."""
 
+TICK_SECONDS = 0.1
+"""Between two ticks: every tenth of them, uvicorn renews the Date header."""
 EXHAUSTED_SECONDS = 1.0
 """The pause when the system has no descriptor or no memory for another connection; who waits, waits in the listener."""
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -173,6 +175,19 @@ class _Server(uvicorn.Server):
         self._on_started = on_started
         self._shares = shares
         self._accepting: list[asyncio.Task[None]] = []
+        self._is_told = asyncio.Event()
+
+    def tell_to_stop(self) -> None:
+        """Let it stop: not at its next tick, but now."""
+        self.should_exit = True
+        self._is_told.set()
+
+    async def main_loop(self) -> None:
+        tick = 0
+        while not await self.on_tick(tick):
+            tick += 1
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_told.wait(), TICK_SECONDS)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
@@ -229,4 +244,4 @@ async def _readable(listener: socket.socket) -> None:
 async def _stop(server: _Server, live: Live, stop: asyncio.Event) -> None:
     await stop.wait()
     await live.close()
-    server.should_exit = True
+    server.tell_to_stop()
