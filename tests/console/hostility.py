@@ -11,7 +11,7 @@ from tests.conftest import INTAKE_KEY
 from tests.web.conftest import Live
 
 MARK = "hacked"
-"""No element, attribute or value of ours has it in its name: where it is in the tree of a page, a text has broken out."""
+"""No element and no attribute of ours has it in its name: where one in a page's tree has, a text has broken out."""
 
 PAYLOADS = (
     "<script>window.__hacked=1</script><hacked-tag>",
@@ -66,7 +66,7 @@ EVERYTHING = (*PAYLOADS, *UNPRINTABLE)
 
 
 class Hand:
-    """Writes another payload into each field; those that begin elsewhere, or write more, write them into other fields."""
+    """Writes another payload into each field; one that begins elsewhere writes them into other fields."""
 
     def __init__(self, begin: int = 0, payloads: tuple[str, ...] = PAYLOADS) -> None:
         self.begin = begin
@@ -121,9 +121,11 @@ def native(hand: Hand) -> dict[str, Any]:
 
 
 def _sentry(hand: Hand) -> bytes:
-    frames = [{name: hand.short(200) for name in ("function", "filename", "module", "context_line", "abs_path")}]
+    frames: list[dict[str, Any]] = [
+        {name: hand.short(200) for name in ("function", "filename", "module", "context_line", "abs_path")}
+    ]
     frames[0] |= {"pre_context": [hand.short(99)], "post_context": [hand.short(99)], "vars": {"x": hand.short(99)}}
-    event = {
+    event: dict[str, Any] = {
         "event_id": "0123456789abcdef0123456789abcdef",
         "level": "fatal",
         "exception": {"values": [{"type": hand.short(99), "value": hand.short(500), "stacktrace": {"frames": frames}}]},
@@ -143,7 +145,7 @@ def _otlp(hand: Hand) -> dict[str, Any]:
     def attributes(*names: str) -> list[dict[str, object]]:
         return [{"key": name, "value": {"stringValue": hand.short(500)}} for name in (*names, hand.short(60))]
 
-    said = {"severityNumber": 21, "body": {"stringValue": hand.short(999)}}
+    said: dict[str, Any] = {"severityNumber": 21, "body": {"stringValue": hand.short(999)}}
     said["attributes"] = attributes("exception.type", "exception.message", "exception.stacktrace", "user.id")
     scope = {"scope": {"name": hand.short(99)}, "logRecords": [said]}
     resource = {"attributes": attributes("service.name", "service.version", "host.name", "deployment.environment")}
@@ -158,7 +160,7 @@ def _alert(hand: Hand) -> dict[str, Any]:
         "service": hand.short(99),
     }
     annotations = {"summary": hand.short(500), "description": hand.short(500), "runbook_url": "javascript:hacked"}
-    said = {"labels": labels, "annotations": annotations, "startsAt": "2026-03-01T02:00:00Z"}
+    said: dict[str, Any] = {"labels": labels, "annotations": annotations, "startsAt": "2026-03-01T02:00:00Z"}
     return said | {"generatorURL": "javascript:window.__hacked=1", "panelURL": "javascript:window.__hacked=1"}
 
 
@@ -176,7 +178,12 @@ def protocols(hand: Hand) -> Iterator[tuple[str, dict[str, str], Any]]:
         {},
         {"level": "critical", "message": hand.short(999), "host": hand.short(99), "x": hand.short(99)},
     )
-    event = {"specversion": "1.0", "id": hand.short(99), "source": hand.short(99), "type": hand.short(99)}
+    event: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": hand.short(99),
+        "source": hand.short(99),
+        "type": hand.short(99),
+    }
     event |= {"subject": hand.short(99), "data": {"severity": "critical", "message": hand.short(999)}}
     yield "/api/v1/cloudevents", {"Content-Type": "application/cloudevents+json"}, event
     payload = {
@@ -187,8 +194,13 @@ def protocols(hand: Hand) -> Iterator[tuple[str, dict[str, str], Any]]:
     }
     payload |= {"class": hand.short(99), "group": hand.short(99), "custom_details": {hand.short(50): hand.short(99)}}
     links = {"client": hand.short(99), "client_url": "javascript:hacked", "links": [{"href": "javascript:hacked"}]}
-    event = {"routing_key": INTAKE_KEY, "event_action": "trigger", "dedup_key": hand.short(200), "payload": payload}
-    yield "/v2/enqueue", {}, event | links
+    said: dict[str, Any] = {
+        "routing_key": INTAKE_KEY,
+        "event_action": "trigger",
+        "dedup_key": hand.short(200),
+        "payload": payload,
+    }
+    yield "/v2/enqueue", {}, said | links
 
 
 async def attack(live: Live, path: str, headers: dict[str, str], body: Any) -> int:
