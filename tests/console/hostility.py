@@ -186,7 +186,7 @@ def protocols(hand: Hand) -> Iterator[tuple[str, dict[str, str], Any]]:
     }
     event |= {"subject": hand.short(99), "data": {"severity": "critical", "message": hand.short(999)}}
     yield "/api/v1/cloudevents", {"Content-Type": "application/cloudevents+json"}, event
-    payload = {
+    payload: dict[str, Any] = {
         "summary": hand.short(999),
         "source": hand.short(99),
         "severity": "critical",
