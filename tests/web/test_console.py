@@ -129,3 +129,11 @@ async def test_assets_are_kept_for_ever_and_small(live: Live) -> None:
         assert "immutable" in answer.headers["Cache-Control"]
         sizes += int(answer.headers["Content-Length"])
     assert 0 < sizes < 60_000
+
+
+async def test_no_text_turns_the_words_around_it(live: Live) -> None:
+    number, browser = await report(live, "paid by \u202egnp.exe\u2066 and \u05d0\u200f"), await signed_in(live)
+    for path in ("/", "/incidents", f"/incidents/{number}"):
+        body = (await live.call("GET", path, headers=browser)).body.decode()
+        assert "paid by \ufffdgnp.exe\ufffd and \u05d0\u200f" in body
+        assert not re.search("[\u202a-\u202e\u2066-\u2069]", body)
