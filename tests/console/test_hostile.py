@@ -20,6 +20,7 @@ from tests.web.conftest import Live, rows
 from tests.web.furnished import furnish
 from tests.web.test_console import signed_in
 from tocsin.app import learning
+from tocsin.bootstrap import links_of
 from tocsin.web.console.table import PAGES
 
 pytestmark = pytest.mark.slow
@@ -166,6 +167,19 @@ async def test_a_refused_form_shows_what_was_written_as_text(live: Live, visit: 
         )
         await visitor.page.wait_for_selector(".refusal")
         assert await witness.told() == [], payload
+
+
+async def test_the_page_of_a_link_in_a_message_shows_texts(live: Live, visit: Visit) -> None:
+    await hostile(live)
+    visitor, witness = await witnessed(live, visit)
+    await visitor.page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
+    pages = await rows(live.app, b"SELECT id FROM notifications")
+    assert len(pages) > 10
+    for (page_id,) in pages:
+        await visitor.goto(f"/a/{links_of(live.app.settings).token(page_id)}")
+        # Its own style stands in it, and its policy names that by its hash.
+        found = [one for one in await witness.told() if not one.startswith("an element: <style>")]
+        assert (found, max(await visitor.page.evaluate(WIDER), 0)) == ([], 0), await visitor.page.inner_text("h1")
 
 
 async def test_files_hold_texts_and_nothing_that_is_run(live: Live) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -18,6 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from tocsin import __version__
 from tocsin.domain.access import Permission
 from tocsin.web.console.assets import Asset
+from tocsin.web.direction import straight
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -39,8 +39,6 @@ NAVIGATION = (
     ("/admin", "Admin", Permission.ADMINISTER),
 )
 """The pages that every page leads to, and what it takes to be led there."""
-_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
-"""The embeddings, overrides and isolates of the bidirectional algorithm; the marks, which names need, stay."""
 _SECONDS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -75,14 +73,6 @@ class Renderer:
     def page(self, template: str, context: Mapping[str, Any], status: int = 200) -> Response:
         """Return a page with the headers that every page has."""
         return HTMLResponse(self._environment.get_template(template).render(context), status, headers=_HEADERS)
-
-
-def straight(value: object) -> object:
-    """Return what a template shows, with a mark in the place of each character that turns the text around it.
-
-    Somebody's text with such a character would reorder the words that the page says after it (Unicode TR 36, 2.5).
-    """
-    return type(value)(_TURNING.sub("\ufffd", value)) if isinstance(value, str) and _TURNING.search(value) else value
 
 
 def moment(instant: datetime) -> Markup:
