@@ -251,6 +251,17 @@ async def test_new_recovery_codes_take_the_place_of_the_old_ones(
     assert (await api(live, code=new[0])).status == 200
 
 
+async def test_the_form_that_takes_it_off_is_on_its_page_once_it_is_on(
+    live: Live, browser: dict[str, str], clock: FakeClock
+) -> None:
+    form = f'action="{PATHS[3]}"'
+    assert form not in (await live.call("GET", "/account/second-factor", headers=browser)).body.decode()
+    await set_up(live, browser, clock)
+    account = (await live.call("GET", "/account", headers=browser)).body.decode()
+    assert 'href="/account/second-factor">New recovery codes, or take it off' in account
+    assert form in (await live.call("GET", "/account/second-factor", headers=browser)).body.decode()
+
+
 async def test_one_takes_ones_own_off_with_a_code(live: Live, browser: dict[str, str], clock: FakeClock) -> None:
     phone, _ = await set_up(live, browser, clock)
     assert (await send(live, browser, PATHS[3], code=phone.wrong_code())).status == 422

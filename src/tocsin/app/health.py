@@ -217,7 +217,10 @@ def _of_people(covered: Covered, working: Collection[str]) -> Iterator[Problem]:
     if without := covered.without_channel(working):
         channels = ", ".join(sorted({method.channel for one in without for method in usable(one)}))
         message = f"{_people(without)} only by a channel that is not set up ({channels}): no page can get there."
-        hint = "Set it up (e-mail: TOCSIN_SMTP_HOST), or add another way: `tocsin users contact add`."
+        hint = (
+            "Set it up (e-mail: TOCSIN_SMTP_HOST), or let them add another way on their account's page, "
+            "or `tocsin users contact add`."
+        )
         # No page is owed to them by that alone; one that cannot leave is a broken promise of its own.
         yield Problem("channel_not_configured", message, hint, breaks_a_promise=False)
     if unverified := covered.unverified(working):

@@ -11,7 +11,8 @@ from tocsin.app.read_incidents import Stats, stats
 from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor, Permission, require
 from tocsin.domain.incident import Status
-from tocsin.store import overview
+from tocsin.store import incidents, overview
+from tocsin.store.incidents import IncidentFilter
 from tocsin.store.overview import Burning, Pulse
 
 __all__ = ["Burning", "Overview", "Pulse", "look_over", "pulse"]
@@ -30,17 +31,21 @@ class Overview:
     taken: Sequence[Burning]
     """Somebody is on these, or they wait to be closed."""
     condition: Condition
+    begun: bool
+    """There was an incident ever: who starts is told how to send a first error until then."""
 
 
 async def look_over(work: Work, actor: Actor) -> Overview:
     """Return the overview."""
     require(actor, Permission.READ)
     found = await overview.burning(work.tx, SHOWN_OF_EACH)
+    newest = await incidents.page(work.tx, IncidentFilter(), before_number=None, limit=1, offset=0)
     return Overview(
         stats=await stats(work, actor),
         waiting=[one for one in found if one.status == Status.REPORTED],
         taken=[one for one in found if one.status != Status.REPORTED],
         condition=await health.condition(work),
+        begun=bool(newest),
     )
 
 

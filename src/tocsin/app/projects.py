@@ -119,6 +119,12 @@ async def list_projects(work: Work, actor: Actor) -> list[ProjectRow]:
     return await projects.listed(work.tx)
 
 
+async def first_project(work: Work, actor: Actor) -> ProjectRow | None:
+    """Return the oldest project that is not Tocsin's own, if there is one."""
+    own = (one for one in await list_projects(work, actor) if one.id != INTERNAL_PROJECT_ID)
+    return min(own, key=lambda one: one.id, default=None)
+
+
 async def show_project(work: Work, actor: Actor, project_id: int) -> ProjectDetail:
     """Return one project with what it decides for itself; raise NOT_FOUND."""
     require(actor, Permission.READ)

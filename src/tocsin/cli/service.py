@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import signal
 import socket
+import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -316,16 +319,28 @@ def _tell_ready(call: Call, settings: Settings, url: str, first: FirstStart | No
     call.say(styled(f"Tocsin is running at {base_url}", "bold green"))
     if first is not None:
         where = "your database" if settings.database_url else str(settings.data_dir)
+        its_dsn = dsn(base_url, first.key, first.project_id)
         call.say(
-            f"  DSN          {dsn(base_url, first.key, first.project_id)}",
+            f"  DSN          {its_dsn}",
             f"  data         {where}",
             f"  API docs     {base_url}/docs",
-            "Report a first error:",
-            f"  curl {base_url}/api/v1/errors -H 'Authorization: Bearer {first.key}' \\",
-            """    -d '{"severity": "HIGH", "type": "FirstError", "message": "does the bell ring?"}'""",
-            "Then: tocsin incidents list",
+            f"1. Sign in at {base_url} as {first.email}, with the password above.",
+            "2. Let a program of yours fail: pip install sentry-sdk, and in the program",
+            "     import sentry_sdk",
+            f'     sentry_sdk.init(dsn="{its_dsn}")',
+            "     1 / 0",
+            "   or report an error by hand:",
+            f"     curl {base_url}/api/v1/errors -H 'Authorization: Bearer {first.key}' \\",
+            """       -d '{"severity": "HIGH", "type": "FirstError", "message": "does the bell ring?"}'""",
+            "   It stands on the page within seconds. If not, init(..., debug=True) prints why.",
+            f"Then: {_to_type()} incidents list",
         )
     call.note("Stop it with Ctrl-C.")
+
+
+def _to_type() -> str:
+    """Return what to type for this program: where no directory of PATH has it, the path where it is installed."""
+    return "tocsin" if shutil.which("tocsin") else str(Path(sys.executable).with_name("tocsin"))
 
 
 def _warn_if_nobody_is_mailed(call: Call, channels: Mapping[str, Channel]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from tocsin.app import projects
 from tocsin.app.overview import look_over
 from tocsin.app.work import Work
 from tocsin.errors import Code, refuse
@@ -11,8 +12,11 @@ from tocsin.web.console.page import Shown, Visit
 
 
 async def home(work: Work, visit: Visit) -> Shown:
-    """Show the overview."""
-    return Shown("home.html", {"overview": await look_over(work, visit.actor)})
+    """Show the overview; until there is a first incident, how to send one, and to which project."""
+    overview = await look_over(work, visit.actor)
+    project = None if overview.begun else await projects.first_project(work, visit.actor)
+    dsn = projects.dsn(work.settings.base_url, "KEY", project.id) if project else None
+    return Shown("home.html", {"overview": overview, "project": project, "dsn": dsn})
 
 
 async def live(visit: Visit) -> Response:

@@ -11,6 +11,7 @@ from tocsin.web.console import (
     account,
     admin,
     audit,
+    contact_methods,
     home,
     incident_list,
     incidents,
@@ -104,6 +105,27 @@ _SECOND_FACTOR = (
             again=InTransaction(second_factor.show),
         )
         for name, act in (("recovery-codes", second_factor.renew_recovery_codes), ("off", second_factor.remove))
+    ),
+)
+
+_METHODS = (
+    Page("GET", contact_methods.CONTACTS, Permission.READ, InTransaction(contact_methods.show)),
+    *(
+        Page(
+            "POST",
+            f"{contact_methods.CONTACTS}{path}",
+            Permission.READ,
+            act,
+            form=form,
+            again=InTransaction(contact_methods.show),
+        )
+        for path, act, form in (
+            ("", InTransaction(contact_methods.add), contact_methods.MethodForm),
+            ("/{method}/code", InTransaction(contact_methods.send_code), account.EndForm),
+            ("/{method}/enter", Directly(contact_methods.enter_code), contact_methods.CodeForm),
+            ("/{method}/test", InTransaction(contact_methods.send_test), account.EndForm),
+            ("/{method}/remove", InTransaction(contact_methods.remove), account.EndForm),
+        )
     ),
 )
 
@@ -286,6 +308,7 @@ PAGES: tuple[Page, ...] = (
     *_SESSION,
     *_ACCOUNT,
     *_SECOND_FACTOR,
+    *_METHODS,
     *_HOME,
     *_LIST,
     *_INCIDENTS,
