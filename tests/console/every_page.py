@@ -11,6 +11,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "/sign-in/oidc": ("/sign-in/oidc?next=/{hostile}",),
     "/sign-in/oidc/callback": ("/sign-in/oidc/callback?error={hostile}",),
     "/account": ("/account",),
+    "/account/contacts": ("/account/contacts",),
     "/account/second-factor": ("/account/second-factor",),
     "/incidents": (
         "/incidents",

@@ -86,6 +86,12 @@ GET  /admin/channels                                    open       shut      shu
 POST /admin/channels/{method}/test                      open       shut      shut    shut    led
 GET  /admin/settings                                    open       shut      shut    shut    led
 GET  /account                                           open       open      open    open    led
+GET  /account/contacts                                  open       open      open    shut    led
+POST /account/contacts                                  open       open      open    shut    led
+POST /account/contacts/{method}/code                    open       open      open    shut    led
+POST /account/contacts/{method}/enter                   open       open      open    shut    led
+POST /account/contacts/{method}/test                    open       open      open    shut    led
+POST /account/contacts/{method}/remove                  open       open      open    shut    led
 POST /account/sessions/{id}/end                         open       open      open    open    led
 POST /account/sessions/end-others                       open       open      open    open    led
 GET  /account/second-factor                             open       open      open    open    led
@@ -133,6 +139,8 @@ FORMS: dict[str, dict[str, str]] = {
     "/admin/projects": {"name": "another"},
     "/admin/projects/{project}/keys": {"others": "true"},
     "/admin/policies/{policy}/steps": {"reason": "NO_ACK_1HR", "after": "2h", "targets": "user:" + ADMIN_EMAIL},
+    "/account/contacts": {"channel": "ntfy", "address": "https://ntfy.example.org/mine"},
+    "/account/contacts/{method}/enter": {"code": "000000"},
     "/account/second-factor/set-up": {"oldPassword": ADMIN_PASSWORD},
     "/account/second-factor/confirm": {"code": "000000"},
     "/account/second-factor/recovery-codes": {"code": "000000"},
@@ -143,6 +151,10 @@ NEED_A_CODE = {path for path, form in FORMS.items() if form.keys() == {"code"}}
 """Their forms are read and then refused: the code is none."""
 
 AT = {
+    **{
+        f"/account/contacts/{{method}}/{name}": f"/account/contacts/{{own_method}}/{name}"
+        for name in ("code", "enter", "test", "remove")
+    },
     "/incidents/views/{id}/remove": "/incidents/views/{view}/remove",
     "/incidents/{id}/escalations/{escalation}/acknowledge": "/incidents/{open}/escalations/{escalation}/acknowledge",
     "/account/sessions/{id}/end": "/account/sessions/{session}/end",
