@@ -54,6 +54,10 @@ class Visitor:
         """Open a page of ours."""
         await self.page.goto(self.live.url + path)
 
+    def complaints_of_policy(self) -> list[str]:
+        """Return what the pages' policy forbade, as the browser says it."""
+        return [text for text in self.complaints if "Content Security Policy" in text]
+
     async def sign_in(self, role: Role = Role.SUPERADMIN) -> None:
         """Sign in by hand."""
         await self.goto("/sign-in")

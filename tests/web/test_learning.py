@@ -87,19 +87,6 @@ async def test_the_page_shows_marks_and_never_runs(live: Live) -> None:
     assert answer.status == 422
 
 
-@pytest.mark.parametrize("forged", [{"csrf": "0" * 64}, {}, {"headers": {"Sec-Fetch-Site": "cross-site"}}])
-@pytest.mark.parametrize("mark", ["done", "reopen"])
-async def test_a_forged_mark_does_nothing(live: Live, mark: str, forged: dict[str, object]) -> None:
-    number, browser = await closed(live), await signed_in(live)
-    csrf = csrf_in(await live.call("GET", "/learning/follow-ups", headers=browser))
-    more = forged.get("headers")
-    headers = {**browser, **(more if isinstance(more, dict) else {})}
-    said = {"csrf": str(forged.get("csrf", csrf if more else ""))}
-    answer = await live.call("POST", f"/learning/follow-ups/{number}/1/{mark}", data=said, headers=headers)
-    assert answer.status == 403
-    assert await rows(live.app, b"SELECT state FROM follow_ups") == [("OPEN",)]
-
-
 @pytest.mark.parametrize(
     ("role", "read", "mark"),
     [(Role.SUPERADMIN, 200, 303), (Role.RESPONDER, 200, 303), (Role.AUDITOR, 200, 403), (Role.MEMBER, 403, 403)],

@@ -21,6 +21,7 @@ from tocsin.domain.disclosure import ERASED
 from tocsin.domain.page_link import GOOD_FOR, Standing
 from tocsin.errors import Code, Refusal, TocsinError, refuse
 from tocsin.web.audit_trail import client_address
+from tocsin.web.direction import straight
 from tocsin.web.endpoint import Call
 from tocsin.web.problems import KINDS, headers_of
 from tocsin.web.reading import read_body
@@ -187,6 +188,6 @@ def _page(body: str, status: int = 200, headers: dict[str, str] | None = None) -
     html = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Tocsin</title>'
         '<meta name="viewport" content="width=device-width"><meta name="robots" content="noindex">'
-        f"<style>{_STYLE}</style></head><body>{body}</body></html>"
+        f"<style>{_STYLE}</style></head><body>{straight(body)}</body></html>"
     )
     return HTMLResponse(html, status, _HEADERS | (headers or {}))

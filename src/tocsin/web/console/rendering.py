@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from tocsin import __version__
 from tocsin.domain.access import Permission
 from tocsin.web.console.assets import Asset
+from tocsin.web.direction import straight
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -53,6 +54,7 @@ class Renderer:
             loader=jinja2.PackageLoader("tocsin.web.console"),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
+            finalize=straight,
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=False,
