@@ -106,7 +106,8 @@ async def furnished(live: Live, admin: Actor) -> dict[str, object]:
 
 async def test_every_page_is_below_100_kb_on_first_load(live: Live, admin: Actor) -> None:
     ids, browser = await furnished(live, admin), await signed_in(live)
-    sizes, files = {}, {}
+    sizes: dict[str, int] = {}
+    files: dict[str, int] = {}
     headers = {"Accept-Encoding": "gzip"}  # over plain http browsers take nothing better
     async with aiohttp.ClientSession(live.url, auto_decompress=False) as http:
         for path in SHOWN:
