@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,13 +22,17 @@ from bench.support.installation import ADMIN, PASSWORD, installed, settings_at, 
 from bench.support.loaded_database import Loaded
 from bench.support.pages import Address, addresses
 from bench.support.plans import RecordingTx, Statement, explain
-from bench.support.progress import progress
+from bench.support.progress import progress, say
 from tocsin.app.work import App
 from tocsin.store.database import Database, Tx
 from tocsin.web.server import serve
 
 GOAL_MS = 50.0
-LEAST_REPETITIONS = 10
+LEAST_REPETITIONS = 5
+
+
+class UnansweredError(Exception):
+    """A page was not shown."""
 
 
 class RecordingDatabase(Database):
@@ -64,7 +69,7 @@ async def get(http: aiohttp.ClientSession, path: str) -> None:
     async with http.get(path, allow_redirects=False) as response:
         body = await response.read()
         if response.status != 200:
-            raise SystemExit(f"GET {path} answered {response.status}: {body[:500]!r}")
+            raise UnansweredError(f"GET {path} answered {response.status}: {body[:500]!r}")
 
 
 async def measure_pages(url: str, asked: Sequence[Address], repetitions: int) -> list[Figure]:
@@ -78,7 +83,12 @@ async def measure_pages(url: str, asked: Sequence[Address], repetitions: int) ->
                 async def run(number: int, one: Address = one) -> None:
                     await get(http, one.at(number))
 
-                figures.append(await timed(one.name, repetitions, run, baseline=baseline, goal_ms=GOAL_MS))
+                try:
+                    figure = await timed(one.name, repetitions, run, baseline=baseline, goal_ms=GOAL_MS)
+                except UnansweredError as error:
+                    say(str(error))
+                    figure = Figure(one.name, [math.inf], baseline, GOAL_MS)
+                figures.append(figure)
                 advance(1)
     return figures
 
@@ -95,8 +105,10 @@ async def explain_pages(app: App, asked: Sequence[Address]) -> list[str]:
         async with browser(await ready) as http:
             for one in asked:
                 recording.statements.clear()
-                await get(http, one.at(1))
-                async with app.database.transaction() as tx:
+                with suppress(UnansweredError):  # said when it was measured
+                    await get(http, one.at(1))
+                async with app.database.single() as tx:
+                    tx.connection.prepare_threshold = None  # what is explained without parameters cannot be prepared
                     found += await whole_tables(tx, one, tuple(recording.statements))
     finally:
         stop.set()
@@ -124,10 +136,10 @@ async def measure(directory: Path, loaded: Loaded, repetitions: int, only: str) 
             everything = addresses(loaded.population, await furnish(installation, url, loaded.population))
             asked = [one for one in everything if only in one.name]
             figures = await measure_pages(url, asked, repetitions)
+        size = loaded.population
+        print(f"{size.incidents:,} incidents, {size.open:,} of them open\n")
+        print(table("Pages, one connection", figures), "\n", flush=True)
         whole = await explain_pages(installation.app, asked)
-    size = loaded.population
-    print(f"{size.incidents:,} incidents, {size.open:,} of them open\n")
-    print(table("Pages, one connection", figures), "\n")
     print(*whole, "" if whole else "No table of the history is read from end to end.", sep="\n")
     return 1 if whole or any(figure.missed for figure in figures) else 0
 
@@ -141,12 +153,12 @@ def main() -> int:
     )
     parser.add_argument("--incidents", type=int, default=1_000_000, help="how many (default: %(default)s)")
     parser.add_argument("--open", type=int, default=100_000, help="how many of them are open (default: %(default)s)")
-    parser.add_argument("--repetitions", type=int, default=20, help="of each page, 10 or more (default: %(default)s)")
+    parser.add_argument("--repetitions", type=int, default=20, help="of each page, 5 or more (default: %(default)s)")
     parser.add_argument("--only", default="", metavar="TEXT", help="only the pages whose name has this in it")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="make the database in DIR and leave it, or use it")
     arguments = parser.parse_args()
     if not 0 < arguments.open <= arguments.incidents // 2 or arguments.repetitions < LEAST_REPETITIONS:
-        parser.error("--open must be at most half of --incidents, --repetitions 10 or more")
+        parser.error("--open must be at most half of --incidents, --repetitions 5 or more")
     with nullcontext(arguments.keep) if arguments.keep else temporary_directory() as directory:
         loaded = loaded_database.prepare(directory, arguments.incidents, arguments.open)
         return asyncio.run(measure(directory, loaded, arguments.repetitions, arguments.only))

@@ -32,7 +32,7 @@ class Overview:
     condition: Condition
 
 
-async def look_over(work: Work, actor: Actor) -> Overview:
+async def look_over(work: Work, actor: Actor, machinery: health.Shared) -> Overview:
     """Return the overview."""
     require(actor, Permission.READ)
     found = await overview.burning(work.tx, SHOWN_OF_EACH)
@@ -40,7 +40,7 @@ async def look_over(work: Work, actor: Actor) -> Overview:
         stats=await stats(work, actor),
         waiting=[one for one in found if one.status == Status.REPORTED],
         taken=[one for one in found if one.status != Status.REPORTED],
-        condition=await health.condition(work),
+        condition=await machinery.condition(work),
     )
 
 

@@ -14,6 +14,8 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from tocsin.app.health import Shared
+from tocsin.app.learning import Kept
 from tocsin.app.projects import IntakeKeys
 from tocsin.app.take_in import Intake
 from tocsin.app.work import App
@@ -85,6 +87,8 @@ def create_app(app: App, intake: Intake, live: Live, metrics: Metrics) -> ASGIAp
         openapi=msgspec.json.encode(document),
         docs=docs_page(document),
         live=live,
+        figures=Kept(),
+        machinery=Shared(),
     )
     assets = load_assets()
     paths: dict[str, ASGIApp] = {

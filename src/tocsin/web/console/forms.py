@@ -17,7 +17,7 @@ from tocsin.web.reading import invalid_struct
 MAX_FORM_BYTES = 262_144
 MAX_FIELDS = 500
 _PURPOSE = b"tocsin console form"
-_TOKEN = r"([0-9a-f]{32})[0-9a-f]{64}"
+_SHAPE = r"([0-9a-f]{32})[0-9a-f]{64}"
 _FORM_TYPE = "application/x-www-form-urlencoded"
 
 F = TypeVar("F", bound=Form)
@@ -35,7 +35,7 @@ def csrf_of(session_token: str, nonce: bytes) -> str:
 
 def csrf_matches(form: Form, session_token: str) -> bool:
     """Tell in constant time whether a form was shown in this session."""
-    said = re.fullmatch(_TOKEN, form.csrf)
+    said = re.fullmatch(_SHAPE, form.csrf)
     return said is not None and hmac.compare_digest(form.csrf, csrf_of(session_token, bytes.fromhex(said[1])))
 
 

@@ -12,7 +12,7 @@ from tocsin.web.console.page import Shown, Visit
 
 async def home(work: Work, visit: Visit) -> Shown:
     """Show the overview."""
-    return Shown("home.html", {"overview": await look_over(work, visit.actor)})
+    return Shown("home.html", {"overview": await look_over(work, visit.actor, visit.services.machinery)})
 
 
 async def live(visit: Visit) -> Response:
