@@ -13,6 +13,7 @@ from uuid import UUID
 import psycopg
 
 from tocsin.errors import Code, refuse
+from tocsin.store import incidents
 from tocsin.store.database import Tx
 from tocsin.store.incidents import IncidentFilter
 from tocsin.store.queries import Queries
@@ -55,6 +56,7 @@ class Asked:
 
 async def look_back(tx: Tx, where: IncidentFilter, search: str, *, before_number: int | None, most: int) -> LookedBack:
     """Look at the newest `most` incidents; raise INVALID where that takes longer than MOST_MILLISECONDS."""
+    await tx.run(incidents.QUERIES["plan_for_filters"])
     looked = await tx.rows(
         QUERIES["newest"], _Looked, where.parameters() | {"before_number": before_number, "most": most}
     )

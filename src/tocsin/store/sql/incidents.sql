@@ -61,10 +61,9 @@ FROM (
     (SELECT * FROM (
         SELECT h.incident_id, h.number FROM incident_heads h
         WHERE %(project_id)s::bigint IS NULL AND %(period)s
+          AND h.created_at >= %(created_after)s AND h.created_at < %(created_before)s
           AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
           AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
-          AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
-          AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
           AND (%(service)s::text IS NULL OR h.service = %(service)s)
           AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
           AND (%(before_number)s::bigint IS NULL OR h.number < %(before_number)s)
@@ -72,8 +71,8 @@ FROM (
         OFFSET 0
      ) AS in_period ORDER BY number DESC LIMIT %(limit)s + %(offset)s)
     UNION ALL
-    (SELECT h.incident_id, h.number
-     FROM incidents i JOIN incident_heads h ON h.incident_id = i.id AND h.number = i.number
+    (SELECT h.incident_id, i.number
+     FROM incidents i JOIN incident_heads h ON h.incident_id = i.id
      WHERE i.project_id = %(project_id)s
        AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
        AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
@@ -81,9 +80,9 @@ FROM (
        AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
        AND (%(service)s::text IS NULL OR h.service = %(service)s)
        AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
-       AND (%(before_number)s::bigint IS NULL OR h.number < %(before_number)s)
+       AND (%(before_number)s::bigint IS NULL OR i.number < %(before_number)s)
        AND (%(incident_ids)s::uuid[] IS NULL OR h.incident_id = ANY (%(incident_ids)s))
-     ORDER BY h.number DESC LIMIT %(limit)s + %(offset)s)
+     ORDER BY i.number DESC LIMIT %(limit)s + %(offset)s)
     ORDER BY number DESC LIMIT %(limit)s OFFSET %(offset)s
 ) page
 JOIN current_incident_status s ON s.id = page.incident_id

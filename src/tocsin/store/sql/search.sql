@@ -20,18 +20,17 @@ SELECT incident_id, number FROM (
     (SELECT * FROM (
         SELECT h.incident_id, h.number FROM incident_heads h
         WHERE %(project_id)s::bigint IS NULL AND %(period)s
+          AND h.created_at >= %(created_after)s AND h.created_at < %(created_before)s
           AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
           AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
-          AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
-          AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
           AND (%(service)s::text IS NULL OR h.service = %(service)s)
           AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
           AND (%(before_number)s::bigint IS NULL OR h.number < %(before_number)s)
         OFFSET 0
      ) AS in_period ORDER BY number DESC LIMIT %(most)s)
     UNION ALL
-    (SELECT h.incident_id, h.number
-     FROM incidents i JOIN incident_heads h ON h.incident_id = i.id AND h.number = i.number
+    (SELECT h.incident_id, i.number
+     FROM incidents i JOIN incident_heads h ON h.incident_id = i.id
      WHERE i.project_id = %(project_id)s
        AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
        AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
@@ -39,8 +38,8 @@ SELECT incident_id, number FROM (
        AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
        AND (%(service)s::text IS NULL OR h.service = %(service)s)
        AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
-       AND (%(before_number)s::bigint IS NULL OR h.number < %(before_number)s)
-     ORDER BY h.number DESC LIMIT %(most)s)
+       AND (%(before_number)s::bigint IS NULL OR i.number < %(before_number)s)
+     ORDER BY i.number DESC LIMIT %(most)s)
 ) looked ORDER BY number DESC LIMIT %(most)s
 
 -- name: which_have
@@ -113,5 +112,5 @@ SELECT (SELECT count(*) FROM texts) AS texts, ARRAY(
 ) AS found
 
 -- name: bound_time
--- How long a search may take: texts can be long. And how to look best depends on the words.
-SELECT set_config('statement_timeout', %(milliseconds)s, true), set_config('plan_cache_mode', 'force_custom_plan', true)
+-- How long a search may take: texts can be long.
+SELECT set_config('statement_timeout', %(milliseconds)s, true)
