@@ -12,6 +12,9 @@ import aiohttp
 import brotli  # type: ignore[import-untyped]  # it brings no types
 import pytest
 
+from bench.support.furnishing import Furnished
+from bench.support.pages import NO_PAGES, addresses
+from bench.support.population import People, Person, Population
 from tests.conftest import ADMIN_EMAIL
 from tests.web.conftest import Answer, Live
 from tests.web.test_console import csrf_in, report, signed_in
@@ -23,10 +26,6 @@ from tocsin.web.console.incident_list import PAGE_SIZE
 from tocsin.web.console.table import PAGES
 
 MOST_BYTES = 100_000
-NO_PAGES = frozenset({"/live", "/sign-in/code", "/sign-in/oidc", "/sign-in/oidc/callback"}) | {
-    f"/audit/{what}.{form}" for what in ("accesses", "entries") for form in ("csv", "json")
-}
-"""A stream, steps of a sign-in that only lead on, and files."""
 SHOWN = sorted(page.path for page in PAGES if page.method == "GET" and page.path not in NO_PAGES)
 PEOPLE = 30
 
@@ -123,6 +122,16 @@ async def test_every_page_is_below_100_kb_on_first_load(live: Live, admin: Actor
             sizes[path] = len(body) + sum(files[name] for name in named)
     assert len(sizes) == len(SHOWN) > 20
     assert {path: size for path, size in sizes.items() if size >= MOST_BYTES} == {}
+
+
+def test_the_benchmark_measures_every_page() -> None:
+    """Raise SystemExit for a page without an address."""
+    somebody = Person("0", "Ana", "ana@example.org", "responder")
+    people = People((somebody,), somebody, somebody, somebody)
+    population = Population(1_000, 100, 1_772_000_000_000_000, 1, people)
+    measured = addresses(population, Furnished(1, 2, 3, "s", "p", date(2026, 1, 5), date(2026, 1, 12)))
+    assert {one.name.partition(" ")[0] for one in measured} == set(SHOWN)
+    assert all(one.at(0).startswith("/") for one in measured)
 
 
 @pytest.mark.parametrize(
