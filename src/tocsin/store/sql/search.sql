@@ -98,15 +98,18 @@ WITH texts AS MATERIALIZED (
     FROM texts ORDER BY number DESC
 )
 SELECT (SELECT count(*) FROM texts) AS texts, ARRAY(
-    SELECT h.incident_id FROM numbered n JOIN incident_heads h ON h.incident_id = n.incident_id
-    WHERE (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
-      AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
-      AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
-      AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
-      AND (%(service)s::text IS NULL OR h.service = %(service)s)
-      AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
-      AND (%(project_id)s::bigint IS NULL OR EXISTS (
-          SELECT FROM incidents i WHERE i.id = h.incident_id AND i.project_id = %(project_id)s))
+    SELECT n.incident_id FROM numbered n
+    WHERE EXISTS (
+        SELECT FROM incident_heads h WHERE h.incident_id = n.incident_id
+          AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
+          AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
+          AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
+          AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
+          AND (%(service)s::text IS NULL OR h.service = %(service)s)
+          AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
+          AND (%(project_id)s::bigint IS NULL OR EXISTS (
+              SELECT FROM incidents i WHERE i.id = h.incident_id AND i.project_id = %(project_id)s))
+        OFFSET 0)
       AND (%(before_number)s::bigint IS NULL OR n.number < %(before_number)s)
     ORDER BY n.number DESC LIMIT %(limit)s
 ) AS found
