@@ -317,3 +317,46 @@ def test_a_context_stays_as_it_is_up_to_its_budget() -> None:
 def test_every_limit_is_a_positive_number() -> None:
     limits = {name: value for name, value in vars(module).items() if name.startswith("MAX_")}
     assert all(isinstance(value, timedelta) or value > 0 for value in limits.values())
+
+
+edge_texts = st.sampled_from(["", "a", "é", "\x00", "x" * 64, "x" * 65, "x" * 200, "x" * 201, "x" * 256, "x" * 8_193])
+instants = st.sampled_from(
+    [
+        RECEIVED_AT,
+        RECEIVED_AT.replace(tzinfo=None),
+        RECEIVED_AT.astimezone(timezone(timedelta(hours=2))),
+        RECEIVED_AT + timedelta(days=2),
+        datetime(1970, 1, 1, tzinfo=UTC),
+    ]
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            **dict.fromkeys(["error_type", "message", "template", "service", "user_id"], edge_texts),
+            "event_id": edge_texts.filter(bool),
+            "occurred_at": instants,
+            "expires_at": st.none() | instants,
+            "fingerprint": st.lists(edge_texts, max_size=11).map(tuple),
+            "tags": st.dictionaries(edge_texts, edge_texts, max_size=3)
+            | st.integers(49, 52).map(lambda number: {f"t{one}": "v" for one in range(number)}),
+            "context": st.dictionaries(edge_texts | st.just("tocsin"), edge_texts | st.lists(edge_texts), max_size=3),
+        },
+    )
+)
+def test_a_report_that_stays_as_it_is_would_come_out_the_same(changes: dict[str, object]) -> None:
+    quick = keep(**changes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_fits", lambda *_: False)
+        assert keep(**changes) == quick
+
+
+def test_a_list_that_stands_in_a_context_many_times_costs_each_time_and_is_copied_once() -> None:
+    wide = ["x" * 100] * (MAX_CONTEXT_ENTRIES + 1)
+    context = kept_context(**{f"k{number}": wide for number in range(20)})
+    whole = [one for one in context.values() if isinstance(one, list) and len(one) == MAX_CONTEXT_ENTRIES + 1]
+    assert len(whole) > 2
+    assert all(one is whole[0] for one in whole)
+    assert len(json.dumps(context)) < MAX_CONTEXT_CHARACTERS + 1_000

@@ -238,7 +238,7 @@ def test_a_good_token_holds() -> None:
         {"nonce": Attempt("of another browser").nonce},
         *({name: None} for name in ("iss", "aud", "sub", "exp", "nonce")),
     ],
-    ids=str,
+    ids=lambda wrong: " ".join(f"{'no' if value is None else 'other'} {name}" for name, value in wrong.items()),
 )
 def test_a_token_for_another_purpose_does_not_hold(wrong: dict[str, object]) -> None:
     claims = {name: value for name, value in (GOOD | wrong).items() if value is not None}

@@ -42,7 +42,6 @@ somebody wrote a rule for it, and too loud is mended sooner than too quiet."""
 _FNV_OFFSET = 0xCBF29CE484222325
 _FNV_PRIME = 0x100000001B3
 _FNV_MASK = 0xFFFFFFFFFFFFFFFF
-_SEPARATOR = b"\xff"
 _FINGERPRINT = re.compile("[0-9a-f]{16}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -89,7 +88,13 @@ def parse_webhook(
     Raises:
         TocsinError: MALFORMED, or INVALID (no object with a list of alerts).
     """
-    notification = parse_json(body)
+    return read_webhook(parse_json(body), received_at=received_at, new_event_id=new_event_id)
+
+
+def read_webhook(
+    notification: object, *, received_at: datetime, new_event_id: Callable[[], str]
+) -> list[ErrorReport | Rejected]:
+    """Return what a notification reports that was decoded. As `parse_webhook`."""
     alerts = notification.get("alerts") if isinstance(notification, dict) else None
     if not isinstance(notification, dict) or not isinstance(alerts, list):
         raise refuse(
@@ -124,10 +129,10 @@ def label_fingerprint(labels: Mapping[str, str]) -> str:
     Source: LabelSet.Fingerprint of https://github.com/prometheus/common (model/signature.go): over the names in
     order, each followed by its value, with a byte 0xff after either.
     """
-    texts = sorted((_utf8(name), _utf8(value)) for name, value in labels.items())
+    texts = sorted([(_utf8(name), _utf8(value)) for name, value in labels.items()])
     value = _FNV_OFFSET
-    for byte in b"".join(part for pair in texts for text in pair for part in (text, _SEPARATOR)):
-        value = ((value ^ byte) * _FNV_PRIME) & _FNV_MASK
+    for byte in b"".join([b"%b\xff%b\xff" % pair for pair in texts]):
+        value = (value ^ byte) * _FNV_PRIME & _FNV_MASK
     return f"{value:016x}"
 
 
@@ -198,8 +203,11 @@ def _report(alert: object, receipt: _Receipt, left_out: Mapping[str, int]) -> Er
 def _texts(reader: Reader, alert: Mapping[str, object], key: str) -> dict[str, str]:
     """Return labels or annotations. An empty one counts as absent, as it does for Alertmanager."""
     source = reader.mapping(alert, key)
-    texts = ((name, reader.text(source, name, f"{key}.")) for name in source)
-    return {name: text for name, text in texts if text}
+    return {
+        name: text
+        for name, value in source.items()
+        if (text := value if isinstance(value, str) else reader.text(source, name, f"{key}."))
+    }
 
 
 def _span(reader: Reader, alert: Mapping[str, object], receipt: _Receipt) -> _Span:

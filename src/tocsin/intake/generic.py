@@ -215,6 +215,8 @@ class _Finder:
         for source in alternatives:
             if isinstance(source, Literal):
                 value: object = source.value
+            elif not source.from_document and source.steps[0] not in self._item:
+                continue  # Most paths of a mapping with many lead nowhere.
             else:
                 value = _at(self._document if source.from_document else self._item, source.steps)
             fitted = None if value is _ABSENT else fit(value)

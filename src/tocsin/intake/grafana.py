@@ -36,8 +36,8 @@ def parse_webhook(
     Raises:
         TocsinError: MALFORMED, or INVALID (no object with a list of alerts).
     """
-    outcomes = alertmanager.parse_webhook(body, received_at=received_at, new_event_id=new_event_id)
     notification = parse_json(body)
+    outcomes = alertmanager.read_webhook(notification, received_at=received_at, new_event_id=new_event_id)
     origin = _origin(notification if isinstance(notification, dict) else {})
     return [one if isinstance(one, Rejected) else _as_grafanas(one, origin, received_at) for one in outcomes]
 

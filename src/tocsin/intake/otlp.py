@@ -36,7 +36,7 @@ from tocsin.domain.report import (
 )
 from tocsin.errors import TocsinError
 from tocsin.intake import Rejected
-from tocsin.intake.otlp_wire import JSON, PROTOBUF, Record, encoding_of, read_exceptions, read_logs
+from tocsin.intake.otlp_wire import JSON, MAX_RECORDS, PROTOBUF, Export, Record, encoding_of, read_exceptions, read_logs
 from tocsin.intake.reading import SEVERITIES, scalar_text
 from tocsin.intake.stack_text import read_stack
 
@@ -152,13 +152,11 @@ def _json_success(counted: str, rejected: int, message: str) -> bytes:
     return json.dumps({"partialSuccess": partial} if rejected or message else {}).encode("ascii")
 
 
-def _reports(
-    records: list[Record | Rejected], received_at: datetime, new_event_id: Callable[[], str]
-) -> list[ErrorReport | Rejected]:
+def _reports(export: Export, received_at: datetime, new_event_id: Callable[[], str]) -> list[ErrorReport | Rejected]:
     equals: Counter[bytes] = Counter()
     origins: dict[bytes, _Origin] = {}
     reports: list[ErrorReport | Rejected] = []
-    for record in records:
+    for record in export.records:
         if isinstance(record, Rejected):
             reports.append(record)
             continue
@@ -167,6 +165,9 @@ def _reports(
             origins[source.identity] = _origin(source.resource)
         event_id = _event_id(record, equals) or new_event_id()
         reports.append(_report(record, origins[source.identity], event_id, received_at))
+    for kind, number in export.surplus.items():
+        # One object for all of them: a request may hold hundreds of thousands.
+        reports += [Rejected(MAX_RECORDS, f"The request has more than {MAX_RECORDS:,} {kind}.")] * number
     return reports
 
 

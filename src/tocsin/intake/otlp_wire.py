@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TypeVar
 
@@ -43,8 +43,8 @@ MAX_ENTRIES = 100
 """Entries of a list or an object in a value."""
 
 _EXCEPTION_EVENT = "exception"
-_sorted_json = json.JSONEncoder(sort_keys=True).encode
 _MAX_INTEGER_CHARACTERS = 20
+_sorted_json = json.JSONEncoder(sort_keys=True).encode  # json.dumps makes an encoder at each call
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,14 @@ class Record:
     trace_id: str = ""
     span_id: str = ""
     span_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What was read of one request; `surplus` counts, by kind, what came on top of MAX_RECORDS and was not read."""
+
+    records: list[Record | Rejected] = field(default_factory=list)
+    surplus: Counter[str] = field(default_factory=Counter)
 
 
 class _Json(msgspec.Struct, rename="camel"):
@@ -170,7 +178,7 @@ T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-def read_logs(body: bytes, content_type: str) -> list[Record | Rejected]:
+def read_logs(body: bytes, content_type: str) -> Export:
     """Return the log records of an ExportLogsServiceRequest, in their order.
 
     Raises:
@@ -181,20 +189,20 @@ def read_logs(body: bytes, content_type: str) -> list[Record | Rejected]:
         request = _decoded(ExportLogsServiceRequest(), body)
     else:
         request = _converted(parse_json(body), _JsonLogs)
-    budget = _Budget()
-    records: list[Record | Rejected] = []
+    budget, export = _Budget(), Export()
     for resource_logs in budget.sources(request.resource_logs):
         resource = _plain_attributes(_attributes_of(resource_logs.resource))[0]
         for scope_logs in budget.sources(resource_logs.scope_logs):
             source = _source(resource, scope_logs.scope)
             raw = scope_logs.log_records or ()
-            room = max(0, MAX_RECORDS - len(records))
-            records += [_log_record(source, one, len(records) + at) for at, one in enumerate(raw[:room])]
-            records += [_surplus("log records")] * (len(raw) - room)
-    return records
+            taken = raw[: MAX_RECORDS - len(export.records)]
+            for one in taken:
+                export.records.append(_log_record(source, one, len(export.records)))
+            export.surplus["log records"] += len(raw) - len(taken)
+    return export
 
 
-def read_exceptions(body: bytes, content_type: str) -> list[Record | Rejected]:
+def read_exceptions(body: bytes, content_type: str) -> Export:
     """Return the exceptions of an ExportTraceServiceRequest: the events of that name, span by span.
 
     Raises:
@@ -205,20 +213,18 @@ def read_exceptions(body: bytes, content_type: str) -> list[Record | Rejected]:
         request = _decoded(ExportTraceServiceRequest(), body)
     else:
         request = _converted(parse_json(body), _JsonTraces)
-    budget = _Budget()
-    records: list[Record | Rejected] = []
-    spans = 0
+    budget, export, spans = _Budget(), Export(), 0
     for resource_spans in budget.sources(request.resource_spans):
         resource = _plain_attributes(_attributes_of(resource_spans.resource))[0]
         for scope_spans in budget.sources(resource_spans.scope_spans):
             source = _source(resource, scope_spans.scope)
             raw = scope_spans.spans or ()
-            room = max(0, MAX_RECORDS - spans)
-            for span in raw[:room]:
-                records += _exceptions(source, span, len(records))
-            records += [_surplus("spans")] * (len(raw) - room)
-            spans += len(raw)
-    return records
+            taken = raw[: MAX_RECORDS - spans]
+            for span in taken:
+                _read_span(source, span, export)
+            spans += len(taken)
+            export.surplus["spans"] += len(raw) - len(taken)
+    return export
 
 
 def encoding_of(content_type: str) -> str:
@@ -256,12 +262,6 @@ class _Budget:
                 limitSources=MAX_SOURCES,
             )
         return some or ()
-
-
-@cache
-def _surplus(kind: str) -> Rejected:
-    """Return the rejection of a record that is too many. It is one object: a request may hold a million of them."""
-    return Rejected(MAX_RECORDS, f"The request has more than {MAX_RECORDS:,} {kind}.")
 
 
 M = TypeVar("M", ExportLogsServiceRequest, ExportTraceServiceRequest)
@@ -326,34 +326,34 @@ def _record_of_log(source: Source, record: LogRecord | _JsonLogRecord, identity:
     )
 
 
-def _exceptions(source: Source, raw: Span | object, taken: int) -> Iterator[Record | Rejected]:
-    """Yield the exceptions of one span."""
+def _read_span(source: Source, raw: Span | object, export: Export) -> None:
+    """Add the exceptions of one span."""
     try:
         span = raw if isinstance(raw, Span) else _converted(raw, _JsonSpan)
     except TocsinError as error:
-        yield Rejected(taken, error.refusal.message)
+        export.records.append(Rejected(len(export.records), error.refusal.message))
         return
+    events = [event for event in span.events or () if event.name == _EXCEPTION_EVENT]
+    taken = events[: max(0, MAX_RECORDS - len(export.records))]
+    export.records.extend(_exception(source, span, event) for event in taken)
+    export.surplus["exceptions"] += len(events) - len(taken)
+
+
+def _exception(source: Source, span: Span | _JsonSpan, event: Span.Event | _JsonEvent) -> Record:
     trace_id, span_id = _hexadecimal(span.trace_id), _hexadecimal(span.span_id)
-    for event in span.events or ():
-        if event.name != _EXCEPTION_EVENT:
-            continue
-        if taken >= MAX_RECORDS:
-            yield _surplus("exceptions")
-            continue
-        taken += 1
-        attributes, left_out = _plain_attributes(event.attributes or ())
-        time = _integer(event.time_unix_nano)
-        yield Record(
-            source=source,
-            identity=_canonical([trace_id, span_id, time, attributes]),
-            time=time,
-            observed=0,
-            attributes=attributes,
-            attributes_left_out=left_out,
-            trace_id=trace_id,
-            span_id=span_id,
-            span_name=span.name or "",
-        )
+    attributes, left_out = _plain_attributes(event.attributes or ())
+    time = _integer(event.time_unix_nano)
+    return Record(
+        source=source,
+        identity=_canonical([trace_id, span_id, time, attributes]),
+        time=time,
+        observed=0,
+        attributes=attributes,
+        attributes_left_out=left_out,
+        trace_id=trace_id,
+        span_id=span_id,
+        span_name=span.name or "",
+    )
 
 
 def _hexadecimal(identifier: bytes | str | None) -> str:

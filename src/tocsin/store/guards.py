@@ -121,8 +121,9 @@ def _gravity(fault: str) -> tuple[int, str]:
 
 def _against_manifest(guards: Guards) -> Iterator[str]:
     here = {guard.name: guard for guard in guards.state}
+    hardened = guards.hardened
     for name, digest in manifest().items():
-        if not guards.hardened and is_of_hardening(name):
+        if not hardened and is_of_hardening(name):
             continue
         if name not in here:
             yield f"{name} is missing"

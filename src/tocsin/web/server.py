@@ -7,11 +7,13 @@ import errno
 import resource
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 
 import msgspec
 import structlog
 import uvicorn
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from tocsin.app.health import Shared
@@ -52,6 +54,8 @@ SPARE_DESCRIPTORS = 256
 MAX_CONNECTIONS = 4_096
 """Beyond it uvicorn itself answers 503."""
 
+TICK_SECONDS = 0.1
+"""Between two ticks: every tenth of them, uvicorn renews the Date header."""
 EXHAUSTED_SECONDS = 1.0
 """The pause when the system has no descriptor or no memory for another connection; who waits, waits in the listener."""
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -71,7 +75,7 @@ def create_app(app: App, intake: Intake, live: Live, metrics: Metrics) -> ASGIAp
     authentication = Authentication(
         app, cookie, brief_cookie(cookie, WAITING_COOKIE), brief_cookie(cookie, PROVIDER_COOKIE)
     )
-    document = describe(ENDPOINTS, cookie.name)
+    openapi, docs = _documents(cookie.name)
     services = Services(
         app=app,
         intake=intake,
@@ -84,8 +88,8 @@ def create_app(app: App, intake: Intake, live: Live, metrics: Metrics) -> ASGIAp
         vault=vault_of(app.settings),
         provider=provider_of(app.settings),
         metrics=metrics,
-        openapi=msgspec.json.encode(document),
-        docs=docs_page(document),
+        openapi=openapi,
+        docs=docs,
         live=live,
         figures=Kept(),
         machinery=Shared(),
@@ -98,6 +102,13 @@ def create_app(app: App, intake: Intake, live: Live, metrics: Metrics) -> ASGIAp
     }
     routed = SessionGuard(Router(paths), authentication.session_block)
     return ExchangeLayer(AuditTrail(ProblemBoundary(routed, tocsin=app), tocsin=app), metrics=metrics)
+
+
+@cache
+def _documents(cookie_name: str) -> tuple[bytes, Response]:
+    """Return the OpenAPI document and its page."""
+    document = describe(ENDPOINTS, cookie_name)
+    return msgspec.json.encode(document), docs_page(document)
 
 
 async def serve(app: App, stop: asyncio.Event, *, host: str, port: int, on_ready: OnReady | None = None) -> None:
@@ -168,6 +179,19 @@ class _Server(uvicorn.Server):
         self._on_started = on_started
         self._shares = shares
         self._accepting: list[asyncio.Task[None]] = []
+        self._is_told = asyncio.Event()
+
+    def tell_to_stop(self) -> None:
+        """Let it stop: not at its next tick, but now."""
+        self.should_exit = True
+        self._is_told.set()
+
+    async def main_loop(self) -> None:
+        tick = 0
+        while not await self.on_tick(tick):
+            tick += 1
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_told.wait(), TICK_SECONDS)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
@@ -224,4 +248,4 @@ async def _readable(listener: socket.socket) -> None:
 async def _stop(server: _Server, live: Live, stop: asyncio.Event) -> None:
     await stop.wait()
     await live.close()
-    server.should_exit = True
+    server.tell_to_stop()

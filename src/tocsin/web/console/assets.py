@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 
 from starlette.requests import Request
@@ -43,8 +44,9 @@ class Asset:
         await Response(body, headers=headers, media_type=self.media_type)(scope, receive, send)
 
 
+@cache
 def load_assets() -> Mapping[str, Asset]:
-    """Return every file of `static` by its name."""
+    """Return every file of `static` by its name. They are compressed once in a process, at their very best."""
     assets = {}
     for file in files("tocsin.web.console").joinpath("static").iterdir():
         suffix = "." + file.name.rpartition(".")[2]
