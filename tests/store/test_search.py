@@ -85,11 +85,12 @@ def test_a_rare_word_is_found_by_the_indexes_of_words(many: psycopg.Connection[t
 
 def test_a_common_word_is_found_without_a_look_at_all_that_have_it(many: psycopg.Connection[tuple[Any, ...]]) -> None:
     newest = [row[0] for row in many.execute(QUERIES["newest"], asked("", 500))]
-    for query, parameters in (
+    steps: list[tuple[str, dict[str, object]]] = [
         ("newest", asked("", 500)),
         ("which_have", {"search": "refused", "incident_ids": newest}),
         ("which_have", {"search": "unicorn", "incident_ids": newest}),
-    ):
+    ]
+    for query, parameters in steps:
         plan = explained(many, query, parameters)
         assert not [node for node in plan if node["Node Type"] == "Seq Scan"]
         read = [node for node in plan if not node["Node Type"].startswith("Bitmap")]

@@ -86,9 +86,8 @@ async def test_periods_and_projects_let_through_what_belongs_to_them(live: Live,
         if number % 2:
             await live.open_incident(title=f"Needle {number}")
         else:
-            await live.report(
-                {"severity": "MEDIUM" if number == 4 else "HIGH", "type": f"Needle{number}", "message": "x"}
-            )
+            severity = "CRITICAL" if number == 4 else "HIGH"
+            await live.report({"severity": severity, "type": f"Needle{'abcdefghi'[number]}", "message": "x"})
         clock.forward(days=1)
     browser = await signed_in(live)
     everything = range(8, 0, -1)
