@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+from tests.clients.conftest import node_modules
+from tests.console.stage import Stage, staged
+from tests.support.servers import Server
 from tests.web.conftest import Live, email_of, live, password_of, tokens
 from tocsin.domain.access import Role
 
-__all__ = ["live", "tokens"]
+__all__ = ["live", "node_modules", "tokens"]
 
 DESK = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
@@ -63,7 +68,14 @@ Visit = Callable[..., Any]
 
 @pytest.fixture
 async def visit(browser: Browser, live: Live) -> AsyncIterator[Visit]:
-    """Make visitors: `await visit(width=390, …)`; at the end no browser may have complained."""
+    """Make visitors: `await visit(PHONE, …)`; at the end no browser may have complained."""
+    async with visiting(browser, live) as visit:
+        yield visit
+
+
+@asynccontextmanager
+async def visiting(browser: Browser, live: Live) -> AsyncIterator[Visit]:
+    """Make visitors of a server; at the end no browser may have complained."""
     visitors: list[Visitor] = []
 
     async def arrive(size: dict[str, int] = DESK, **options: Any) -> Visitor:
@@ -81,3 +93,16 @@ async def visit(browser: Browser, live: Live) -> AsyncIterator[Visit]:
     # A refused form is answered with its status, and Chromium says so in its console: that is no complaint.
     complaints = [text for one in visitors for text in one.complaints if "Failed to load resource" not in text]
     assert not complaints
+
+
+@pytest.fixture(scope="session")
+async def stage(server: Server, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    """One server with something on every page, for the tests that look at all of them."""
+    async with staged(server, tmp_path_factory.mktemp("stage")) as stage:
+        yield stage
+
+
+@pytest.fixture(scope="session")
+def axe(node_modules: Path) -> str:
+    """The source of axe-core."""
+    return (node_modules / "axe-core" / "axe.min.js").read_text(encoding="utf-8")

@@ -232,6 +232,19 @@ async def test_several_are_chosen_and_taken_by_keys_alone(live: Live, visit: Vis
     await expect(page.locator(".incidents li")).to_have_count(1)
 
 
+async def test_a_renewed_list_leaves_the_focus_on_the_box_that_has_it(live: Live, visit: Visit) -> None:
+    await live.open_incident(title="It broke")
+    visitor = await visit()
+    await visitor.sign_in()
+    await visitor.goto("/incidents")
+    await visitor.page.locator(".pick input").focus()
+    await live.open_incident(title="Another one")
+    await expect(visitor.page.locator(".incidents li")).to_have_count(2)
+    await expect(visitor.page.locator(".pick input[value='1']")).to_be_focused()
+    await visitor.page.keyboard.press("Space")
+    await expect(visitor.page.locator("#chosen")).to_have_text("the chosen one")
+
+
 async def test_the_pages_read_without_a_script(live: Live, visit: Visit) -> None:
     await live.report(ERROR)
     visitor = await visit(java_script_enabled=False)

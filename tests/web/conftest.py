@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,6 +133,13 @@ async def finish(running: Running) -> None:
 @pytest.fixture
 async def live(app: App) -> AsyncIterator[Live]:
     """A server on the test's application."""
+    async with serving(app) as live:
+        yield live
+
+
+@asynccontextmanager
+async def serving(app: App) -> AsyncIterator[Live]:
+    """Run a server on an application until the block ends."""
     running = await start(app)
     try:
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
@@ -143,6 +151,11 @@ async def live(app: App) -> AsyncIterator[Live]:
 @pytest.fixture
 async def tokens(app: App, admin: Actor) -> dict[Role, str]:
     """A token of somebody of every role; everybody's password is PASSWORD, the superadmin's ADMIN_PASSWORD."""
+    return await add_people(app, admin)
+
+
+async def add_people(app: App, admin: Actor) -> dict[Role, str]:
+    """Add somebody of every role; return a token of each."""
     made = {Role.SUPERADMIN: ADMIN_TOKEN}
     async with app.work() as work:
         for role in (Role.RESPONDER, Role.AUDITOR, Role.MEMBER):

@@ -238,12 +238,19 @@ function takeKeys() {
 // A part of the page that is exchanged must take neither the focus nor what was chosen with it.
 let focused = null;
 let chosen = [];
+
+function placeOf(element) {
+  if (element.hasAttribute("href")) return `a[href="${CSS.escape(element.getAttribute("href"))}"]`;
+  return element.matches(".pick input") ? `.pick input[value="${CSS.escape(element.value)}"]` : null;
+}
+
 document.addEventListener("htmx:beforeSwap", (event) => {
-  focused = event.detail.target.contains(document.activeElement) && document.activeElement.getAttribute("href");
+  focused = event.detail.target.contains(document.activeElement) ? placeOf(document.activeElement) : null;
   chosen = [...event.detail.target.querySelectorAll(".pick :checked")].map((box) => box.value);
 });
 document.addEventListener("htmx:afterSettle", () => {
-  if (focused) document.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+  // Who has gone on meanwhile is not called back: what they type would go elsewhere.
+  if (focused && document.activeElement === document.body) document.querySelector(focused)?.focus({ preventScroll: true });
   for (const box of document.querySelectorAll(".pick input")) box.checked ||= chosen.includes(box.value);
   focused = null;
   restoreDrafts();
