@@ -199,9 +199,11 @@ async def _explained(tx: Tx, reading: Reading, statement: Statement, found: list
 
 async def check(directory: Path, loaded: Loaded) -> int:
     """Verify a database as `tocsin verify --db` does; return the exit code."""
-    async with _measured(directory, loaded) as installation, installation.app.work(streaming=True) as work:
-        verified = await verify_database(work)
-        swept = await maintain.sweep(work)
+    async with _measured(directory, loaded) as installation:
+        async with installation.app.work(streaming=True) as work:
+            verified = await verify_database(work)
+        async with installation.app.work() as work:
+            swept = await maintain.sweep(work)
     print(f"{verified.rows:,} rows of {verified.incidents:,} incidents, {verified.findings_in_all} findings")
     for finding in verified.findings[:20]:
         print(f"  {finding.table} {finding.row_id}: {finding.problem}")

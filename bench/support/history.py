@@ -9,17 +9,20 @@ from datetime import UTC, datetime
 import msgspec
 
 from bench.support.course import Course, Event, draw
-from bench.support.population import DAY, HOUR, SECOND, SEED, Person, Population, id_text, instant_text
+from bench.support.population import DAY, HOUR, MINUTE, SECOND, SEED, Person, Population, id_text, instant_text
 from bench.support.rows import Rows, bytes_text, leaf
 from tocsin.app.open_incident import BY_HAND
 from tocsin.app.paging import ESCALATE
 from tocsin.app.report_errors import TRIGGER
 from tocsin.domain.access import SYSTEM_ROLE
+from tocsin.domain.follow_up import FollowUpState
 from tocsin.domain.incident import INCIDENT_TYPES, EscalationReason, RootCauseCategory, Severity, Status
 from tocsin.domain.notification import OPENED, IncidentFacts, PageText, compose
 from tocsin.domain.policy import DEFAULT_STEPS, Duty
 from tocsin.domain.report import ErrorReport, Frame, RaisedException, document
 from tocsin.domain.timeline import EntryKind, split_particulars
+from tocsin.errors import Code
+from tocsin.web.exchange import DONE
 
 _CATEGORIES = tuple(category.value for category in RootCauseCategory)
 _FAILURES = (
@@ -30,6 +33,7 @@ _FAILURES = (
     ("ValueError", "the exchange rate is negative"),
     ("MemoryError", "cannot allocate the thumbnail"),
 )
+_ACTIONS = ("GET /incidents/{id}", "GET /incidents", "GET /", "POST /incidents/{id}/notes")
 _LESSON = "The pool was sized for the load of last year, and nothing told us when it ran dry."
 _FOLLOW_UPS = [{"title": "Alert on the depth of the queue", "owner": "ana"}, {"title": "Raise the size of the pool"}]
 _FIRED = {
@@ -63,6 +67,7 @@ class _History:
         self.severity = population.severity(number)
         self.by_hand = population.by_hand(number)
         self.is_open = number in population.open_numbers
+        self.service = None if self.by_hand else population.service(self.root)
         self.title = "Customers call: the checkout is slow" if self.by_hand else self._title()
         self.sequence = 0
         self.checksum: str | None = None
@@ -80,6 +85,7 @@ class _History:
             _WRITERS[event.kind](self, event)
         self._head()
         self._counts()
+        self._access()
         if self.is_open:
             self._timer()
 
@@ -88,7 +94,7 @@ class _History:
 
     def _title(self) -> str:
         error_type, message = _FAILURES[self.root % len(_FAILURES)]
-        return f"{error_type}: {message} (shop {self.root})"
+        return f"{error_type}: {message} ({self.service} {self.root})"
 
     # -- what was reported ------------------------------------------------------------------------------------
 
@@ -115,6 +121,8 @@ class _History:
             },
         )
         metadata = {"trigger": BY_HAND if self.by_hand else TRIGGER, "errorChecksum": error_checksum}
+        if self.service is not None:
+            metadata["service"] = self.service
         actor = self.responder if self.by_hand else None
         self._entry(Event(self.created_us, EntryKind.REPORTED), Status.REPORTED, actor, detail, metadata)
         self._page(OPENED, self.created_us, None, self.population.people.on_call)
@@ -124,7 +132,8 @@ class _History:
         template = _DOCUMENTS[self.root % len(_DOCUMENTS)]
         event_id = f"{self.dice.getrandbits(128):032x}"
         error_type, _, message = self.title.partition(": ")
-        content = msgspec.json.encode({**template, "eventId": event_id, "message": message, "occurredAt": at})
+        particulars = {"eventId": event_id, "message": message, "occurredAt": at, "service": self.service}
+        content = msgspec.json.encode({**template, **particulars})
         self.rows.add(
             "audit_logs",
             {
@@ -219,6 +228,7 @@ class _History:
                 },
             )
         self.at["closed_at"] = instant_text(event.at_us)
+        self._follow_ups(event.at_us)
         self._entry(event, Status.CLOSED, self.responder, detail, {})
 
     def escalate(self, event: Event) -> None:
@@ -338,6 +348,7 @@ class _History:
                 "closed_at": self.at.get("closed_at"),
                 **{column: self.at.get(column) for column in _FIRED.values()},
                 "sessions_blocked_at": None,
+                "service": self.service,
                 "lease_from": self.at.get("lease_from"),
             },
         )
@@ -359,6 +370,43 @@ class _History:
                     "fingerprint": self.fingerprint,
                     "first_seen_at": instant_text(first_us),
                     "incident_id": self.id,
+                },
+            )
+
+    def _access(self) -> None:
+        """Somebody looked at it when it was reported; now and then at what is not theirs to see."""
+        at_us = self.created_us + self.dice.randrange(MINUTE)
+        refused = self.dice.random() < 0.001
+        self.rows.add(
+            "audit_access_log",
+            {
+                "id": self._new_id(at_us),
+                "accessed_at": instant_text(at_us),
+                "user_id": self.responder.id,
+                "credential": "session",
+                "action": "GET /audit" if refused else self.dice.choice(_ACTIONS),
+                "target": "/audit" if refused else f"/incidents/{self.number}",
+                "client_address": "192.0.2.17",
+                "user_agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+                "status": 403 if refused else 200,
+                "outcome": Code.FORBIDDEN.value if refused else DONE,
+                "request_id": self._new_id(at_us),
+            },
+        )
+
+    def _follow_ups(self, at_us: int) -> None:
+        """Two actions were promised; one in fifty is not done yet."""
+        for position in (1, 2):
+            done = self.dice.random() < 0.98
+            self.rows.add(
+                "follow_ups",
+                {
+                    "incident_id": self.id,
+                    "position": position,
+                    "owner": _FOLLOW_UPS[position - 1].get("owner"),
+                    "state": FollowUpState.DONE.value if done else FollowUpState.OPEN.value,
+                    "marked_at": instant_text(at_us) if done else None,
+                    "marked_by": self.responder.id if done else None,
                 },
             )
 

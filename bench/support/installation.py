@@ -20,6 +20,7 @@ from tocsin.embedded.layout import Layout
 from tocsin.settings import Settings, load_settings
 
 ADMIN = "ada@bench.example"
+PASSWORD = "the password of the benchmark"
 TOKEN = "token-of-the-benchmark"
 KEY = "0123456789abcdef0123456789abcdef"
 PROJECT_ID = 1
@@ -65,7 +66,7 @@ def settings_at(directory: Path, **more: object) -> Settings:
         "pool_size": DEFAULT_POOL,
         "secret_key": "the secret key of the benchmark, long enough",
         "bootstrap_email": ADMIN,
-        "bootstrap_password": "the password of the benchmark",
+        "bootstrap_password": PASSWORD,
         "bootstrap_token": TOKEN,
         "bootstrap_key": KEY,
         "_env_file": None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from bench.support.installation import PROJECT_ID, Installation, installed, sett
 from bench.support.population import People, Person, Population, instant_us
 from bench.support.progress import say
 from tocsin import embedded
-from tocsin.app import accounts
+from tocsin.app import accounts, policies
 from tocsin.clock import monotonic_seconds, system_clock
 from tocsin.domain.access import Role
 from tocsin.domain.policy import Duty
@@ -78,4 +78,7 @@ async def _hire(installation: Installation) -> People:
             hired[name] = Person(str(user_id), name.title(), email, Role.RESPONDER.value)
         for duty, name in _HOLDERS.items():
             await accounts.assign_duty(work, installation.admin, duty, hired[name].email)
+        # What was acknowledged stays so: with a lease most of it would be due for the sweep.
+        default = await policies.show_policy(work, installation.admin, "")
+        await policies.change_policy(work, installation.admin, "", replace(default.said, lease=None))
     return People(tuple(hired[name] for name in names[len(_HOLDERS) :]), *(hired[name] for name in _HOLDERS.values()))

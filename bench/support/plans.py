@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,15 @@ HISTORY = frozenset(
         "incident_escalations",
         "audit_logs",
         "incident_occurrences",
+        "incident_acknowledgments",
+        "incident_root_causes",
+        "incident_resolution",
+        "incident_closures",
+        "notifications",
+        "delivery_attempts",
+        "failures",
+        "follow_ups",
+        "audit_access_log",
     }
 )
 """The tables that grow with history: nothing may read one of them from end to end."""
@@ -40,6 +49,13 @@ class RecordingTx(Tx):
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         super().__init__(connection)
         self.statements: list[Statement] = []
+
+    async def ask(
+        self, query: bytes, row_type: type[Row], parameters: Parameters | None = None
+    ) -> Callable[[], Awaitable[list[Row]]]:
+        """Remember, then do it."""
+        self.statements.append(Statement(query, parameters))
+        return await super().ask(query, row_type, parameters)
 
     async def rows(self, query: bytes, row_type: type[Row], parameters: Parameters | None = None) -> list[Row]:
         """Remember, then do it."""

@@ -10,14 +10,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import accumulate
 
 from tocsin.domain.incident import Severity
 
-SPREAD = timedelta(days=180)
+SPREAD = timedelta(weeks=52)
 SECOND = 1_000_000
 """Instants are counted here in microseconds since 1970."""
 MINUTE, HOUR, DAY = 60 * SECOND, 3_600 * SECOND, 86_400 * SECOND
 BY_HAND_EVERY = 20
+SERVICES = (
+    *("checkout", "cart", "catalogue", "payments", "stock", "shipping", "accounts", "invoices", "mailer", "images"),
+    *("pricing", "coupons", "reviews", "wishlist", "returns", "suppliers", "warehouse", "labels", "customs", "refunds"),
+    *("ratings", "banners", "newsletter", "loyalty", "giftcards", "franking", "packing", "pickup", "routing", "fees"),
+    *("exports", "ledgers", "audits", "quotas", "captcha", "geocoder", "sitemap", "feeds", "redirects", "thumbnails"),
+)
+"""The first has about two incidents of five, the last one in six hundred: some names are frequent words, some rare."""
 RECURS_EVERY = 5
 SEED = 8420
 
@@ -79,7 +87,7 @@ class Population:
         return number % BY_HAND_EVERY == 7
 
     def earlier(self, number: int) -> int | None:
-        """Return the incident of which this one is the recurrence: a closed one, eighteen days before."""
+        """Return the incident of which this one is the recurrence: a closed one, five weeks before."""
         before = number - self._distance
         recurs = number % RECURS_EVERY == 0 and before > 0 and before not in self.open_numbers
         return before if recurs else None
@@ -99,9 +107,17 @@ class Population:
         """Return the fingerprint of the failure that an incident was the first of."""
         return blake2b(b"failure %d" % root, digest_size=32).hexdigest()
 
+    def service(self, root: int) -> str:
+        """Return the service that the failure is of which an incident was the first."""
+        dice = random.Random(SEED * 1_000_033 + root)
+        return dice.choices(SERVICES, cum_weights=_SHARES)[0]
+
     @property
     def _distance(self) -> int:
         return max(self.incidents // 10 // RECURS_EVERY, 1) * RECURS_EVERY
+
+
+_SHARES = tuple(accumulate(rank**-1.5 for rank in range(1, len(SERVICES) + 1)))
 
 
 @lru_cache(maxsize=1)

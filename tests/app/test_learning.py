@@ -60,6 +60,30 @@ async def test_nothing_is_counted_before_the_first_count(app: App, crew: Crew) -
     assert len(found.weeks) == 13
 
 
+async def test_what_a_process_keeps_is_what_was_counted_last(app: App, crew: Crew, clock: FakeClock) -> None:
+    kept = learning.Kept()
+
+    async def figures(weeks: int = 13) -> Learned:
+        async with app.work() as work:
+            found = await learning.learned(work, crew.dee, weeks, kept)
+            assert found == await learning.learned(work, crew.dee, weeks)
+        return found
+
+    assert (await figures()).acknowledged is None
+    for expected in (1, 2):
+        await lived(app, clock, crew.olga, f"Failure{expected}", (1, 5))
+        clock.forward(minutes=5)
+        await counted(app, crew.dee)
+        for weeks in (13, 1, 13, 52):
+            acknowledged = (await figures(weeks)).acknowledged
+            assert acknowledged is not None
+            assert acknowledged.number == expected
+    first = await figures()
+    assert (await figures()).weeks is first.weeks, "nothing was summed up again"
+    clock.forward(days=7)
+    assert (await figures()).since == first.since + timedelta(days=7)
+
+
 async def test_how_long_it_takes_is_told_by_severity_and_week(app: App, crew: Crew, clock: FakeClock) -> None:
     for index, minutes in enumerate((1, 5, 9, 13, 100)):
         await lived(app, clock, crew.olga, f"Failure{index}", (minutes, 60))

@@ -38,9 +38,12 @@ _PLACES = {
 }
 
 
+NONCE = bytes(16)
+
+
 def csrf_for(browser: dict[str, str]) -> str:
     """Return what the forms shown to a browser prove themselves with."""
-    return csrf_of(browser["Cookie"].partition("=")[2])
+    return csrf_of(browser["Cookie"].partition("=")[2], NONCE)
 
 
 async def places(live: Live) -> dict[str, str]:

@@ -28,7 +28,7 @@ async def signed_in(live: Live, role: Role = Role.SUPERADMIN, agent: str = "Fire
 async def send(live: Live, browser: dict[str, str], path: str, **said: str) -> Answer:
     """Send a form of the account page."""
     page = (await live.call("GET", "/account", headers=browser)).body.decode()
-    csrf = re.findall(r'name="csrf" value="([0-9a-f]{64})"', page)[0]
+    csrf = re.findall(r'name="csrf" value="([0-9a-f]{96})"', page)[0]
     return await live.call("POST", path, data={"csrf": csrf, **said}, headers=browser)
 
 

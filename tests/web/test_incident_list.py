@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from datetime import timedelta
 from html import unescape
 
 import pytest
 
+from tests.support.clock import FakeClock
 from tests.web.conftest import Answer, Live, email_of
 from tests.web.test_console import csrf_in, signed_in
-from tocsin.app import respond
+from tocsin.app import respond, search
 from tocsin.app.accounts import find_user
 from tocsin.domain.access import Role
 from tocsin.domain.incident import RootCauseCategory
 from tocsin.domain.workflow import Acknowledge, RecordRootCause
+from tocsin.web.console import incident_list
 
 
 async def listed(live: Live, browser: dict[str, str], query: str = "") -> list[int]:
@@ -74,6 +78,51 @@ async def test_a_search_goes_on_where_its_page_ended(live: Live) -> None:
     rest = await listed(live, browser, unescape(following[1])[1:])
     assert rest == [3, 2, 1]
     assert await listed(live, browser, "search=needle") == list(range(53, 3, -1))
+
+
+async def test_periods_and_projects_let_through_what_belongs_to_them(live: Live, clock: FakeClock) -> None:
+    first = clock.now.date()
+    for number in range(1, 9):
+        if number % 2:
+            await live.open_incident(title=f"Needle {number}")
+        else:
+            severity = "CRITICAL" if number == 4 else "HIGH"
+            await live.report({"severity": severity, "type": f"Needle{'abcdefghi'[number]}", "message": "x"})
+        clock.forward(days=1)
+    browser = await signed_in(live)
+    everything = range(8, 0, -1)
+    for since, until in itertools.combinations([None, *range(10)], 2):
+        period = "" if since is None else f"&since={first + timedelta(days=since)}"
+        period += f"&until={first + timedelta(days=until or 0)}"
+        of_it = [number for number in everything if (since or 0) <= number - 1 <= (until or 0)]
+        assert await listed(live, browser, period) == of_it, period
+        assert await listed(live, browser, f"{period}&before=5") == [number for number in of_it if number < 5]
+        assert await listed(live, browser, f"{period}&project=1") == [number for number in of_it if number % 2 == 0]
+        assert await listed(live, browser, f"{period}&search=x+or+needle") == of_it
+    assert await listed(live, browser, "project=1&severity=CRITICAL") == [4]
+    assert await listed(live, browser, "project=1&search=x&before=8") == [6, 4, 2]
+    assert await listed(live, browser, "project=1&who=me") == []
+    page = (await live.call("GET", "/incidents?project=1&severity=HIGH", headers=browser)).body.decode()
+    assert re.search(r"\b3\b", page)
+
+
+async def test_words_that_are_frequent_lately_and_rare_before_are_all_found(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 31):
+        await live.open_incident(title="Needle" if number in (1, 2, 3, 24, 27, 30) else "Hay")
+    browser = await signed_in(live)
+    monkeypatch.setattr(incident_list, "PAGE_SIZE", 5)
+    for first, often, long, most in ((6, 1, 12, 50), (6, 3, 12, 50), (6, 99, 12, 50), (6, 1, 12, 2), (6, 99, 12, 2)):
+        for name, value in {"FIRST_LOOK": first, "OFTEN": often, "LONG_LOOK": long, "MAX_TEXTS": most}.items():
+            monkeypatch.setattr(search, name, value)
+        found, query = [], "search=needle"
+        while query:
+            page = (await live.call("GET", f"/incidents?{query}", headers=browser)).body.decode()
+            found += [int(one) for one in re.findall(r'href="/incidents/(\d+)" class="incident"', page)]
+            following = re.search(r'rel="next" href="\?([^"]+)"', page)
+            query = unescape(following[1]) if following else ""
+        assert found == [30, 27, 24, 3, 2, 1], (first, often, long, most)
 
 
 async def test_a_list_is_filtered_by_who_service_and_project(live: Live, tokens: dict[Role, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from tocsin.app.coverage import Covered, cover
 from tocsin.app.read_ledger import last_difference
 from tocsin.app.work import Work
 from tocsin.channels.working import working_channels
+from tocsin.clock import monotonic_seconds
 from tocsin.domain.coverage import Weakness
 from tocsin.domain.policy_document import delay_text
 from tocsin.domain.reach import Reach, plan, usable
@@ -30,6 +32,8 @@ LOG_PATIENCE = timedelta(minutes=1)
 FORGOTTEN_AFTER = timedelta(days=1)
 """Who vouched for the log once and stands in nobody's settings any more is not asked about after so long."""
 FAILURES_BORNE = 3
+SHARED_SECONDS = 1.0
+"""How old the condition on a page may be; the coverage forecast in it is the same for all, and takes its time."""
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -67,6 +71,23 @@ class Condition:
     def ready(self) -> bool:
         """Tell whether this installation can keep its promises now."""
         return not any(problem.stops_service for problem in self.problems)
+
+
+class Shared:
+    """The condition for everybody who looks at once: each change makes every open page ask for it again."""
+
+    def __init__(self) -> None:
+        self._looking = asyncio.Lock()
+        self._seen: Condition | None = None
+        self._seen_seconds = 0.0
+
+    async def condition(self, work: Work) -> Condition:
+        """Return the condition as somebody has just seen it, or look."""
+        async with self._looking:
+            if self._seen is None or monotonic_seconds() - self._seen_seconds >= SHARED_SECONDS:
+                self._seen = await condition(work)
+                self._seen_seconds = monotonic_seconds()
+            return self._seen
 
 
 async def condition(work: Work) -> Condition:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 from tocsin.app.work import Work
@@ -27,6 +27,7 @@ __all__ = [
     "COUNT_EVERY",
     "DEFAULT_WEEKS",
     "MAX_WEEKS",
+    "Kept",
     "Learned",
     "RecurringRow",
     "Response",
@@ -81,17 +82,46 @@ class Learned:
     recurring: list[RecurringRow]
 
 
-async def learned(work: Work, actor: Actor, weeks: int = DEFAULT_WEEKS) -> Learned:
-    """Return the figures of the last weeks, the present one among them."""
+class Kept:
+    """What a process remembers of the figures: those of a period change only when they are counted anew."""
+
+    def __init__(self) -> None:
+        self._periods: dict[tuple[date, int], Learned] = {}
+
+    def of(self, since: date, weeks: int, counted_at: datetime | None) -> Learned | None:
+        """Return the figures of a period, as they were counted at this instant; None when they are not known."""
+        known = self._periods.get((since, weeks))
+        return known if known is not None and known.counted_at == counted_at is not None else None
+
+    def keep(self, weeks: int, found: Learned) -> None:
+        """Remember the figures of a period; of at most MAX_WEEKS periods, for each visitor may ask for another one."""
+        if len(self._periods) >= MAX_WEEKS and (found.since, weeks) not in self._periods:
+            self._periods.clear()
+        self._periods[found.since, weeks] = found
+
+
+async def learned(work: Work, actor: Actor, weeks: int = DEFAULT_WEEKS, kept: Kept | None = None) -> Learned:
+    """Return the figures of the last weeks, the present one among them; what is `kept` is not summed up again."""
     require(actor, Permission.READ)
     if not 1 <= weeks <= MAX_WEEKS:
         problem = f"must be 1 to {MAX_WEEKS}"
         raise refuse(Code.INVALID, f"weeks {problem}.", errors=[{"field": "weeks", "problem": problem}])
     since = week_of(work.now) - (weeks - 1) * WEEK
+    # Asked before what was counted: whatever is counted meanwhile is summed up again next time.
+    counted_at = await learning.last_counted(work.tx, since)
+    found = kept.of(since, weeks, counted_at) if kept is not None else None
+    if found is None:
+        found = await _summed_up(work, since, counted_at)
+        if kept is not None:
+            kept.keep(weeks, found)
+    return replace(found, recurring=await learning.recurring(work.tx, start_of(since), MAX_RECURRING))
+
+
+async def _summed_up(work: Work, since: date, counted_at: datetime | None) -> Learned:
     by_week = await _by_week(work, since)
     return Learned(
         since=since,
-        counted_at=await learning.last_counted(work.tx, since),
+        counted_at=counted_at,
         acknowledged=_response(await learning.whole(work.tx, Measure.ACKNOWLEDGED, since)),
         resolved=_response(await learning.whole(work.tx, Measure.RESOLVED, since)),
         acknowledged_by_severity=await _by(work, Measure.ACKNOWLEDGED, Scope.SEVERITY, since),
@@ -100,7 +130,7 @@ async def learned(work: Work, actor: Actor, weeks: int = DEFAULT_WEEKS) -> Learn
         resolved_by_service=await _by(work, Measure.RESOLVED, Scope.SERVICE, since),
         weeks=by_week,
         causes={category: sum(week.causes[category] for week in by_week) for category in RootCauseCategory},
-        recurring=await learning.recurring(work.tx, start_of(since), MAX_RECURRING),
+        recurring=[],
     )
 
 

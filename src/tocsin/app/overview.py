@@ -35,7 +35,7 @@ class Overview:
     """There was an incident ever: who starts is told how to send a first error until then."""
 
 
-async def look_over(work: Work, actor: Actor) -> Overview:
+async def look_over(work: Work, actor: Actor, machinery: health.Shared) -> Overview:
     """Return the overview."""
     require(actor, Permission.READ)
     found = await overview.burning(work.tx, SHOWN_OF_EACH)
@@ -44,7 +44,7 @@ async def look_over(work: Work, actor: Actor) -> Overview:
         stats=await stats(work, actor),
         waiting=[one for one in found if one.status == Status.REPORTED],
         taken=[one for one in found if one.status != Status.REPORTED],
-        condition=await health.condition(work),
+        condition=await machinery.condition(work),
         begun=bool(newest),
     )
 

@@ -15,13 +15,14 @@ from tocsin.app.work import Work
 from tocsin.errors import Code, refuse
 from tocsin.store import incidents, search
 from tocsin.store.incidents import IncidentFilter, IncidentRow
-from tocsin.store.search import LookedBack
 
 MAX_SEARCH_CHARACTERS = 200
 FIRST_LOOK = 500
 """Incidents that are looked at before an index is asked: enough where nearly all have the words."""
+OFTEN = 10
+"""Found by the first look, the words are in one incident of fifty, or more: a long look finds a page of them."""
 LONG_LOOK = 3_000
-MAX_TEXTS = 5_000
+MAX_TEXTS = 3_000
 """With more texts than these the indexes cannot tell the newest in time."""
 
 
@@ -47,23 +48,27 @@ def checked_search(text: str) -> str:
 
 async def find(work: Work, where: IncidentFilter, words: str, limit: int, cursor: int | None) -> Found:
     """Return the newest incidents before the cursor that a filter lets through and that have the words."""
-    look = await search.look_back(
-        work.tx, where, words, before_number=cursor, limit=limit + 1, most=max(FIRST_LOOK, limit)
-    )
-    if len(look.found) > limit or look.looked < max(FIRST_LOOK, limit):
+    first = max(FIRST_LOOK, limit)
+    look = await search.look_back(work.tx, where, words, before_number=cursor, most=first)
+    if len(look.found) > limit or look.looked < first:
         return await _page(work, look.found, limit)
+    further = None
+    if len(look.found) >= OFTEN:
+        further = await search.look_back(work.tx, where, words, before_number=look.lowest, most=LONG_LOOK - first)
+        if len(look.found) + len(further.found) > limit:
+            return await _page(work, [*look.found, *further.found], limit)
     if look.indexable:
         asked = await search.ask_indexes(
             work.tx, where, words, before_number=cursor, limit=limit + 1, most=MAX_TEXTS + 1
         )
         if asked.texts <= MAX_TEXTS:
             return await _page(work, asked.found, limit)
-    look = await search.look_back(work.tx, where, words, before_number=cursor, limit=limit + 1, most=LONG_LOOK)
-    return await _page(work, look.found, limit, look)
+    if further is None:
+        further = await search.look_back(work.tx, where, words, before_number=look.lowest, most=LONG_LOOK - first)
+    go_on = further.lowest if further.looked == LONG_LOOK - first else None
+    return await _page(work, [*look.found, *further.found], limit, go_on)
 
 
-async def _page(work: Work, found: Sequence[UUID], limit: int, look: LookedBack | None = None) -> Found:
+async def _page(work: Work, found: Sequence[UUID], limit: int, go_on: int | None = None) -> Found:
     shown = await incidents.get_many(work.tx, found[:limit])
-    if len(found) > limit:
-        return Found(shown, shown[-1].number)
-    return Found(shown, look.lowest if look is not None and look.looked == LONG_LOOK else None)
+    return Found(shown, shown[-1].number if len(found) > limit else go_on)

@@ -126,6 +126,7 @@ class IncidentFilter:
             "severities": [str(severity) for severity in self.severities] if self.severities is not None else None,
             "created_after": self.created_after,
             "created_before": self.created_before,
+            "period": self.created_after is not None and self.created_before is not None,
             "service": self.service,
             "project_id": self.project_id,
             "holder": self.holder,
@@ -296,6 +297,7 @@ async def page(
     tx: Tx, where: IncidentFilter, *, before_number: int | None, limit: int, offset: int
 ) -> list[IncidentRow]:
     """Return one page of incidents, newest first."""
+    await tx.run(QUERIES["plan_for_filters"])
     bounds = {"before_number": before_number, "limit": limit, "offset": offset, "incident_ids": None}
     return await tx.rows(QUERIES["list"], IncidentRow, where.parameters() | bounds)
 

@@ -13,6 +13,7 @@ from uuid import UUID
 import psycopg
 
 from tocsin.errors import Code, refuse
+from tocsin.store import incidents
 from tocsin.store.database import Tx
 from tocsin.store.incidents import IncidentFilter
 from tocsin.store.queries import Queries
@@ -34,6 +35,18 @@ class LookedBack:
 
 
 @dataclass(frozen=True, slots=True)
+class _Looked:
+    incident_id: UUID
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Having:
+    indexable: bool
+    found: list[UUID]
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """How many texts have the words, as far as they were counted, and the newest of their incidents."""
 
@@ -41,12 +54,21 @@ class Asked:
     found: list[UUID]
 
 
-async def look_back(
-    tx: Tx, where: IncidentFilter, search: str, *, before_number: int | None, limit: int, most: int
-) -> LookedBack:
-    """Read the newest `most` incidents one by one; raise INVALID where that takes longer than MOST_MILLISECONDS."""
-    bounds = {"search": search, "before_number": before_number, "limit": limit, "most": most}
-    return await _bounded(tx, "look_back", LookedBack, where.parameters() | bounds)
+async def look_back(tx: Tx, where: IncidentFilter, search: str, *, before_number: int | None, most: int) -> LookedBack:
+    """Look at the newest `most` incidents; raise INVALID where that takes longer than MOST_MILLISECONDS."""
+    await tx.run(incidents.QUERIES["plan_for_filters"])
+    looked = await tx.rows(
+        QUERIES["newest"], _Looked, where.parameters() | {"before_number": before_number, "most": most}
+    )
+    newest = [one.incident_id for one in looked]
+    having = await _bounded(tx, "which_have", _Having, {"search": search, "incident_ids": newest})
+    found = set(having.found)
+    return LookedBack(
+        len(looked),
+        looked[-1].number if looked else None,
+        having.indexable,
+        [incident_id for incident_id in newest if incident_id in found],
+    )
 
 
 async def ask_indexes(

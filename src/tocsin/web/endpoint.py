@@ -11,6 +11,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tocsin.app.health import Shared
+from tocsin.app.learning import Kept
 from tocsin.app.links import Links
 from tocsin.app.projects import IntakeKeys
 from tocsin.app.second_factor import Vault
@@ -58,6 +60,8 @@ class Services:
     openapi: bytes
     docs: Response
     live: Live
+    figures: Kept
+    machinery: Shared
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class LearningAnswer(Document):
 
 async def show(work: Work, call: Call) -> LearningAnswer:
     """Show how long it takes to answer and to mend, why it happens, and what comes back."""
-    return answer(await learning.learned(work, call.actor, call.asked(LearningQuery).weeks))
+    return answer(await learning.learned(work, call.actor, call.asked(LearningQuery).weeks, call.services.figures))
 
 
 def answer(found: Learned) -> LearningAnswer:

@@ -16,6 +16,8 @@ import uvicorn
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from tocsin.app.health import Shared
+from tocsin.app.learning import Kept
 from tocsin.app.projects import IntakeKeys
 from tocsin.app.take_in import Intake
 from tocsin.app.work import App
@@ -89,6 +91,8 @@ def create_app(app: App, intake: Intake, live: Live, metrics: Metrics) -> ASGIAp
         openapi=openapi,
         docs=docs,
         live=live,
+        figures=Kept(),
+        machinery=Shared(),
     )
     assets = load_assets()
     paths: dict[str, ASGIApp] = {

@@ -7,25 +7,37 @@ SELECT %(incident_id)s, position, owner, due_at, due_at
 FROM unnest(%(positions)s::integer[], %(owners)s::text[], %(due)s::timestamptz[]) AS a (position, owner, due_at)
 
 -- name: open
--- What is not done, the most urgent first.
-SELECT * FROM follow_up_list WHERE state <> 'DONE'
-ORDER BY due_at, incident_id, position LIMIT %(limit)s OFFSET %(offset)s
+-- What is not done, the most urgent first. As below, the page is found before anything is read that stands elsewhere.
+SELECT l.* FROM (
+    SELECT incident_id, position FROM follow_ups WHERE state <> 'DONE'
+    ORDER BY due_at, incident_id, position LIMIT %(limit)s OFFSET %(offset)s
+) page JOIN follow_up_list l ON l.incident_id = page.incident_id AND l.position = page.position
+ORDER BY l.due_at, l.incident_id, l.position
 
 -- name: overdue
 -- What is not done although its time has come, what waited longest first.
-SELECT * FROM follow_up_list WHERE state <> 'DONE' AND due_at <= %(now)s
-ORDER BY due_at, incident_id, position LIMIT %(limit)s OFFSET %(offset)s
+SELECT l.* FROM (
+    SELECT incident_id, position FROM follow_ups WHERE state <> 'DONE' AND due_at <= %(now)s
+    ORDER BY due_at, incident_id, position LIMIT %(limit)s OFFSET %(offset)s
+) page JOIN follow_up_list l ON l.incident_id = page.incident_id AND l.position = page.position
+ORDER BY l.due_at, l.incident_id, l.position
 
 -- name: open_of
 -- What some owner has not done (with due_by: although its time has come), the most urgent first.
-SELECT * FROM follow_up_list WHERE state <> 'DONE' AND lower(sought_owner) = ANY (%(owners)s::text[])
-  AND (%(due_by)s::timestamptz IS NULL OR due_at <= %(due_by)s)
-ORDER BY due_at, incident_id, position LIMIT %(limit)s OFFSET %(offset)s
+SELECT l.* FROM (
+    SELECT incident_id, position FROM follow_ups WHERE state <> 'DONE' AND lower(owner) = ANY (%(owners)s::text[])
+      AND (%(due_by)s::timestamptz IS NULL OR due_at <= %(due_by)s)
+    ORDER BY due_at, incident_id, position LIMIT %(limit)s OFFSET %(offset)s
+) page JOIN follow_up_list l ON l.incident_id = page.incident_id AND l.position = page.position
+ORDER BY l.due_at, l.incident_id, l.position
 
 -- name: done
 -- What is done, the latest first.
-SELECT * FROM follow_up_list WHERE state = 'DONE'
-ORDER BY marked_at DESC, incident_id, position LIMIT %(limit)s OFFSET %(offset)s
+SELECT l.* FROM (
+    SELECT incident_id, position FROM follow_ups WHERE state = 'DONE'
+    ORDER BY marked_at DESC, incident_id, position LIMIT %(limit)s OFFSET %(offset)s
+) page JOIN follow_up_list l ON l.incident_id = page.incident_id AND l.position = page.position
+ORDER BY l.marked_at DESC, l.incident_id, l.position
 
 -- name: of_incident
 -- What was promised when an incident was closed.

@@ -32,41 +32,88 @@ LEFT JOIN users u ON u.id = h.acknowledged_by
 LEFT JOIN incident_resolution r ON r.incident_id = h.incident_id
 WHERE h.incident_id = ANY(%(incident_ids)s) ORDER BY h.incident_id
 
+-- name: plan_for_filters
+-- Lets every statement of this transaction be planned for its parameters: no one plan is good with every filter.
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true)
+
 -- name: list
 -- One page of incidents, newest first; every filter that is NULL lets all through. before_number is the keyset cursor.
--- The page is found among the heads alone: what is skipped or filtered out costs no look at the other tables.
+-- The page is found among the heads alone: what is skipped or filtered out costs no look at the other tables. One branch is run, the
+-- conditions of the others are false: from the newest on; where a period is given all of it, however long ago that is (OFFSET 0
+-- keeps the planner from going back to it from the newest on); with a project as the planner likes, which knows how many it has.
 SELECT s.id, s.number, s.project_id, s.incident_type, s.severity, s.current_severity, s.status, s.title, s.description,
        s.created_at, s.created_by_system, s.created_from_error_id, s.occurrences, s.last_seen_at, s.recurrence_of,
        s.acknowledged_at, s.acknowledged_by, u.name AS acknowledged_by_name, s.resolved_at, s.closed_at, s.checksum
 FROM (
-    SELECT h.incident_id FROM incident_heads h
-    WHERE (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
-      AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
-      AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
-      AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
-      AND (%(service)s::text IS NULL OR h.service = %(service)s)
-      AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
-      AND (%(project_id)s::bigint IS NULL OR h.number IN (SELECT number FROM incidents WHERE project_id = %(project_id)s))
-      AND (%(before_number)s::bigint IS NULL OR h.number < %(before_number)s)
-      AND (%(incident_ids)s::uuid[] IS NULL OR h.incident_id = ANY (%(incident_ids)s))
-    ORDER BY h.number DESC LIMIT %(limit)s OFFSET %(offset)s
+    (SELECT h.incident_id, h.number
+     FROM incident_heads h
+     WHERE %(project_id)s::bigint IS NULL AND NOT %(period)s
+       AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
+       AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
+       AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
+       AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
+       AND (%(service)s::text IS NULL OR h.service = %(service)s)
+       AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
+       AND (%(before_number)s::bigint IS NULL OR h.number < %(before_number)s)
+       AND (%(incident_ids)s::uuid[] IS NULL OR h.incident_id = ANY (%(incident_ids)s))
+     ORDER BY h.number DESC LIMIT %(limit)s + %(offset)s)
+    UNION ALL
+    (SELECT * FROM (
+        SELECT h.incident_id, h.number FROM incident_heads h
+        WHERE %(project_id)s::bigint IS NULL AND %(period)s
+          AND h.created_at >= %(created_after)s AND h.created_at < %(created_before)s
+          AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
+          AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
+          AND (%(service)s::text IS NULL OR h.service = %(service)s)
+          AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
+          AND (%(before_number)s::bigint IS NULL OR h.number < %(before_number)s)
+          AND (%(incident_ids)s::uuid[] IS NULL OR h.incident_id = ANY (%(incident_ids)s))
+        OFFSET 0
+     ) AS in_period ORDER BY number DESC LIMIT %(limit)s + %(offset)s)
+    UNION ALL
+    (SELECT h.incident_id, i.number
+     FROM incidents i JOIN incident_heads h ON h.incident_id = i.id
+     WHERE i.project_id = %(project_id)s
+       AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
+       AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
+       AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
+       AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
+       AND (%(service)s::text IS NULL OR h.service = %(service)s)
+       AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
+       AND (%(before_number)s::bigint IS NULL OR i.number < %(before_number)s)
+       AND (%(incident_ids)s::uuid[] IS NULL OR h.incident_id = ANY (%(incident_ids)s))
+     ORDER BY i.number DESC LIMIT %(limit)s + %(offset)s)
+    ORDER BY number DESC LIMIT %(limit)s OFFSET %(offset)s
 ) page
 JOIN current_incident_status s ON s.id = page.incident_id
 LEFT JOIN users u ON u.id = s.acknowledged_by
 ORDER BY s.number DESC
 
 -- name: count_by_head
--- Counts the incidents that a filter lets through, newest first and up to a bound.
+-- Counts the incidents that a filter lets through, newest first and up to a bound; a project's among its own.
 SELECT count(*) FROM (
-SELECT FROM incident_heads h
-WHERE (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
-  AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
-  AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
-  AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
-  AND (%(service)s::text IS NULL OR h.service = %(service)s)
-  AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
-  AND (%(project_id)s::bigint IS NULL OR h.number IN (SELECT number FROM incidents WHERE project_id = %(project_id)s))
-ORDER BY h.created_at DESC LIMIT %(most)s) AS counted
+    (SELECT
+     FROM incident_heads h
+     WHERE %(project_id)s::bigint IS NULL
+       AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
+       AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
+       AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
+       AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
+       AND (%(service)s::text IS NULL OR h.service = %(service)s)
+       AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
+     ORDER BY h.created_at DESC LIMIT %(most)s)
+    UNION ALL
+    (SELECT
+     FROM incidents i LEFT JOIN incident_heads h ON h.incident_id = i.id
+     WHERE i.project_id = %(project_id)s
+       AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
+       AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
+       AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
+       AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
+       AND (%(service)s::text IS NULL OR h.service = %(service)s)
+       AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
+     LIMIT %(most)s)
+) AS counted
 
 -- name: tallies
 -- Counts incidents by status and severity from the folded counters.

@@ -1,21 +1,28 @@
 -- What the console's first page shows, in a few short index ranges.
 
 -- name: burning
--- The open incidents that need somebody: of each severity and status the newest, with their next timer and who has them.
+-- The open incidents that need somebody: of each severity and status the newest, with their next timer and who has them. Each is
+-- named, so that the planner knows of which there are few: those it must not look for among all others.
 SELECT h.incident_id, h.number, h.status, h.current_severity, i.title, h.created_at, h.acknowledged_at,
        u.name AS acknowledged_by_name, coalesce(o.occurrences, 0) AS occurrences, j.due_at AS louder_at
 FROM (
-    SELECT found.* FROM unnest(ARRAY['CRITICAL', 'HIGH', 'MEDIUM', 'LOW']) WITH ORDINALITY AS s (severity, rank)
-    CROSS JOIN LATERAL (
-        SELECT r.incident_id, s.rank AS place FROM incident_heads r
-        WHERE r.status = 'REPORTED' AND r.current_severity = s.severity ORDER BY r.number DESC LIMIT %(limit)s
-    ) found
+    (SELECT incident_id, 1 AS place FROM incident_heads WHERE status = 'REPORTED' AND current_severity = 'CRITICAL'
+     ORDER BY number DESC LIMIT %(limit)s)
     UNION ALL
-    SELECT found.* FROM unnest(ARRAY['ACKNOWLEDGED', 'INVESTIGATING', 'RESOLVED']) WITH ORDINALITY AS s (status, rank)
-    CROSS JOIN LATERAL (
-        SELECT t.incident_id, 4 + s.rank AS place FROM incident_heads t
-        WHERE t.status = s.status ORDER BY t.number DESC LIMIT %(limit)s
-    ) found
+    (SELECT incident_id, 2 AS place FROM incident_heads WHERE status = 'REPORTED' AND current_severity = 'HIGH'
+     ORDER BY number DESC LIMIT %(limit)s)
+    UNION ALL
+    (SELECT incident_id, 3 AS place FROM incident_heads WHERE status = 'REPORTED' AND current_severity = 'MEDIUM'
+     ORDER BY number DESC LIMIT %(limit)s)
+    UNION ALL
+    (SELECT incident_id, 4 AS place FROM incident_heads WHERE status = 'REPORTED' AND current_severity = 'LOW'
+     ORDER BY number DESC LIMIT %(limit)s)
+    UNION ALL
+    (SELECT incident_id, 5 FROM incident_heads WHERE status = 'ACKNOWLEDGED' ORDER BY number DESC LIMIT %(limit)s)
+    UNION ALL
+    (SELECT incident_id, 6 FROM incident_heads WHERE status = 'INVESTIGATING' ORDER BY number DESC LIMIT %(limit)s)
+    UNION ALL
+    (SELECT incident_id, 7 FROM incident_heads WHERE status = 'RESOLVED' ORDER BY number DESC LIMIT %(limit)s)
 ) page
 JOIN incident_heads h ON h.incident_id = page.incident_id
 JOIN incidents i ON i.id = h.incident_id

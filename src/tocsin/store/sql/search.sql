@@ -1,85 +1,118 @@
 -- Incidents found by what was said of them. The expressions are those of the indexes in migration 0014, word by word.
--- The planner knows too little of words to choose the way (it takes making a tsvector for nearly free), so each way is a query.
+-- The planner knows too little of words to choose the way (it takes making a tsvector for nearly free), so each way is a query:
+-- looking back from the newest incidents on (`newest`, `which_have`), or asking the indexes of words first.
 
--- name: look_back
--- Reads the newest incidents that a filter lets through, one by one: at once where nearly all of them have the words.
--- OFFSET 0 keeps the planner to one look for each of them: without it, it may read a whole table into a hash.
--- How many were looked at, the lowest of their numbers, whether an index can be asked, and those that have the words in a text.
-WITH looked AS MATERIALIZED (
-    SELECT h.incident_id, h.number FROM incident_heads h
-    WHERE (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
-      AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
-      AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
-      AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
-      AND (%(service)s::text IS NULL OR h.service = %(service)s)
-      AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
-      AND (%(project_id)s::bigint IS NULL OR h.number IN (SELECT number FROM incidents WHERE project_id = %(project_id)s))
-      AND (%(before_number)s::bigint IS NULL OR h.number < %(before_number)s)
-    ORDER BY h.number DESC LIMIT %(most)s
-), has AS MATERIALIZED (
-    SELECT l.incident_id, l.number FROM looked l WHERE EXISTS (
-        SELECT FROM incidents i WHERE i.id = l.incident_id
-          AND to_tsvector('simple', coalesce(i.title, '') || ' ' || coalesce(i.description, ''))
-              @@ websearch_to_tsquery('simple', %(search)s) OFFSET 0)
-    OR EXISTS (
-        SELECT FROM incident_root_causes r WHERE r.incident_id = l.incident_id
-          AND to_tsvector('simple', coalesce(r.root_cause_summary, '') || ' ' || coalesce(r.remediation_steps, ''))
-              @@ websearch_to_tsquery('simple', %(search)s) OFFSET 0)
-    OR EXISTS (
-        SELECT FROM incident_resolution r WHERE r.incident_id = l.incident_id
-          AND to_tsvector('simple', coalesce(r.resolution_summary, '') || ' ' || coalesce(r.resolution_notes, '') || ' '
-                  || coalesce(r.impact_assessment, '') || ' ' || coalesce(r.lessons_learned, ''))
-              @@ websearch_to_tsquery('simple', %(search)s) OFFSET 0)
-    OR EXISTS (
-        SELECT FROM incident_closures c WHERE c.incident_id = l.incident_id
-          AND to_tsvector('simple', coalesce(c.lessons_learned, '')) @@ websearch_to_tsquery('simple', %(search)s) OFFSET 0)
-    OR EXISTS (
-        SELECT FROM incident_lifecycle e WHERE e.incident_id = l.incident_id AND (e.personal ? 'text' OR e.personal ? 'notes')
-          AND to_tsvector('simple', coalesce(e.personal ->> 'text', '') || ' ' || coalesce(e.personal ->> 'notes', ''))
-              @@ websearch_to_tsquery('simple', %(search)s) OFFSET 0)
-)
-SELECT (SELECT count(*) FROM looked) AS looked, (SELECT min(number) FROM looked) AS lowest,
-       querytree(websearch_to_tsquery('simple', %(search)s)) NOT IN ('', 'T') AS indexable,
-       ARRAY(SELECT incident_id FROM has ORDER BY number DESC LIMIT %(limit)s) AS found
+-- name: newest
+-- The newest incidents that a filter lets through; a project's among its own, as in the list of incidents.
+SELECT incident_id, number FROM (
+    (SELECT h.incident_id, h.number
+     FROM incident_heads h
+     WHERE %(project_id)s::bigint IS NULL AND NOT %(period)s
+       AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
+       AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
+       AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
+       AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
+       AND (%(service)s::text IS NULL OR h.service = %(service)s)
+       AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
+       AND (%(before_number)s::bigint IS NULL OR h.number < %(before_number)s)
+     ORDER BY h.number DESC LIMIT %(most)s)
+    UNION ALL
+    (SELECT * FROM (
+        SELECT h.incident_id, h.number FROM incident_heads h
+        WHERE %(project_id)s::bigint IS NULL AND %(period)s
+          AND h.created_at >= %(created_after)s AND h.created_at < %(created_before)s
+          AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
+          AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
+          AND (%(service)s::text IS NULL OR h.service = %(service)s)
+          AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
+          AND (%(before_number)s::bigint IS NULL OR h.number < %(before_number)s)
+        OFFSET 0
+     ) AS in_period ORDER BY number DESC LIMIT %(most)s)
+    UNION ALL
+    (SELECT h.incident_id, i.number
+     FROM incidents i JOIN incident_heads h ON h.incident_id = i.id
+     WHERE i.project_id = %(project_id)s
+       AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
+       AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
+       AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
+       AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
+       AND (%(service)s::text IS NULL OR h.service = %(service)s)
+       AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
+       AND (%(before_number)s::bigint IS NULL OR i.number < %(before_number)s)
+     ORDER BY i.number DESC LIMIT %(most)s)
+) looked ORDER BY number DESC LIMIT %(most)s
+
+-- name: which_have
+-- Which of some incidents have the words in a text, and whether an index can be asked. Of each table the planner reads either their
+-- rows, or no more of them than an index of words names.
+SELECT querytree(websearch_to_tsquery('simple', %(search)s)) NOT IN ('', 'T') AS indexable, ARRAY(
+    SELECT id FROM incidents WHERE id = ANY (%(incident_ids)s)
+      AND to_tsvector('simple', coalesce(title, '') || ' ' || coalesce(description, ''))
+          @@ websearch_to_tsquery('simple', %(search)s)
+    UNION
+    SELECT incident_id FROM incident_root_causes WHERE incident_id = ANY (%(incident_ids)s)
+      AND to_tsvector('simple', coalesce(root_cause_summary, '') || ' ' || coalesce(remediation_steps, ''))
+          @@ websearch_to_tsquery('simple', %(search)s)
+    UNION
+    SELECT incident_id FROM incident_resolution WHERE incident_id = ANY (%(incident_ids)s)
+      AND to_tsvector('simple', coalesce(resolution_summary, '') || ' ' || coalesce(resolution_notes, '') || ' '
+              || coalesce(impact_assessment, '') || ' ' || coalesce(lessons_learned, ''))
+          @@ websearch_to_tsquery('simple', %(search)s)
+    UNION
+    SELECT incident_id FROM incident_closures WHERE incident_id = ANY (%(incident_ids)s)
+      AND to_tsvector('simple', coalesce(lessons_learned, '')) @@ websearch_to_tsquery('simple', %(search)s)
+    UNION
+    SELECT incident_id FROM incident_lifecycle WHERE incident_id = ANY (%(incident_ids)s)
+      AND (personal ? 'text' OR personal ? 'notes')
+      AND to_tsvector('simple', coalesce(personal ->> 'text', '') || ' ' || coalesce(personal ->> 'notes', ''))
+          @@ websearch_to_tsquery('simple', %(search)s)
+) AS found
 
 -- name: ask_indexes
 -- Asks the indexes of words: how many texts have them, up to a bound, and the newest of their incidents that a filter lets through.
 WITH texts AS MATERIALIZED (
-    (SELECT id AS incident_id FROM incidents
+    (SELECT id AS incident_id, number FROM incidents
      WHERE to_tsvector('simple', coalesce(title, '') || ' ' || coalesce(description, ''))
            @@ websearch_to_tsquery('simple', %(search)s) LIMIT %(most)s)
     UNION ALL
-    (SELECT incident_id FROM incident_root_causes
+    (SELECT incident_id, NULL FROM incident_root_causes
      WHERE to_tsvector('simple', coalesce(root_cause_summary, '') || ' ' || coalesce(remediation_steps, ''))
            @@ websearch_to_tsquery('simple', %(search)s) LIMIT %(most)s)
     UNION ALL
-    (SELECT incident_id FROM incident_resolution
+    (SELECT incident_id, NULL FROM incident_resolution
      WHERE to_tsvector('simple', coalesce(resolution_summary, '') || ' ' || coalesce(resolution_notes, '') || ' '
                || coalesce(impact_assessment, '') || ' ' || coalesce(lessons_learned, ''))
            @@ websearch_to_tsquery('simple', %(search)s) LIMIT %(most)s)
     UNION ALL
-    (SELECT incident_id FROM incident_closures
+    (SELECT incident_id, NULL FROM incident_closures
      WHERE to_tsvector('simple', coalesce(lessons_learned, '')) @@ websearch_to_tsquery('simple', %(search)s)
      LIMIT %(most)s)
     UNION ALL
-    (SELECT incident_id FROM incident_lifecycle
+    (SELECT incident_id, NULL FROM incident_lifecycle
      WHERE (personal ? 'text' OR personal ? 'notes')
        AND to_tsvector('simple', coalesce(personal ->> 'text', '') || ' ' || coalesce(personal ->> 'notes', ''))
            @@ websearch_to_tsquery('simple', %(search)s) LIMIT %(most)s)
-), has AS MATERIALIZED (
-    SELECT h.incident_id, h.number FROM (SELECT DISTINCT incident_id FROM texts) t
-    JOIN incident_heads h ON h.incident_id = t.incident_id
-    WHERE (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
-      AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
-      AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
-      AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
-      AND (%(service)s::text IS NULL OR h.service = %(service)s)
-      AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
-      AND (%(project_id)s::bigint IS NULL OR EXISTS (
-          SELECT FROM incidents i WHERE i.id = h.incident_id AND i.project_id = %(project_id)s))
-      AND (%(before_number)s::bigint IS NULL OR h.number < %(before_number)s)
+), numbered AS MATERIALIZED (
+    SELECT DISTINCT incident_id,
+           coalesce(number, (SELECT h.number FROM incident_heads h WHERE h.incident_id = texts.incident_id)) AS number
+    FROM texts ORDER BY number DESC
 )
-SELECT (SELECT count(*) FROM texts) AS texts, ARRAY(SELECT incident_id FROM has ORDER BY number DESC LIMIT %(limit)s) AS found
+SELECT (SELECT count(*) FROM texts) AS texts, ARRAY(
+    SELECT n.incident_id FROM numbered n
+    WHERE EXISTS (
+        SELECT FROM incident_heads h WHERE h.incident_id = n.incident_id
+          AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
+          AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
+          AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
+          AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
+          AND (%(service)s::text IS NULL OR h.service = %(service)s)
+          AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
+          AND (%(project_id)s::bigint IS NULL OR EXISTS (
+              SELECT FROM incidents i WHERE i.id = h.incident_id AND i.project_id = %(project_id)s))
+        OFFSET 0)
+      AND (%(before_number)s::bigint IS NULL OR n.number < %(before_number)s)
+    ORDER BY n.number DESC LIMIT %(limit)s
+) AS found
 
 -- name: bound_time
 -- How long a search may take: texts can be long.

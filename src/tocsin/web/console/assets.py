@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-import brotli  # type: ignore[import-untyped]  # it brings no types
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tocsin.web.compression import VARY, Coding, coding_for, compressed
 
 PREFIX = "/assets/"
 _MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -20,12 +21,12 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 
 @dataclass(frozen=True)
 class Asset:
-    """One file, and the same in fewer bytes for browsers that take brotli (all do, over https; some only there)."""
+    """One file, and the same in fewer bytes in every coding."""
 
     name: str
     media_type: str
     content: bytes
-    compressed: bytes
+    codings: Mapping[Coding, bytes]
 
     @property
     def path(self) -> str:
@@ -35,11 +36,11 @@ class Asset:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with the file."""
-        encoded = "br" in Request(scope).headers.get("accept-encoding", "")
-        headers = {"Cache-Control": _FOR_EVER, "Vary": "Accept-Encoding"} | (
-            {"Content-Encoding": "br"} if encoded else {}
-        )
-        body = self.compressed if encoded else self.content
+        coding = coding_for(Request(scope))
+        headers = {"Cache-Control": _FOR_EVER, "Vary": VARY}
+        if coding is not None:
+            headers["Content-Encoding"] = coding
+        body = self.content if coding is None else self.codings[coding]
         await Response(body, headers=headers, media_type=self.media_type)(scope, receive, send)
 
 
@@ -51,7 +52,8 @@ def load_assets() -> Mapping[str, Asset]:
         suffix = "." + file.name.rpartition(".")[2]
         if suffix in _MEDIA_TYPES:
             content = file.read_bytes()
-            assets[file.name] = Asset(file.name, _MEDIA_TYPES[suffix], content, brotli.compress(content))
+            codings = {coding: compressed(content, coding, small=True) for coding in Coding}
+            assets[file.name] = Asset(file.name, _MEDIA_TYPES[suffix], content, codings)
     return assets
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
@@ -15,22 +16,27 @@ from tocsin.web.reading import invalid_struct
 
 MAX_FORM_BYTES = 262_144
 MAX_FIELDS = 500
+_PURPOSE = b"tocsin console form"
+_SHAPE = r"([0-9a-f]{32})[0-9a-f]{64}"
 _FORM_TYPE = "application/x-www-form-urlencoded"
 
 F = TypeVar("F", bound=Form)
 
 
-def csrf_of(session_token: str) -> str:
-    """Return the token that the forms of a session carry.
+def csrf_of(session_token: str, nonce: bytes) -> str:
+    """Return a token for the forms of one page that is shown in a session.
 
-    It is made of the session's secret, so it needs no place of its own; from it nobody comes back to the secret.
+    It is made of the session's secret, so it needs no place of its own; from it nobody comes back to the secret. The
+    nonce makes it another one on each page: pages are compressed, and what stays the same in them could be guessed by
+    their length (BREACH).
     """
-    return hmac.new(session_token.encode(), b"tocsin console form", hashlib.sha256).hexdigest()
+    return nonce.hex() + hmac.new(session_token.encode(), _PURPOSE + nonce, hashlib.sha256).hexdigest()
 
 
 def csrf_matches(form: Form, session_token: str) -> bool:
     """Tell in constant time whether a form was shown in this session."""
-    return hmac.compare_digest(form.csrf.encode(), csrf_of(session_token).encode())
+    said = re.fullmatch(_SHAPE, form.csrf)
+    return said is not None and hmac.compare_digest(form.csrf, csrf_of(session_token, bytes.fromhex(said[1])))
 
 
 def decode_form(body: bytes, content_type: str, kind: type[F]) -> F:

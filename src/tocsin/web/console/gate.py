@@ -14,9 +14,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tocsin import ids
 from tocsin.app.sessions import Principal
 from tocsin.domain.access import PERMISSIONS, Permission
 from tocsin.errors import Code, Refusal, TocsinError, refuse
+from tocsin.web.compression import smaller
 from tocsin.web.console.forms import MAX_FORM_BYTES, csrf_matches, csrf_of, decode_form
 from tocsin.web.console.page import Directly, Form, InTransaction, Page, Redirected, Shown, Visit
 from tocsin.web.console.rendering import Renderer
@@ -55,7 +57,7 @@ class PageGate:
         except TocsinError as error:
             principal = await self.services.authentication.identify(scope)
             response = self._refused(request, error.refusal, principal)
-        await response(scope, receive, send)
+        await smaller(request, response)(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
         page = self.methods.get("GET" if request.method == "HEAD" else request.method)
@@ -138,7 +140,7 @@ class PageGate:
             "now": self.services.app.clock(),
             "viewer": principal.actor if principal else None,
             "may": _may(principal),
-            "csrf": csrf_of(session_token) if principal and session_token else "",
+            "csrf": csrf_of(session_token, ids.new_nonce()) if principal and session_token else "",
             "path": request.url.path,
             "refusal": None,
             "said": None,

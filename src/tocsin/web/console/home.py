@@ -13,7 +13,7 @@ from tocsin.web.console.page import Shown, Visit
 
 async def home(work: Work, visit: Visit) -> Shown:
     """Show the overview; until there is a first incident, how to send one, and to which project."""
-    overview = await look_over(work, visit.actor)
+    overview = await look_over(work, visit.actor, visit.services.machinery)
     project = None if overview.begun else await projects.first_project(work, visit.actor)
     dsn = projects.dsn(work.settings.base_url, "KEY", project.id) if project else None
     return Shown("home.html", {"overview": overview, "project": project, "dsn": dsn})

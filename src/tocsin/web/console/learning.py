@@ -48,7 +48,7 @@ class MarkForm(Form):
 async def show(work: Work, visit: Visit) -> Shown:
     """Show how long it takes to answer and to mend, why it happens, and what comes back."""
     query = visit.asked(LearningQuery)
-    found = await figures.learned(work, visit.actor, query.weeks)
+    found = await figures.learned(work, visit.actor, query.weeks, visit.services.figures)
     context = {
         "learned": found,
         "query": query,
