@@ -101,7 +101,8 @@ POST /account/second-factor/recovery-codes              open       open      ope
 POST /account/second-factor/off                         open       open      open    open    led
 POST /account/password                                  open       open      open    open    led
 """
-"""Shut answers 403 (another one's contact methods do, too: these are the superadmin's); led is led to the sign-in and back, or told so where something would be lost.
+"""Shut answers 403, and so does what is another one's: the contact methods here are the superadmin's. Led is led to the
+sign-in and back, or told so where something would be lost.
 
 In this order, each form that is sent by the first role for whom the page is open does what it is there for.
 """
