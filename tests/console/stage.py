@@ -30,6 +30,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "/sign-in/oidc": ("/sign-in/oidc",),
     "/sign-in/oidc/callback": ("/sign-in/oidc/callback?error=access_denied",),
     "/account": ("/account",),
+    "/account/contacts": ("/account/contacts",),
     "/account/second-factor": ("/account/second-factor",),
     "/incidents": (
         "/incidents",

@@ -70,12 +70,18 @@ async def sign_in(person: Person, visitor: Visitor, password: str = PASSWORD) ->
 
 
 async def account(person: Person) -> None:
-    """Sessions, the password, and the second factor from its set-up to its end."""
+    """Sessions, contact methods, the password, and the second factor from its set-up to its end."""
     page, keys = person.visitor.page, person.visitor.page.keyboard
     for _ in range(2):
         await sign_in(person, await person.visit())
     await person.send("/account/sessions/{id}/end", on="/account")
     await person.send("/account/sessions/end-others", on="/account")
+    methods = "/account/contacts"
+    await person.send(methods, on=methods, channel="ntfy", address="https://ntfy.example/topic")
+    await person.send(f"{methods}/{{method}}/enter", on=methods, code="00000000")
+    await person.look("How you are reached")
+    for what in ("test", "code", "remove"):
+        await person.send(f"{methods}/{{method}}/{what}", on=methods)
     await person.send("/account/password", on="/account", oldPassword="wrong", newPassword=ANOTHER)
     await person.look(person.role.value)
     await person.send("/account/password", on="/account", oldPassword=PASSWORD, newPassword=ANOTHER)
