@@ -88,10 +88,10 @@ GET  /admin/settings                                    open       shut      shu
 GET  /account                                           open       open      open    open    led
 GET  /account/contacts                                  open       open      open    shut    led
 POST /account/contacts                                  open       open      open    shut    led
-POST /account/contacts/{method}/code                    open       open      open    shut    led
-POST /account/contacts/{method}/enter                   open       open      open    shut    led
-POST /account/contacts/{method}/test                    open       open      open    shut    led
-POST /account/contacts/{method}/remove                  open       open      open    shut    led
+POST /account/contacts/{method}/code                    open       shut      shut    shut    led
+POST /account/contacts/{method}/enter                   open       shut      shut    shut    led
+POST /account/contacts/{method}/test                    open       shut      shut    shut    led
+POST /account/contacts/{method}/remove                  open       shut      shut    shut    led
 POST /account/sessions/{id}/end                         open       open      open    open    led
 POST /account/sessions/end-others                       open       open      open    open    led
 GET  /account/second-factor                             open       open      open    open    led
@@ -101,7 +101,8 @@ POST /account/second-factor/recovery-codes              open       open      ope
 POST /account/second-factor/off                         open       open      open    open    led
 POST /account/password                                  open       open      open    open    led
 """
-"""Shut answers 403; led is led to the sign-in and back, or told so where something would be lost.
+"""Shut answers 403, and so does what is another one's: the contact methods here are the superadmin's. Led is led to the
+sign-in and back, or told so where something would be lost.
 
 In this order, each form that is sent by the first role for whom the page is open does what it is there for.
 """
