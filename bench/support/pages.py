@@ -42,7 +42,7 @@ def addresses(population: Population, furnished: Furnished) -> list[Address]:
 
 def _examples(population: Population, furnished: Furnished) -> Mapping[str, Mapping[str, Path]]:
     return {
-        **{path: {"": path} for path in ("/", "/sign-in", "/account", "/account/second-factor")},
+        **{path: {"": path} for path in ("/", "/sign-in", "/account", "/account/contacts", "/account/second-factor")},
         "/incidents": dict(_lists(population, furnished)),
         "/incidents/{id}": {
             "open or not, another each time": lambda n: f"/incidents/{_numbers(population)[n % 1_000]}",
