@@ -20,7 +20,9 @@ from pathlib import Path
 import anyio
 from playwright.async_api import Browser, async_playwright
 
+from bench.support import processes
 from bench.support.installation import temporary_directory
+from bench.support.mail_sink import mail_settings, mail_sink, subjects_kept
 from tools.stage import fill, speaking
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "screenshots"
@@ -43,8 +45,8 @@ SETTLE_MILLISECONDS = 700
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[str]:
-    """Run a Tocsin until the block ends; give its URL."""
+def running(directory: Path, mail_port: int) -> Iterator[str]:
+    """Run a Tocsin until the block ends, whose mails go to a port of this machine; give its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -55,6 +57,7 @@ def running(directory: Path) -> Iterator[str]:
         "TOCSIN_BOOTSTRAP_PASSWORD": PASSWORD,
         "TOCSIN_BOOTSTRAP_TOKEN": TOKEN,
         "TOCSIN_BOOTSTRAP_KEY": KEY,
+        **{f"TOCSIN_{name.upper()}": str(value) for name, value in mail_settings(mail_port).items()},
     }
     process = subprocess.Popen(  # noqa: S603  # our own program
         [TOCSIN, "up"], env=os.environ | settings, cwd=directory, stdout=subprocess.DEVNULL
@@ -107,7 +110,12 @@ async def main() -> None:
     program = shutil.which("chromium")
     if program is None:
         raise SystemExit("Chromium is missing: apt-get install chromium")
-    with temporary_directory() as directory, running(directory) as url:
+    with (
+        temporary_directory() as directory,
+        processes.running(mail_sink) as (mail_port, mails),
+        subjects_kept(mails),
+        running(directory, mail_port) as url,
+    ):
         async with speaking(url, TOKEN) as post:
             await fill(post, EMAIL, KEY)
         async with async_playwright() as playwright:
