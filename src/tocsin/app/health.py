@@ -246,7 +246,10 @@ def _of_people(covered: Covered, working: Collection[str]) -> Iterator[Problem]:
         yield Problem("channel_not_configured", message, hint, breaks_a_promise=False)
     if unverified := covered.unverified(working):
         message = f"{_people(unverified)} only by contact methods of which nobody knows whether they work."
-        hint = "Verify them: `tocsin users contact send-code`, then `verify`. `tocsin oncall forecast` says whose."
+        hint = (
+            "Verify them: everybody on their account's page, or `tocsin users contact send-code`, then `verify`. "
+            "`tocsin oncall forecast` says whose."
+        )
         yield Problem("unverified_contact", message, hint, breaks_a_promise=False, risk=True)
 
 
