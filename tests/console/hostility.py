@@ -30,7 +30,7 @@ PAYLOADS = (
     "data:text/html,<script>window.__hacked=1</script>",
     "//evil.example/hacked",
     "http://evil.example/hacked",
-    "{{ 7 * 191 }}{% set hacked = 1 %}${7*191}#{7*191}",
+    "{{ 7654321 * 191 }}{% set hacked = 1 %}${7654321*191}#{7654321*191}",
     "<div hx-get=/admin hx-trigger=load data-hacked hx-on::load=window.__hacked=1></div>",
     "</title></textarea></style></script></svg><hacked-tag>",
     "<!--><hacked-tag>--!><hacked-tag>-->",

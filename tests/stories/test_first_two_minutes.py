@@ -132,4 +132,4 @@ def _signed_in(printed: str) -> tuple[Browser, str]:
 
 def _first_form(page: str) -> tuple[str, str]:
     action = re.findall(r'action="(/admin/projects/\d+/keys)"', page)[0]
-    return re.findall(r'name="csrf" value="([0-9a-f]{64})"', page)[0], action
+    return re.findall(r'name="csrf" value="([0-9a-f]{96})"', page)[0], action
