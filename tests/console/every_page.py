@@ -40,12 +40,6 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 }
 """The words in braces are places of the furnished product, and `hostile` is what somebody else wrote into a link."""
 
-ELSEWHERE = {
-    "/live": "no page: a stream of events",
-    **{f"/audit/{what}.{form}": "no page: a file" for what in ("accesses", "entries") for form in ("csv", "json")},
-}
-"""The GETs of the table that are no pages, with the reason."""
-
 
 def every_page(names: Mapping[str, str]) -> list[str]:
     """Return where all of them are seen."""

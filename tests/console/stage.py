@@ -72,10 +72,15 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 }
 """Where each page of the table is seen; the words in braces are names of the stage."""
 
-ELSEWHERE = {
-    "/sign-in/code": "a page only for who has given a password: the story of the account in `test_keys.py` looks at it",
+NO_PAGES = {
     "/live": "no page: a stream of events",
     **{f"/audit/{what}.{form}": "no page: a file" for what in ("accesses", "entries") for form in ("csv", "json")},
+}
+"""The GETs of the table that are no pages, with the reason."""
+
+ELSEWHERE = {
+    "/sign-in/code": "a page only for who has given a password: the story of the account in `test_keys.py` looks at it",
+    **NO_PAGES,
 }
 """The GETs of the table that are seen elsewhere or are no pages, with the reason."""
 

@@ -14,8 +14,9 @@ from icalendar import Calendar
 from playwright.async_api import Page, expect
 
 from tests.console.conftest import PHONE, Visit, Visitor
-from tests.console.every_page import ELSEWHERE, EXAMPLES, every_page
+from tests.console.every_page import EXAMPLES, every_page
 from tests.console.hostility import PAYLOADS, Hand, attack, attack_everywhere, native
+from tests.console.stage import NO_PAGES
 from tests.web.conftest import Live, rows
 from tests.web.furnished import furnish
 from tests.web.test_console import signed_in
@@ -67,7 +68,7 @@ WIDER = "document.documentElement.scrollWidth - document.documentElement.clientW
 
 
 def test_every_page_of_the_table_has_an_example() -> None:
-    assert sorted([*EXAMPLES, *ELSEWHERE]) == sorted(page.path for page in PAGES if page.method == "GET")
+    assert sorted([*EXAMPLES, *NO_PAGES]) == sorted(page.path for page in PAGES if page.method == "GET")
 
 
 @dataclass(slots=True)

@@ -12,7 +12,6 @@ from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor, Permission, require
 from tocsin.domain.incident import Status
 from tocsin.store import incidents, overview
-from tocsin.store.incidents import IncidentFilter
 from tocsin.store.overview import Burning, Pulse
 
 __all__ = ["Burning", "Overview", "Pulse", "look_over", "pulse"]
@@ -39,13 +38,12 @@ async def look_over(work: Work, actor: Actor, machinery: health.Shared) -> Overv
     """Return the overview."""
     require(actor, Permission.READ)
     found = await overview.burning(work.tx, SHOWN_OF_EACH)
-    newest = await incidents.page(work.tx, IncidentFilter(), before_number=None, limit=1, offset=0)
     return Overview(
         stats=await stats(work, actor),
         waiting=[one for one in found if one.status == Status.REPORTED],
         taken=[one for one in found if one.status != Status.REPORTED],
         condition=await machinery.condition(work),
-        begun=bool(newest),
+        begun=bool(found or await incidents.tallies(work.tx)),
     )
 
 
