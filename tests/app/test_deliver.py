@@ -212,7 +212,7 @@ async def test_a_page_that_comes_while_a_bundle_is_being_sent_neither_doubles_it
 async def leases_run(app: App, channel: object) -> None:
     """Run the bundles that are due over a channel."""
     for lease in (await leases.claim(app, [BUNDLE], 10)).leases:
-        await Handlers(app, {"email": channel}).run(lease)  # type: ignore[dict-item]  # it sends
+        await Handlers(app, {"email": channel}, "test").run(lease)  # type: ignore[dict-item]  # it sends
 
 
 async def test_a_bundle_that_is_refused_is_given_up_and_the_others_are_told_of_each_incident_once(
@@ -403,7 +403,7 @@ async def test_a_worker_that_dies_at_any_commit_delivers_each_page_once_or_twice
     # Commits of one job: the claim, the set, the settlement.
     with killed_before(commit, monkeypatch):
         for lease in (await leases.claim(app, [outbox.DELIVER, BUNDLE], 1)).leases:
-            await Handlers(app, {"email": inbox}).run(lease)
+            await Handlers(app, {"email": inbox}, "test").run(lease)
     clock.forward(seconds=LEASE.total_seconds())
     await run(app, inbox)
     clock.forward(minutes=2)

@@ -23,6 +23,9 @@ MAX_SUBJECT_CHARACTERS = 200
 MAX_NOTE_CHARACTERS = 300
 BUNDLE_EVENT = "BUNDLE"
 
+UNDER_WAY, CUT_SHORT = "UNDER_WAY", "CUT_SHORT"
+"""What came of an attempt of which nobody wrote down an answer: not yet, or never."""
+
 _WAITS_FOR_ACKNOWLEDGMENT = frozenset(
     {
         OPENED,
@@ -44,6 +47,29 @@ class PageState(StrEnum):
     DELIVERED = "DELIVERED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What came of an attempt, and the answer that it got."""
+
+    outcome: str
+    answer: str
+
+
+def came_of(outcome: str | None, answer: str | None, worker: str | None, *, waits: bool) -> Said:
+    """Return what came of an attempt, in words where nobody wrote it down.
+
+    `waits`: the page is still owed, and this is its last attempt. Else somebody went on without its answer.
+    """
+    if outcome is not None and answer is not None:
+        return Said(outcome, answer)
+    who = worker or "a worker"
+    if waits:
+        return Said(UNDER_WAY, f"{who} began it; no answer yet")
+    return Said(
+        CUT_SHORT, f"{who} ended, or lost the database, before it wrote down an answer: whether it arrived is not known"
+    )
 
 
 def goes_alone(reason: str) -> bool:
