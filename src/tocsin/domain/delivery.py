@@ -66,9 +66,10 @@ def came_of(outcome: str | None, answer: str | None, worker: str | None, *, wait
         return Said(outcome, answer)
     who = worker or "a worker"
     if waits:
-        return Said(UNDER_WAY, f"{who} began it; no answer yet")
+        return Said(UNDER_WAY, f"begun by {who}, no answer yet")
     return Said(
-        CUT_SHORT, f"{who} ended, or lost the database, before it wrote down an answer: whether it arrived is not known"
+        CUT_SHORT,
+        f"begun by {who}, which ended or lost the database before there was an answer: whether it arrived is not known",
     )
 
 
@@ -168,6 +169,8 @@ def compose_bundle(pages: Sequence[Bundled]) -> PageText:
         lines += [*_in_full(page, named=named), ""]
     if rest:
         lines += [f"And {len(rest)} more, about {', '.join(_names(rest))}: `tocsin incidents list --open`.", ""]
+    if len(ordered) >= MAX_BUNDLE:
+        lines += [f"A message takes {MAX_BUNDLE} pages: what else is due comes in a minute.", ""]
     subject = f"[{ordered[0].severity}] {len(ordered)} pages: {', '.join(_names(ordered))}"
     payload: dict[str, object] = {
         "event": BUNDLE_EVENT,

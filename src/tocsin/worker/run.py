@@ -205,7 +205,7 @@ async def run_due(app: App, channels: Mapping[str, Channel]) -> int:
 
     For `tocsin demo` and tests, whose clocks are moved by hand. A failing job is noted as in the loop.
     """
-    handlers = Handlers(app, channels, "by hand")
+    handlers = Handlers(app, channels, "hand")
     ran = 0
     kinds = tuple(kind for lane in LANES for kind in lane.kinds)
     while claimed := (await leases.claim(app, kinds, 100)).leases:
