@@ -34,6 +34,7 @@ from tests.faults.page_reckoning import Pages, reckon_pages, what_is_owed
 from tests.support import reached
 from tests.support.clock import START, FakeClock
 from tests.support.databases import clone, prepare_template
+from tests.support.reasons import check_reasons
 from tests.support.receivers import GONE, Answer, Receivers, receiving
 from tests.support.servers import Server, embedded_server, temporary_directory
 from tocsin.address_guard import parse_networks
@@ -46,7 +47,6 @@ from tocsin.domain.access import Actor, Role
 from tocsin.domain.incident import Severity
 from tocsin.domain.policy import Duty
 from tocsin.settings import Settings
-from tocsin.store import users
 from tocsin.store.database import Database
 from tocsin.worker.run import run_due
 
@@ -142,9 +142,12 @@ async def _prepare(made: Scene, story: Prepare) -> None:
     async with application(made.settings(made.database), FakeClock()) as app:
         async with app.work() as work:
             await accounts.first_start(work)
-            user = await users.by_email(work.tx, ADMIN_EMAIL)
-            assert user is not None
-        await story(app, user.actor(), made.receivers)
+        await story(app, await _admin(app), made.receivers)
+
+
+async def _admin(app: App) -> Actor:
+    async with app.work() as work:
+        return (await accounts.find_user(work, ADMIN_EMAIL)).actor()
 
 
 @asynccontextmanager
@@ -263,6 +266,7 @@ async def _go_on(made: Scene, database: str) -> None:
             for _ in range(MOST_LOOKS):
                 clock.now += LEASE_OVER
                 await run_due(app, noting)
+            await check_reasons(app, await _admin(app))
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from tests.support.servers import Server
 from tocsin import ids
 from tocsin.app import accounts, respond
 from tocsin.app.simulate import Foreseen, Question, simulate
-from tocsin.app.why import explain
+from tocsin.app.why import explain, unexplained
 from tocsin.app.work import App
 from tocsin.channels import Delivered, Message, Outcome
 from tocsin.domain.access import Actor, Role
@@ -397,4 +397,7 @@ async def test_simulate_and_the_real_run_agree_on_every_generated_policy(stage: 
     foreseen = await stage.foresee(world, service)
     assert foreseen.policy == "played"
     assert not foreseen.cut_off
-    assert foretold(foreseen) == await stage.happened(await stage.live(world, service))
+    incident_id = await stage.live(world, service)
+    assert foretold(foreseen) == await stage.happened(incident_id)
+    async with stage.app.work() as work:
+        assert await unexplained(work, incident_id) == []
