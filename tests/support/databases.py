@@ -36,13 +36,13 @@ def prepare_template(server: Server) -> None:
 def clone(server: Server, template: str = TEMPLATE) -> Iterator[str]:
     """Give the name of a fresh clone of the template, or of another database that nobody uses.
 
-    It is dropped when the next one is made: dropped at once, PostgreSQL waits a tenth of a second for the test's
+    It is dropped when the next but one is made: dropped at once, PostgreSQL waits a tenth of a second for the test's
     connections, which have been closed but are not gone yet.
     """
     name = f"t_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
-        while done := _done[server]:
-            connection.execute(f"DROP DATABASE {done.pop()} WITH (FORCE)")
+        while len(_done[server]) > 1:
+            connection.execute(f"DROP DATABASE {_done[server].pop(0)} WITH (FORCE)")
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     try:
         yield name
