@@ -6,11 +6,12 @@ The real run is on PostgreSQL, from due instant to due instant of its jobs; the 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -276,7 +277,7 @@ class Stage:
     async def live(self, world: World, service: str) -> UUID:
         """Let it happen: from due instant to due instant, and what is done at an instant comes after what is due."""
         began = self.clock.now
-        report = replace(error_report(f"Failure {self.number}", world.severity), service=service)
+        report = msgspec.structs.replace(error_report(f"Failure {self.number}", world.severity), service=service)
         incident_id = (await accept_one(self.app, report)).incident_id
         assert incident_id is not None
         answers = [began + delay for delay in world.delays] if world.by is not None else []
