@@ -559,23 +559,11 @@ def scoped(records: bytes) -> bytes:
     return field_of(1, field_of(2, records))
 
 
-def small_record(number: int) -> bytes:
-    """Return an exception with a stack, as small as it can be, and unlike every other one."""
-    said = {
-        "exception.type": f"E{number}",
-        "exception.message": f"{number}",
-        "exception.stacktrace": f'Traceback (most recent call last):\n  File "{number}", line 1\nE',
-    }
-    request = protobuf_logs(None, said, time_unix_nano=NANOSECONDS + number)
-    return bytes(request.resource_logs[0].scope_logs[0].log_records[0].SerializeToString())
-
-
 HOSTILE_PROTOBUF = {
     "empty records": scoped(b"\x12\x00" * (MEGABYTE // 2)),
     "attributes": scoped(field_of(2, b"\x32\x00" * (MEGABYTE // 2))),
     "events": scoped(field_of(2, b"\x5a\x00" * (MEGABYTE // 2))),
     "exceptions": scoped(field_of(2, field_of(11, field_of(2, b"exception")) * (MEGABYTE // 13))),
-    "small records": scoped(b"".join(field_of(2, small_record(number)) for number in range(MAX_RECORDS))),
     "resources": b"\x0a\x00" * (MEGABYTE // 2),
     "scopes": field_of(1, b"\x12\x00" * (MEGABYTE // 2)),
     "values": scoped(field_of(2, field_of(5, field_of(5, b"\x0a\x00" * (MEGABYTE // 2))))),
