@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from tocsin.app import accounts, contacts, health, installation, on_call, policies, projects, verification
+from tocsin.app.overview import pulse
 from tocsin.app.work import Work
 from tocsin.channels import NEEDS
 from tocsin.channels.working import working_channels
@@ -95,6 +96,7 @@ class StepForm(Form):
 async def show(work: Work, visit: Visit) -> Shown:
     """Show how the monitor itself is."""
     context = {
+        "pulse": await pulse(work),
         "condition": await health.condition(work),
         "dead": await health.dead_jobs(work),
         "working": working_channels(work.settings),

@@ -14,6 +14,7 @@ import msgspec
 from tocsin.app import calendars, coverage, on_call, silences
 from tocsin.app import schedules as rota
 from tocsin.app.on_call import SHOWN_DAYS, Calendar
+from tocsin.app.overview import pulse
 from tocsin.app.schedules import Person
 from tocsin.app.silences import Wanted
 from tocsin.app.work import Work
@@ -120,6 +121,7 @@ async def show(work: Work, visit: Visit) -> Shown:
     """Show who is on call now, and the silences."""
     longest = None if Permission.ADMINISTER in PERMISSIONS[visit.actor.role] else _RESPONDERS_HOURS
     context = {
+        "pulse": await pulse(work),
         "rota": await on_call.on_call_now(work, visit.actor),
         "silences": await silences.list_silences(work, visit.actor),
         "lengths": [one for one in LENGTHS if longest is None or one[0] <= longest],

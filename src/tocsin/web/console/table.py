@@ -131,7 +131,7 @@ _METHODS = (
 
 _HOME = (
     Page("GET", "/", Permission.READ, InTransaction(home.home)),
-    Page("GET", "/live", Permission.READ, Directly(home.live)),
+    Page("GET", "/live", Permission.READ, Directly(home.live), query=home.LiveQuery),
 )
 
 _LIST = (
