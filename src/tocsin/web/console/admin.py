@@ -11,6 +11,7 @@ import msgspec
 
 from tocsin.app import accounts, contacts, health, installation, on_call, policies, projects, verification
 from tocsin.app.overview import pulse
+from tocsin.app.refused_keys import refused_lately
 from tocsin.app.work import Work
 from tocsin.channels import NEEDS
 from tocsin.channels.working import working_channels
@@ -221,7 +222,11 @@ def _method(visit: Visit) -> UUID:
 
 async def show_projects(work: Work, visit: Visit) -> Shown:
     """Show every project."""
-    return Shown("admin_projects.html", {"projects": await projects.list_projects(work, visit.actor)})
+    context = {
+        "projects": await projects.list_projects(work, visit.actor),
+        "refused": await refused_lately(work, visit.actor),
+    }
+    return Shown("admin_projects.html", context)
 
 
 async def add_project(work: Work, visit: Visit) -> Shown:
@@ -239,6 +244,7 @@ async def _shown_project(work: Work, visit: Visit, project_id: int, key: str | N
     context = {
         "project": await projects.show_project(work, visit.actor, project_id),
         "keys": await projects.list_keys(work, visit.actor, project_id),
+        "refused": {one.key_id: one for one in await refused_lately(work, visit.actor, project_id)},
         "key": key,
         "dsn": projects.dsn(work.settings.base_url, key, project_id) if key is not None else None,
         "base_url": work.settings.base_url,
