@@ -11,6 +11,8 @@ import pytest
 from tests.conftest import ADMIN_EMAIL, ADMIN_PASSWORD, INTAKE_KEY
 from tests.web.conftest import Answer, Live, email_of, password_of, rows
 from tocsin.domain.access import Role
+from tocsin.web.console.forms import decode_form
+from tocsin.web.console.incidents import CloseForm, follow_ups_of
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
 
@@ -64,6 +66,13 @@ async def test_who_listens_is_told_at_once_when_the_page_is_older_than_what_was_
         assert (await first_news(known)).startswith(b"event: changed\n")
     too_long = await live.call("GET", "/live", params={"pulse": "1" * 65}, headers=browser)
     assert too_long.status == 422
+
+
+def test_what_is_left_empty_keeps_its_place_among_the_rows_of_a_form() -> None:
+    body = b"action=alert&owner=&due=&action=drill&owner=ana&due=2026-12-24"
+    first, second = follow_ups_of(decode_form(body, "application/x-www-form-urlencoded", CloseForm))
+    assert (first.title, first.owner) == ("alert", None)
+    assert (second.title, second.owner) == ("drill", "ana")
 
 
 @pytest.mark.parametrize("elsewhere", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:1"])

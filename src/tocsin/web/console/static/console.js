@@ -198,7 +198,7 @@ function nudge(event) {
 // ------------------------------------------------------------------------------------------------- choosing several
 function tellChosen() {
   const told = document.getElementById("chosen");
-  if (!told) return;
+  if (!told || !document.querySelector(".pick")) return;
   const many = document.querySelectorAll('.pick :checked').length;
   told.textContent = many === 0 ? "the chosen ones" : many === 1 ? "the chosen one" : `the ${many} chosen ones`;
 }
