@@ -66,6 +66,7 @@ def _examples(population: Population, furnished: Furnished) -> Mapping[str, Mapp
         "/oncall": {"": "/oncall"},
         "/oncall/coverage": {"": "/oncall/coverage"},
         "/oncall/schedules/{schedule}": {"": f"/oncall/schedules/{furnished.schedule}"},
+        "/oncall/schedules/{schedule}/layer": {"": f"/oncall/schedules/{furnished.schedule}/layer"},
         "/audit": dict(_audit("/audit", population, ("action=GET+/incidents", "outcome=FORBIDDEN"))),
         "/audit/entries": dict(_audit("/audit/entries", population, ("kind=SEVERITY_CHANGED", "kind=REPORTED"))),
         **{f"/admin{path}": {"": f"/admin{path}"} for path in _ADMIN},

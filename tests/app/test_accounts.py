@@ -14,6 +14,7 @@ from tests.support import reached
 from tests.support.lives import actor_of
 from tocsin.app import accounts, contacts, projects
 from tocsin.app.projects import IntakeKeys
+from tocsin.app.refused_keys import RefusedKeys
 from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor, Role
 from tocsin.domain.policy import Duty
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 async def project_id_of(app: App, key: str) -> int | None:
     """Return the project that an intake key opens."""
-    project = await IntakeKeys(app).project(key)
+    project = await IntakeKeys(app, RefusedKeys(app)).project(key)
     return project.id if project else None
 
 

@@ -15,6 +15,7 @@ from tests.support.clock import FakeClock
 from tests.support.lives import accept_one, error_report
 from tocsin.app import projects
 from tocsin.app.projects import FRESH_SECONDS, MAX_VALID_KEYS, IntakeKeys
+from tocsin.app.refused_keys import RefusedKeys
 from tocsin.app.work import App, Work
 from tocsin.domain.access import Actor
 from tocsin.domain.deduplication import Outcome
@@ -45,7 +46,7 @@ async def refused(app: App, step: Step[Any]) -> TocsinError:
 
 async def opens(app: App, key: str) -> bool:
     """Tell whether a key opens a project, as a process sees it that has just started."""
-    return await IntakeKeys(app).project(key) is not None
+    return await IntakeKeys(app, RefusedKeys(app)).project(key) is not None
 
 
 async def test_a_rotated_key_replaces_all_others_unless_they_are_kept(app: App, admin: Actor) -> None:
@@ -119,7 +120,7 @@ async def test_a_revoked_key_is_believed_for_two_seconds_and_no_longer(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(projects, "monotonic_seconds", lambda: now[0])
-    keys = IntakeKeys(app)
+    keys = IntakeKeys(app, RefusedKeys(app))
     assert await keys.project(INTAKE_KEY) is not None
     await done(app, lambda work: projects.rotate_key(work, admin, 1))
     now[0] = FRESH_SECONDS - 0.01

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -88,6 +89,16 @@ def call(variables: Mapping[str, str], directory: Path, *arguments: str, stdin: 
     return Answer(ended.returncode, ended.stdout, ended.stderr)
 
 
+def home_of(url: str, said: str) -> str:
+    """Sign in with what the first start said; return the first page."""
+    email, password = (re.findall(rf"{name} +(\S+)", said)[0] for name in ("sign in as", "password"))
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    form = urllib.parse.urlencode({"email": email, "password": password, "next": "/"}).encode()
+    with browser.open(f"{url}/sign-in", form, timeout=10) as home:
+        page: str = home.read().decode()
+    return page
+
+
 @pytest.fixture
 def place() -> Iterator[tuple[dict[str, str], Path]]:
     with temporary_directory() as path:
@@ -104,6 +115,7 @@ def test_up_starts_from_nothing_takes_an_incident_through_its_life_and_goes_on_a
         assert "password     " in block
         key, port = re.findall(r"DSN +http://(\w{32})@127\.0\.0\.1:(\d+)/1", block)[0]
         url = f"http://127.0.0.1:{port}"
+        assert f"@127.0.0.1:{port}/1" in home_of(url, block), "any free port was asked for: the pages name the real one"
         report = ("report", "--severity", "HIGH", "--type", "Carts", "--message", "empty", "--url", url, "--json")
         told = call({**variables, "TOCSIN_KEY": key}, path, *report)
         assert (told.code, told.json["reports"][0]["outcome"]) == (0, "opened"), told.err

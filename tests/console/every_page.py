@@ -26,6 +26,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "/oncall": ("/oncall",),
     "/oncall/coverage": ("/oncall/coverage",),
     "/oncall/schedules/{schedule}": ("/oncall/schedules/{schedule}", "/oncall/schedules/{hostile}"),
+    "/oncall/schedules/{schedule}/layer": (
+        "/oncall/schedules/{schedule}/layer",
+        "/oncall/schedules/{schedule}/layer?name={hostile}",
+    ),
     "/audit": ("/audit", "/audit?user={hostile}&action={hostile}", "/audit?since={hostile}"),
     "/audit/entries": ("/audit/entries", "/audit/entries?user={hostile}", "/audit/entries?kind={hostile}"),
     "/admin": ("/admin",),

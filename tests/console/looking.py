@@ -53,7 +53,7 @@ WATCH = """() => {
     watched.reached.push({at, marked: look(target) !== watched.plain[at], seen: right > 0 && width > 0});
   });
   // A field of a date or a time has parts with the focus one after the other.
-  return all.length + 8 * all.filter((one) => ["date", "datetime-local"].includes(one.type)).length + 2;
+  return all.length + 8 * all.filter((one) => ["date", "datetime-local", "time"].includes(one.type)).length + 2;
 }"""
 REACHED = """() => {
   const name = (at) => watched.all[at].outerHTML.replace(/[ \\n]+/g, " ").slice(0, 160);

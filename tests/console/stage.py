@@ -57,6 +57,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "/oncall": ("/oncall",),
     "/oncall/coverage": ("/oncall/coverage",),
     "/oncall/schedules/{schedule}": ("/oncall/schedules/{turns}", "/oncall/schedules/{gaps}"),
+    "/oncall/schedules/{schedule}/layer": (
+        "/oncall/schedules/{gaps}/layer",
+        "/oncall/schedules/{gaps}/layer?name=Days",
+        "/oncall/schedules/{gaps}/layer?name=nosuch",
+    ),
     # This list grows with every page that is looked at: a filter keeps it the same for two browsers.
     "/audit": ("/audit?action=" + quote("POST /api/v1/errors"), "/audit?user=nobody@example.org"),
     "/audit/entries": ("/audit/entries", "/audit/entries?user=nobody@example.org"),

@@ -156,6 +156,7 @@ async def on_call(person: Person) -> None:
     await person.send("/oncall/silences", on="/oncall", service="orders", hours="4", severity="x", reason="disks")
     await expect(person.visitor.page.locator(".rows", has_text="service orders low")).to_be_visible()
     await person.send("/oncall/silences/{silence}/end", on="/oncall")
+    await schedules(person)
 
 
 async def administration(person: Person) -> None:
@@ -183,10 +184,61 @@ async def administration(person: Person) -> None:
     await person.look("by keys")
     await person.send("/admin/projects/{project}/keys/{key}/revoke", on=its)
     its = f"/admin/policies/{person.stage.names['policy']}"
-    await person.send("/admin/policies/{policy}/steps", on=its, targets="nonsense")
+    await person.send("/admin/policies/{policy}/rules", on=its, targets="nonsense")
     await person.look("default")
-    await person.send("/admin/policies/{policy}/steps", on=its, targets=f"user:{ADMIN_EMAIL}")
+    await person.send("/admin/policies/{policy}/rules", on=its, targets=f"user:{ADMIN_EMAIL}")
+    await policies(person)
     await person.send("/admin/channels/{method}/test", on="/admin/channels")
+
+
+async def policies(person: Person) -> None:
+    """A policy from its first step to its end, and a route to it that changes its place."""
+    page, path = person.visitor.page, "/admin/policies/{policy}"
+    await person.send("/admin/policies", on="/admin/policies", name="default", targets="duty:ON_CALL")
+    await person.look("Administration")
+    await person.send("/admin/policies", on="/admin/policies", name="by keys", targets=f"user:{ADMIN_EMAIL}")
+    await expect(page.locator("h1")).to_have_text("by keys")
+    its = urlsplit(page.url).path
+    await person.send(f"{path}/settings", on=its, name="by keys alone", repeat="2", lease="2h")
+    await person.send(f"{path}/steps", on=its, after="soon", targets="duty:ON_CALL")
+    await person.look("by keys alone")
+    await person.send(f"{path}/steps", on=its, after="20m", targets="duty:ON_CALL")
+    await person.send(f"{path}/steps/change", on=its, after="25m", targets=f"user:{ADMIN_EMAIL}")
+    await expect(page.locator("h2", has_text="after 25 min")).to_be_visible()
+    await person.send(f"{path}/steps/remove", on=its)
+    await expect(page.locator("h2", has_text="after 25 min")).to_have_count(0)
+    for service in ("carts", "invoices"):
+        await person.send("/admin/routes", on="/admin/policies", service=service, policy="by keys", severity="x")
+    await person.send("/admin/routes/{route}/move", on="/admin/policies")
+    await expect(page.locator(".routes li").first).to_contain_text("service invoices")
+    await person.send(f"{path}/remove", on=its)
+    await person.look("by keys alone")
+    for _ in range(2):
+        await person.send("/admin/routes/{route}/remove", on="/admin/policies")
+    await person.send(f"{path}/remove", on=its)
+    await expect(page.locator(".rows", has_text="by keys")).to_have_count(0)
+
+
+async def schedules(person: Person) -> None:
+    """A schedule from its first layer to its end."""
+    page, path = person.visitor.page, "/oncall/schedules/{schedule}"
+    await person.send("/oncall/schedules", on="/oncall", name="By keys", timeZone="Nowhere", people="1")
+    await person.look("On call")
+    await person.send("/oncall/schedules", on="/oncall", name="By keys", timeZone="Europe/Vienna", people="1")
+    await expect(page.locator("h1")).to_have_text("By keys")
+    its = urlsplit(page.url).path
+    await person.send(f"{path}/settings", on=its, name="By keys alone")
+    layer = {"name": "Nights", "startsOn": "01052026", "handOff": "0900AM"}
+    await person.send(f"{path}/layer", on=f"{its}/layer", **layer)
+    await person.look("A new layer")
+    await person.send(f"{path}/layer", on=f"{its}/layer", **layer, member="ada", day="x", start="0600PM", end="0600AM")
+    await expect(page.locator("#layers ~ ol")).to_contain_text("Mon 18:00 to 06:00")
+    await person.send(f"{path}/layer", on=f"{its}/layer?name=Nights", every="2", rotation="days")
+    await expect(page.locator("#layers ~ ol")).to_contain_text("every 2 days, handing off at 09:00")
+    await person.send(f"{path}/layer/remove", on=its)
+    await expect(page.locator("text=None: nobody is on call by it")).to_be_visible()
+    await person.send(f"{path}/remove", on=its)
+    await expect(page.locator("h1")).to_have_text("On call")
 
 
 ACCOUNT = "/account|/sign"

@@ -33,7 +33,7 @@ async def test_an_override_is_made_with_the_keyboard_alone(live: Live, visit: Vi
             break
         await page.keyboard.press("Tab")
     await page.keyboard.press("Enter")
-    await expect(page.locator("text=Remove")).to_be_visible()
+    await expect(page.locator("button[aria-label^='Remove the override']")).to_be_visible()
     async with live.app.work() as work:
         (override,) = (await schedules.find(work, its)).overrides
     assert override.ends_at - override.starts_at == timedelta(hours=3)

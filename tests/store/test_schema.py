@@ -105,6 +105,7 @@ RIGHTS: dict[str, set[str]] = {
     "log_outside": ANYTHING,
     "watchdog": KEEP,
     "saved_views": ANYTHING,
+    "refused_keys": ANYTHING,
     "second_factors": ANYTHING,
     "recovery_codes": {"SELECT", "INSERT", "DELETE"},
     "pending_sign_ins": ANYTHING,

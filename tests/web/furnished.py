@@ -26,6 +26,8 @@ _PLACES = {
     "project": b"SELECT max(id)::text FROM projects",
     "key": b"SELECT id::text FROM project_keys WHERE project_id = (SELECT max(id) FROM projects) LIMIT 1",
     "policy": b"SELECT id::text FROM policies WHERE name <> 'default'",
+    "default": b"SELECT id::text FROM policies WHERE name = 'default'",
+    "route": b"SELECT id::text FROM policy_routes LIMIT 1",
     "schedule": b"SELECT id::text FROM schedules",
     "override": b"SELECT id::text FROM schedule_overrides",
     "feed": b"SELECT id::text FROM calendar_feeds",

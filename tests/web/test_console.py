@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from urllib.parse import quote
 
@@ -10,6 +11,8 @@ import pytest
 from tests.conftest import ADMIN_EMAIL, ADMIN_PASSWORD, INTAKE_KEY
 from tests.web.conftest import Answer, Live, email_of, password_of, rows
 from tocsin.domain.access import Role
+from tocsin.web.console.forms import decode_form
+from tocsin.web.console.incidents import CloseForm, follow_ups_of
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
 
@@ -44,6 +47,32 @@ async def test_who_is_not_known_is_led_to_the_sign_in_and_back(live: Live, path:
     answer = await live.call("GET", path)
     assert answer.status == 303
     assert answer.headers["Location"] == f"/sign-in?next={quote(path, safe='')}"
+
+
+async def test_who_listens_is_told_at_once_when_the_page_is_older_than_what_was_recorded(live: Live) -> None:
+    browser = await signed_in(live)
+    (made,) = set(re.findall(r'data-pulse="([^"]+)"', (await live.call("GET", "/", headers=browser)).body.decode()))
+
+    async def first_news(known: str) -> bytes:
+        async with live.http.get(live.url + "/live", params={"pulse": known}, headers=browser) as stream:
+            await stream.content.readuntil(b"\n\n")
+            async with asyncio.timeout(2):
+                return await stream.content.readuntil(b"\n\n")
+
+    with pytest.raises(TimeoutError):
+        await first_news(made)
+    await live.open_incident()
+    for known in (made, "no pulse at all", "\N{FACE WITH TEARS OF JOY}"):
+        assert (await first_news(known)).startswith(b"event: changed\n")
+    too_long = await live.call("GET", "/live", params={"pulse": "1" * 65}, headers=browser)
+    assert too_long.status == 422
+
+
+def test_what_is_left_empty_keeps_its_place_among_the_rows_of_a_form() -> None:
+    body = b"action=alert&owner=&due=&action=drill&owner=ana&due=2026-12-24"
+    first, second = follow_ups_of(decode_form(body, "application/x-www-form-urlencoded", CloseForm))
+    assert (first.title, first.owner) == ("alert", None)
+    assert (second.title, second.owner) == ("drill", "ana")
 
 
 @pytest.mark.parametrize("elsewhere", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:1"])

@@ -90,12 +90,12 @@ async def test_a_rule_of_a_policy_is_changed_and_stays_where_it_would_reach_nobo
     (policy,) = (await live.get("/api/policies")).json["policies"]
     its = f"/admin/policies/{policy['id']}"
     said = {"reason": "NO_ACK_1HR", "after": "1h30m", "targets": f"duty:SUPERVISOR, user:{ADMIN_EMAIL}"}
-    assert await send(live, browser, f"{its}/steps", **said) == (303, its)
+    assert await send(live, browser, f"{its}/rules", **said) == (303, its)
     page = (await live.call("GET", its, headers=browser)).body.decode()
     assert "after 1 h 30 min" in page
     assert "<strong>SUPERVISOR</strong> (now ada)" in page
     for wrong in ({"targets": "user:nobody@example.org"}, {"after": "soon"}, {"targets": "ada"}, {"after": "9999d"}):
-        status, body = await send(live, browser, f"{its}/steps", reason="NO_ACK_4HR", **wrong)
+        status, body = await send(live, browser, f"{its}/rules", reason="NO_ACK_4HR", **wrong)
         assert (status, 'role="alert"' in body) == (422, True), wrong
 
 

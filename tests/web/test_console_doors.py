@@ -52,6 +52,11 @@ POST /oncall/schedules/{schedule}/overrides/{override}/remove open open      shu
 POST /oncall/schedules/{schedule}/take                  open       open      shut    shut    led
 POST /oncall/schedules/{schedule}/feeds                 open       open      shut    shut    led
 POST /oncall/schedules/{schedule}/feeds/{feed}/revoke   open       open      shut    shut    led
+GET  /oncall/schedules/{schedule}/layer                 open       shut      shut    shut    led
+POST /oncall/schedules                                  open       shut      shut    shut    led
+POST /oncall/schedules/{schedule}/settings              open       shut      shut    shut    led
+POST /oncall/schedules/{schedule}/layer                 open       shut      shut    shut    led
+POST /oncall/schedules/{schedule}/layer/remove          open       shut      shut    shut    led
 POST /oncall/silences                                   open       open      shut    shut    led
 POST /oncall/silences/{silence}/end                     open       open      shut    shut    led
 GET  /audit                                             open       shut      open    shut    led
@@ -81,7 +86,17 @@ POST /admin/projects/{project}/keys/{key}/revoke        open       shut      shu
 POST /admin/projects/{project}/keys                     open       shut      shut    shut    led
 GET  /admin/policies                                    open       shut      shut    shut    led
 GET  /admin/policies/{policy}                           open       shut      shut    shut    led
+POST /admin/policies                                    open       shut      shut    shut    led
+POST /admin/policies/{policy}/settings                  open       shut      shut    shut    led
+POST /admin/policies/{policy}/rules                     open       shut      shut    shut    led
 POST /admin/policies/{policy}/steps                     open       shut      shut    shut    led
+POST /admin/policies/{policy}/steps/change              open       shut      shut    shut    led
+POST /admin/policies/{policy}/steps/remove              open       shut      shut    shut    led
+POST /admin/routes                                      open       shut      shut    shut    led
+POST /admin/routes/{route}/move                         open       shut      shut    shut    led
+POST /admin/routes/{route}/remove                       open       shut      shut    shut    led
+POST /admin/policies/{policy}/remove                    open       shut      shut    shut    led
+POST /oncall/schedules/{schedule}/remove                open       shut      shut    shut    led
 GET  /admin/channels                                    open       shut      shut    shut    led
 POST /admin/channels/{method}/test                      open       shut      shut    shut    led
 GET  /admin/settings                                    open       shut      shut    shut    led
@@ -107,6 +122,17 @@ sign-in and back, or told so where something would be lost.
 In this order, each form that is sent by the first role for whom the page is open does what it is there for.
 """
 
+LAYER = {
+    "name": "Nights",
+    "rotation": "DAILY",
+    "every": "1",
+    "startsOn": "2026-01-05",
+    "handOff": "09:00",
+    "member": "{me}",
+    "day": "0-1",
+    "start": "18:00",
+    "end": "06:00",
+}
 FORMS: dict[str, dict[str, str]] = {
     "/sign-in": {"email": OTHER_EMAIL, "password": ADMIN_PASSWORD, "next": "/"},
     "/sign-in/code": {"code": "000000"},
@@ -139,7 +165,23 @@ FORMS: dict[str, dict[str, str]] = {
     "/admin/users/{user}/rules": {"method": "{method}", "minutes": "7"},
     "/admin/projects": {"name": "another"},
     "/admin/projects/{project}/keys": {"others": "true"},
-    "/admin/policies/{policy}/steps": {"reason": "NO_ACK_1HR", "after": "2h", "targets": "user:" + ADMIN_EMAIL},
+    "/oncall/schedules": {"name": "another", "timeZone": "Europe/Vienna", "people": "1"},
+    "/oncall/schedules/{schedule}/settings": {"name": "renamed", "timeZone": "UTC", "people": "1"},
+    "/oncall/schedules/{schedule}/layer": LAYER,
+    "/oncall/schedules/{schedule}/layer/remove": {"name": "Nights"},
+    "/admin/policies": {"name": "another", "targets": "duty:ON_CALL"},
+    "/admin/policies/{policy}/settings": {"name": "renamed", "repeat": "2", "lease": "1h"},
+    "/admin/policies/{policy}/steps": {"after": "45m", "targets": "user:" + ADMIN_EMAIL},
+    "/admin/policies/{policy}/steps/change": {
+        "after": "50m",
+        "targets": "duty:DIRECTOR",
+        "wasAfter": "45m",
+        "wasTargets": "user:" + ADMIN_EMAIL,
+    },
+    "/admin/policies/{policy}/steps/remove": {"wasAfter": "50m", "wasTargets": "duty:DIRECTOR"},
+    "/admin/routes": {"policy": "{default}", "service": "another", "severity": "HIGH"},
+    "/admin/routes/{route}/move": {"position": "2"},
+    "/admin/policies/{policy}/rules": {"reason": "NO_ACK_1HR", "after": "2h", "targets": "user:" + ADMIN_EMAIL},
     "/account/contacts": {"channel": "ntfy", "address": "https://ntfy.example.org/mine"},
     "/account/contacts/{method}/enter": {"code": "000000"},
     "/account/second-factor/set-up": {"oldPassword": ADMIN_PASSWORD},

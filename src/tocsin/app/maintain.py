@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from tocsin.app import heartbeats, outbox, paging
+from tocsin.app.refused_keys import SHOWN_FOR
 from tocsin.app.storms import MANY_REPORTS, MAX_ANNOUNCED, announce_storms
 from tocsin.app.work import Work
 from tocsin.domain.escalation import SESSION_BLOCK_DELAY
-from tocsin.store import decisions, incidents, jobs, ledger, notifications, reports
+from tocsin.store import decisions, incidents, jobs, ledger, notifications, refused_keys, reports
 
 SWEEP_LIMIT = 1_000
 """Incidents a sweep takes up of each kind; what is left is taken up by the next one."""
@@ -59,3 +60,4 @@ async def expire(work: Work) -> None:
     """Remove remembered answers, ended sessions and silent workers after a day, the ledger's minutes after 90."""
     await jobs.expire(work.tx, work.now - KEEP_FOR)
     await ledger.expire(work.tx, work.now - KEEP_LEDGER_FOR)
+    await refused_keys.expire(work.tx, work.now - 2 * SHOWN_FOR)

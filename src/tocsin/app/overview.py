@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC
 
 from tocsin.app import health
 from tocsin.app.health import Condition
 from tocsin.app.read_incidents import Stats, stats
-from tocsin.app.work import App, Work
+from tocsin.app.work import Work
 from tocsin.domain.access import Actor, Permission, require
 from tocsin.domain.incident import Status
 from tocsin.store import incidents, overview
-from tocsin.store.overview import Burning, Pulse
+from tocsin.store.overview import Burning
 
-__all__ = ["Burning", "Overview", "Pulse", "look_over", "pulse"]
+__all__ = ["Burning", "Overview", "look_over", "pulse"]
 
 SHOWN_OF_EACH = 20
 """Open incidents shown of each severity, or status; how many there are is told by the numbers above them."""
@@ -47,7 +48,8 @@ async def look_over(work: Work, actor: Actor, machinery: health.Shared) -> Overv
     )
 
 
-async def pulse(app: App) -> Pulse:
-    """Return what differs from the last time if something was recorded since."""
-    async with app.work() as work:
-        return await overview.pulse(work.tx)
+async def pulse(work: Work) -> str:
+    """Return a short text that differs from the last one if something was recorded since."""
+    now = await overview.pulse(work.tx)
+    latest = now.latest_at.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%f") if now.latest_at else "never"
+    return f"{now.leaves}-{latest}"

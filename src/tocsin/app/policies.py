@@ -228,6 +228,30 @@ async def set_rule(
     return await _viewed(work, policy.id)
 
 
+async def put_step(
+    work: Work, actor: Actor, ref: PolicyRef, was: StepDraft | None, step: StepDraft | None
+) -> PolicyView:
+    """Put a further step in the place of one that was, or add it (`was` is None), or take that one away.
+
+    Raises CONFLICT where there is no such step any more, and what `change_policy` raises.
+    """
+    known = await _to_change(work, actor)
+    policy = policy_of(known, ref)
+    said = (await _viewed(work, policy.id)).said
+    steps = list(said.steps)
+    if was is not None:
+        if was not in steps:
+            raise refuse(
+                Code.CONFLICT,
+                f"The policy {policy.name} has no such step any more: somebody has changed it meanwhile.",
+                "Look at its steps as they are now, and do it again if it is still right.",
+            )
+        steps.remove(was)
+    if step is not None:
+        steps.append(step)
+    return await change_policy(work, actor, policy.id, replace(said, steps=tuple(steps)))
+
+
 async def remove_policy(work: Work, actor: Actor, ref: PolicyRef) -> None:
     """Remove a policy; raise CONFLICT for the default, and for one that a route leads to."""
     known = await _to_change(work, actor)

@@ -19,6 +19,7 @@ import msgspec
 
 from tocsin import ids
 from tocsin.app.lanes import HOLD_SECONDS
+from tocsin.app.refused_keys import RefusedKeys
 from tocsin.app.work import App, Work, secret_hash
 from tocsin.clock import monotonic_seconds
 from tocsin.domain.access import Actor, Permission, require
@@ -31,7 +32,7 @@ from tocsin.errors import Code, TocsinError, refuse
 from tocsin.intake.field_mapping import parse_mapping
 from tocsin.settings import Settings
 from tocsin.store import projects
-from tocsin.store.projects import INTERNAL_PROJECT_ID, KeyRow, ProjectRow, RulesRow
+from tocsin.store.projects import INTERNAL_PROJECT_ID, KeyedRow, KeyRow, ProjectRow, RulesRow
 
 ProjectRef = int | str
 """A project's id or name."""
@@ -330,12 +331,13 @@ class IntakeKeys:
     While the database cannot be reached, a key that was good is still believed: its reports wait, and are not refused.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, refused: RefusedKeys) -> None:
         self._app = app
+        self._refused = refused
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
 
     async def project(self, key: str) -> Project | None:
-        """Return the project that a key opens, None when it opens none."""
+        """Return the project that a key opens; None, and count it, when it opens none."""
         digest = secret_hash(key)
         known = self._known.get(digest)
         now = monotonic_seconds()
@@ -347,7 +349,8 @@ class IntakeKeys:
         row = await self._looked_up(digest, known)
         if isinstance(row, Project):
             return row
-        if row is None:
+        if row is None or row.revoked:
+            self._refused.count(row.key_id if row else None)
             self._known.pop(digest, None)
             return None
         project = project_of(row, self._app.settings)
@@ -357,7 +360,7 @@ class IntakeKeys:
             self._known.popitem(last=False)
         return project
 
-    async def _looked_up(self, digest: bytes, known: _Known | None) -> RulesRow | Project | None:
+    async def _looked_up(self, digest: bytes, known: _Known | None) -> KeyedRow | Project | None:
         """Return what the database says of a key; while it is away, what was known, or wait for it as reports do."""
         hold_until = monotonic_seconds() + HOLD_SECONDS
         while True:

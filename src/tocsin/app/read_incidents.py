@@ -154,10 +154,10 @@ async def list_incidents(
             raise _invalid("offset", "does not go with search: go on with the cursor")
         found = await find(work, where, words, limit, cursor)
         return IncidentPage(found.incidents, limit, 0, None, found.next_cursor)
-    rows = await incidents.page(work.tx, where, before_number=cursor, limit=limit + 1, offset=offset)
+    places = await incidents.newest(work.tx, where, before_number=cursor, limit=limit + 1, offset=offset)
+    shown = await incidents.get_many(work.tx, [place.incident_id for place in places[:limit]])
     total = await incidents.total(work.tx, where)
-    shown = rows[:limit]
-    return IncidentPage(shown, limit, offset, total, shown[-1].number if len(rows) > limit else None)
+    return IncidentPage(shown, limit, offset, total, shown[-1].number if len(places) > limit else None)
 
 
 def _invalid(name: str, problem: str) -> TocsinError:

@@ -214,18 +214,34 @@ async def add_layer(work: Work, actor: Actor, ref: ScheduleRef, layer: Layer) ->
     return await change(work, actor, schedule.id, layers=[*schedule.layers, layer])
 
 
+async def change_layer(work: Work, actor: Actor, ref: ScheduleRef, name: str, layer: Layer) -> Schedule:
+    """Let a layer, by its name, be what is said now, where it stands; raise NOT_FOUND."""
+    require(actor, Permission.ADMINISTER)
+    schedule = await locked(work, ref)
+    names = [one.name.casefold() for one in schedule.layers]
+    if name.casefold() not in names:
+        raise _no_layer(schedule, name)
+    place = names.index(name.casefold())
+    layers = [layer if index == place else one for index, one in enumerate(schedule.layers)]
+    return await change(work, actor, schedule.id, layers=layers)
+
+
 async def remove_layer(work: Work, actor: Actor, ref: ScheduleRef, name: str) -> Schedule:
     """Take a layer away, by its name; raise NOT_FOUND."""
     require(actor, Permission.ADMINISTER)
     schedule = await locked(work, ref)
     left = [layer for layer in schedule.layers if layer.name.casefold() != name.casefold()]
     if len(left) == len(schedule.layers):
-        raise refuse(
-            Code.NOT_FOUND,
-            f"The schedule {schedule.name} has no layer {name[:100]!r}.",
-            f"See them: `tocsin schedules show {schedule.name}`.",
-        )
+        raise _no_layer(schedule, name)
     return await change(work, actor, schedule.id, layers=left)
+
+
+def _no_layer(schedule: Schedule, name: str) -> TocsinError:
+    return refuse(
+        Code.NOT_FOUND,
+        f"The schedule {schedule.name} has no layer {name[:100]!r}.",
+        f"See them: `tocsin schedules show {schedule.name}`.",
+    )
 
 
 async def remove(work: Work, actor: Actor, ref: ScheduleRef) -> Schedule:

@@ -7,12 +7,10 @@ from datetime import timedelta
 
 from tocsin.cli.options import WrongUsageError, duration
 from tocsin.domain.policy import StepReason
-from tocsin.domain.policy_document import StepDraft, TargetKind, TargetName, checked_target, reason_of
+from tocsin.domain.policy_document import StepDraft, TargetKind, TargetName, checked_target, reason_of, split_targets
 
 _KINDS = "|".join(TargetKind)
 _STEP = re.compile(rf"(?:(?P<reason>\w+)=)?(?P<after>[^:=]+):(?P<targets>(?:{_KINDS}):.+)", re.IGNORECASE)
-# A comma parts two targets only where the next one begins: the name of a schedule may have commas.
-_BETWEEN = re.compile(rf",\s*(?=(?:{_KINDS}):)", re.IGNORECASE)
 
 
 def read_step(text: str) -> StepDraft:
@@ -41,7 +39,7 @@ def _reason(text: str | None, after: timedelta) -> StepReason:
 
 def read_targets(text: str) -> tuple[TargetName, ...]:
     """Read targets with commas between them, each `user:EMAIL`, `schedule:NAME` or `duty:DUTY`."""
-    return tuple(_target(part) for part in _BETWEEN.split(text.strip()))
+    return tuple(_target(part) for part in split_targets(text))
 
 
 def _target(text: str) -> TargetName:

@@ -128,6 +128,7 @@ def _settings(**given: object) -> Settings:
 
 
 async def _up(call: Call, settings: Settings) -> None:
+    settings = await _with_a_port(settings)
     await until_port_is_free(call, settings.host, settings.port)
     async with AsyncExitStack() as stack:
         sources = await stack.enter_async_context(database(call, settings, create=True))
@@ -149,6 +150,7 @@ async def _up(call: Call, settings: Settings) -> None:
 
 
 async def _serve(call: Call, settings: Settings) -> None:
+    settings = await _with_a_port(settings)
     await until_port_is_free(call, settings.host, settings.port)
     async with AsyncExitStack() as stack:
         sources = await stack.enter_async_context(database(call, settings))
@@ -269,6 +271,16 @@ def _stopping_on_signals(call: Call, stop: asyncio.Event) -> Iterator[None]:
     finally:
         for one in signals:
             loop.remove_signal_handler(one)
+
+
+async def _with_a_port(settings: Settings) -> Settings:
+    """Return the settings with a free port where any will do: pages and messages name the one that is listened on."""
+    if settings.port:
+        return settings
+    from tocsin.web.listener import listen  # noqa: PLC0415  # short commands need not load a web server
+
+    with await listen(settings.host, 0) as probe:
+        return settings.model_copy(update={"port": probe.getsockname()[1]})
 
 
 async def until_port_is_free(call: Call, host: str, port: int) -> None:

@@ -5,6 +5,7 @@ What is shown can be taken in again: `parse_policy(document_of(draft)) == draft`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -40,6 +41,15 @@ class TargetKind(StrEnum):
     USER = "user"
     SCHEDULE = "schedule"
     DUTY = "duty"
+
+
+# A comma parts two targets only where the next one begins: the name of a schedule may have commas.
+_BETWEEN = re.compile(rf",\s*(?=(?:{'|'.join(TargetKind)}):)", re.IGNORECASE)
+
+
+def split_targets(text: str) -> list[str]:
+    """Return the targets of a text with commas between them, such as `duty:ON_CALL, user:ada@example.org`."""
+    return _BETWEEN.split(text.strip())
 
 
 @dataclass(frozen=True, slots=True)

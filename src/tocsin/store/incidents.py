@@ -107,6 +107,14 @@ class IncidentRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where an incident is in the lists."""
+
+    incident_id: UUID
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class IncidentFilter:
     """Which incidents a list shows; None lets all through. Times are half-open: [after, before)."""
 
@@ -293,25 +301,23 @@ async def lock_heads(tx: Tx, incident_ids: Collection[UUID]) -> list[Head]:
     return await tx.rows(QUERIES["heads"], Head, parameters)
 
 
-async def page(
-    tx: Tx, where: IncidentFilter, *, before_number: int | None, limit: int, offset: int
-) -> list[IncidentRow]:
-    """Return one page of incidents, newest first."""
+async def newest(
+    tx: Tx, where: IncidentFilter, *, before_number: int | None, limit: int, offset: int = 0
+) -> list[Place]:
+    """Return where the newest incidents are that a filter lets through."""
     await tx.run(QUERIES["plan_for_filters"])
-    bounds = {"before_number": before_number, "limit": limit, "offset": offset, "incident_ids": None}
-    return await tx.rows(QUERIES["list"], IncidentRow, where.parameters() | bounds)
+    bounds = {"before_number": before_number, "limit": limit, "offset": offset}
+    return await tx.rows(QUERIES["newest"], Place, where.parameters() | bounds)
 
 
 async def get(tx: Tx, incident_id: UUID) -> IncidentRow | None:
     """Return one incident as lists show it."""
-    found = await get_many(tx, [incident_id])
-    return found[0] if found else None
+    return await tx.first(QUERIES["rows"], IncidentRow, {"incident_ids": [incident_id]})
 
 
 async def get_many(tx: Tx, incident_ids: Sequence[UUID]) -> list[IncidentRow]:
     """Return incidents as lists show them, newest first."""
-    bounds = {"before_number": None, "limit": len(incident_ids), "offset": 0, "incident_ids": list(incident_ids)}
-    return await tx.rows(QUERIES["list"], IncidentRow, IncidentFilter().parameters() | bounds)
+    return await tx.rows(QUERIES["rows"], IncidentRow, {"incident_ids": list(incident_ids)})
 
 
 async def total(tx: Tx, where: IncidentFilter) -> int:

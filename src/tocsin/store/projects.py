@@ -42,6 +42,14 @@ class RulesRow:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyedRow(RulesRow):
+    """A project as one of its keys leads to it. A revoked one does not open it."""
+
+    key_id: UUID
+    revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class KeyRow:
     """An intake key, known by how it begins."""
 
@@ -73,9 +81,9 @@ async def insert_key(tx: Tx, *, key_id: UUID, project_id: int, key_hash: bytes, 
     await tx.run(QUERIES["insert_key"], columns)
 
 
-async def of_key(tx: Tx, key_hash: bytes) -> RulesRow | None:
-    """Return the project that an intake key opens."""
-    return await tx.first(QUERIES["of_key"], RulesRow, {"key_hash": key_hash})
+async def of_key(tx: Tx, key_hash: bytes) -> KeyedRow | None:
+    """Return the project of an intake key, and whether the key was revoked."""
+    return await tx.first(QUERIES["of_key"], KeyedRow, {"key_hash": key_hash})
 
 
 async def get(tx: Tx, project_id: int) -> RulesRow | None:

@@ -35,12 +35,6 @@ class LookedBack:
 
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
-    incident_id: UUID
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Having:
     indexable: bool
     found: list[UUID]
@@ -56,10 +50,7 @@ class Asked:
 
 async def look_back(tx: Tx, where: IncidentFilter, search: str, *, before_number: int | None, most: int) -> LookedBack:
     """Look at the newest `most` incidents; raise INVALID where that takes longer than MOST_MILLISECONDS."""
-    await tx.run(incidents.QUERIES["plan_for_filters"])
-    looked = await tx.rows(
-        QUERIES["newest"], _Looked, where.parameters() | {"before_number": before_number, "most": most}
-    )
+    looked = await incidents.newest(tx, where, before_number=before_number, limit=most)
     newest = [one.incident_id for one in looked]
     having = await _bounded(tx, "which_have", _Having, {"search": search, "incident_ids": newest})
     found = set(having.found)
@@ -74,7 +65,7 @@ async def look_back(tx: Tx, where: IncidentFilter, search: str, *, before_number
 async def ask_indexes(
     tx: Tx, where: IncidentFilter, search: str, *, before_number: int | None, limit: int, most: int
 ) -> Asked:
-    """Ask the indexes of words. With `most` texts or more of one kind, what is found need not be the newest."""
+    """Ask the indexes of words. With `most` texts or more nothing is found: which are the newest is not known."""
     bounds = {"search": search, "before_number": before_number, "limit": limit, "most": most}
     return await _bounded(tx, "ask_indexes", Asked, where.parameters() | bounds)
 

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from tocsin.app.health import Shared
 from tocsin.app.learning import Kept
 from tocsin.app.projects import IntakeKeys
+from tocsin.app.refused_keys import RefusedKeys
 from tocsin.app.take_in import Intake
 from tocsin.app.work import App
 from tocsin.bootstrap import links_of, provider_of, vault_of
@@ -64,7 +65,7 @@ OnReady = Callable[[str], None]
 """Called with the URL at which the server answers."""
 
 
-def create_app(app: App, intake: Intake, live: Live, metrics: Metrics) -> ASGIApp:
+def create_app(app: App, intake: Intake, refused: RefusedKeys, live: Live, metrics: Metrics) -> ASGIApp:
     """Return the ASGI application on a wired `App`, its intake and what tells pages of changes. Nothing is opened here,
     and nothing is closed.
 
@@ -79,7 +80,7 @@ def create_app(app: App, intake: Intake, live: Live, metrics: Metrics) -> ASGIAp
     services = Services(
         app=app,
         intake=intake,
-        keys=IntakeKeys(app),
+        keys=IntakeKeys(app, refused),
         room=Room(),
         authentication=authentication,
         throttle=SignInThrottle(),
@@ -137,10 +138,10 @@ async def serve_on(
     shares: Shares | None = None,
 ) -> None:
     """Serve on a listening socket, as `serve` does; it is closed at the end. `shares` is of those who share it."""
-    intake, live = Intake(app), Live(app)
+    intake, refused, live = Intake(app), RefusedKeys(app), Live(app)
     _allow_descriptors()
     config = uvicorn.Config(
-        create_app(app, intake, live, metrics),
+        create_app(app, intake, refused, live, metrics),
         http=Connection,
         ws="none",
         lifespan="off",
@@ -159,6 +160,7 @@ async def serve_on(
             await server.serve(sockets=[listener])
             stopping.cancel()
         await intake.close()
+        await refused.close()
 
 
 def _allow_descriptors() -> None:

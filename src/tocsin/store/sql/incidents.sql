@@ -33,86 +33,66 @@ LEFT JOIN incident_resolution r ON r.incident_id = h.incident_id
 WHERE h.incident_id = ANY(%(incident_ids)s) ORDER BY h.incident_id
 
 -- name: plan_for_filters
--- Lets every statement of this transaction be planned for its parameters: no one plan is good with every filter.
-SELECT set_config('plan_cache_mode', 'force_custom_plan', true)
+-- Lets every statement of this transaction be planned for its parameters: no one plan is good with every filter. And by one process:
+-- what these read is bounded, and the planner takes a scan that many can share for less than a short one.
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('max_parallel_workers_per_gather', '0', true)
 
--- name: list
--- One page of incidents, newest first; every filter that is NULL lets all through. before_number is the keyset cursor.
--- The page is found among the heads alone: what is skipped or filtered out costs no look at the other tables. One branch is run, the
+-- name: newest
+-- A page of the newest incidents that a filter lets through, found among the heads alone: what is skipped or filtered out costs no
+-- look at the other tables. Of the filter, what is NULL lets all through; before_number is the keyset cursor. One branch is run, the
 -- conditions of the others are false: from the newest on; where a period is given all of it, however long ago that is (OFFSET 0
--- keeps the planner from going back to it from the newest on); with a project as the planner likes, which knows how many it has.
-SELECT s.id, s.number, s.project_id, s.incident_type, s.severity, s.current_severity, s.status, s.title, s.description,
-       s.created_at, s.created_by_system, s.created_from_error_id, s.occurrences, s.last_seen_at, s.recurrence_of,
-       s.acknowledged_at, s.acknowledged_by, u.name AS acknowledged_by_name, s.resolved_at, s.closed_at, s.checksum
-FROM (
-    (SELECT h.incident_id, h.number
-     FROM incident_heads h
+-- keeps the planner from going back to it from the newest on); with a project as the planner likes, which knows how many it has
+-- (joined by number: the index of a project's incidents has it, so that no row of theirs is read).
+WITH let_through AS NOT MATERIALIZED (
+    SELECT h.incident_id, h.number FROM incident_heads h
+    WHERE (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
+      AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
+      AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
+      AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
+      AND (%(service)s::text IS NULL OR h.service = %(service)s)
+      AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
+)
+SELECT incident_id, number FROM (
+    (SELECT incident_id, number FROM let_through
      WHERE %(project_id)s::bigint IS NULL AND NOT %(period)s
-       AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
-       AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
-       AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
-       AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
-       AND (%(service)s::text IS NULL OR h.service = %(service)s)
-       AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
-       AND (%(before_number)s::bigint IS NULL OR h.number < %(before_number)s)
-       AND (%(incident_ids)s::uuid[] IS NULL OR h.incident_id = ANY (%(incident_ids)s))
-     ORDER BY h.number DESC LIMIT %(limit)s + %(offset)s)
+       AND (%(before_number)s::bigint IS NULL OR number < %(before_number)s)
+     ORDER BY number DESC LIMIT %(limit)s + %(offset)s)
     UNION ALL
-    (SELECT * FROM (
-        SELECT h.incident_id, h.number FROM incident_heads h
-        WHERE %(project_id)s::bigint IS NULL AND %(period)s
-          AND h.created_at >= %(created_after)s AND h.created_at < %(created_before)s
-          AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
-          AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
-          AND (%(service)s::text IS NULL OR h.service = %(service)s)
-          AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
-          AND (%(before_number)s::bigint IS NULL OR h.number < %(before_number)s)
-          AND (%(incident_ids)s::uuid[] IS NULL OR h.incident_id = ANY (%(incident_ids)s))
+    (SELECT incident_id, number FROM (
+        SELECT incident_id, number FROM let_through WHERE %(project_id)s::bigint IS NULL AND %(period)s
+          AND (%(before_number)s::bigint IS NULL OR number < %(before_number)s)
         OFFSET 0
      ) AS in_period ORDER BY number DESC LIMIT %(limit)s + %(offset)s)
     UNION ALL
-    (SELECT h.incident_id, i.number
-     FROM incidents i JOIN incident_heads h ON h.incident_id = i.id
+    (SELECT l.incident_id, i.number FROM incidents i JOIN let_through l ON l.number = i.number
      WHERE i.project_id = %(project_id)s
-       AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
-       AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
-       AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
-       AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
-       AND (%(service)s::text IS NULL OR h.service = %(service)s)
-       AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
        AND (%(before_number)s::bigint IS NULL OR i.number < %(before_number)s)
-       AND (%(incident_ids)s::uuid[] IS NULL OR h.incident_id = ANY (%(incident_ids)s))
      ORDER BY i.number DESC LIMIT %(limit)s + %(offset)s)
-    ORDER BY number DESC LIMIT %(limit)s OFFSET %(offset)s
-) page
-JOIN current_incident_status s ON s.id = page.incident_id
-LEFT JOIN users u ON u.id = s.acknowledged_by
-ORDER BY s.number DESC
+) AS looked ORDER BY number DESC LIMIT %(limit)s OFFSET %(offset)s
+
+-- name: rows
+-- Incidents as lists show them, newest first.
+SELECT s.id, s.number, s.project_id, s.incident_type, s.severity, s.current_severity, s.status, s.title, s.description,
+       s.created_at, s.created_by_system, s.created_from_error_id, s.occurrences, s.last_seen_at, s.recurrence_of,
+       s.acknowledged_at, s.acknowledged_by, u.name AS acknowledged_by_name, s.resolved_at, s.closed_at, s.checksum
+FROM current_incident_status s LEFT JOIN users u ON u.id = s.acknowledged_by
+WHERE s.id = ANY (%(incident_ids)s) ORDER BY s.number DESC
 
 -- name: count_by_head
 -- Counts the incidents that a filter lets through, newest first and up to a bound; a project's among its own.
+WITH let_through AS NOT MATERIALIZED (
+    SELECT h.number, h.created_at FROM incident_heads h
+    WHERE (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
+      AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
+      AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
+      AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
+      AND (%(service)s::text IS NULL OR h.service = %(service)s)
+      AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
+)
 SELECT count(*) FROM (
-    (SELECT
-     FROM incident_heads h
-     WHERE %(project_id)s::bigint IS NULL
-       AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
-       AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
-       AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
-       AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
-       AND (%(service)s::text IS NULL OR h.service = %(service)s)
-       AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
-     ORDER BY h.created_at DESC LIMIT %(most)s)
+    (SELECT FROM let_through WHERE %(project_id)s::bigint IS NULL ORDER BY created_at DESC LIMIT %(most)s)
     UNION ALL
-    (SELECT
-     FROM incidents i LEFT JOIN incident_heads h ON h.incident_id = i.id
-     WHERE i.project_id = %(project_id)s
-       AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
-       AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
-       AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
-       AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
-       AND (%(service)s::text IS NULL OR h.service = %(service)s)
-       AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
-     LIMIT %(most)s)
+    (SELECT FROM incidents i JOIN let_through l ON l.number = i.number WHERE i.project_id = %(project_id)s LIMIT %(most)s)
 ) AS counted
 
 -- name: tallies

@@ -51,9 +51,9 @@ FROM projects p WHERE p.id = %(id)s
 SELECT id FROM projects WHERE name = %(name)s
 
 -- name: of_key
--- The project that an intake key opens.
-SELECT p.id, p.name, p.dedup_window_seconds, p.incident_threshold, p.severity_rules, p.field_mapping
-FROM project_keys k JOIN projects p ON p.id = k.project_id WHERE k.key_hash = %(key_hash)s AND k.revoked_at IS NULL
+-- The project of an intake key, and whether the key was revoked.
+SELECT k.id AS key_id, k.revoked_at IS NOT NULL AS revoked, p.id, p.name, p.dedup_window_seconds, p.incident_threshold, p.severity_rules, p.field_mapping
+FROM project_keys k JOIN projects p ON p.id = k.project_id WHERE k.key_hash = %(key_hash)s
 
 -- name: get
 -- One project, with what it decides for itself.

@@ -1,46 +1,6 @@
 -- Incidents found by what was said of them. The expressions are those of the indexes in migration 0014, word by word.
 -- The planner knows too little of words to choose the way (it takes making a tsvector for nearly free), so each way is a query:
--- looking back from the newest incidents on (`newest`, `which_have`), or asking the indexes of words first.
-
--- name: newest
--- The newest incidents that a filter lets through; a project's among its own, as in the list of incidents.
-SELECT incident_id, number FROM (
-    (SELECT h.incident_id, h.number
-     FROM incident_heads h
-     WHERE %(project_id)s::bigint IS NULL AND NOT %(period)s
-       AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
-       AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
-       AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
-       AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
-       AND (%(service)s::text IS NULL OR h.service = %(service)s)
-       AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
-       AND (%(before_number)s::bigint IS NULL OR h.number < %(before_number)s)
-     ORDER BY h.number DESC LIMIT %(most)s)
-    UNION ALL
-    (SELECT * FROM (
-        SELECT h.incident_id, h.number FROM incident_heads h
-        WHERE %(project_id)s::bigint IS NULL AND %(period)s
-          AND h.created_at >= %(created_after)s AND h.created_at < %(created_before)s
-          AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
-          AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
-          AND (%(service)s::text IS NULL OR h.service = %(service)s)
-          AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
-          AND (%(before_number)s::bigint IS NULL OR h.number < %(before_number)s)
-        OFFSET 0
-     ) AS in_period ORDER BY number DESC LIMIT %(most)s)
-    UNION ALL
-    (SELECT h.incident_id, i.number
-     FROM incidents i JOIN incident_heads h ON h.incident_id = i.id
-     WHERE i.project_id = %(project_id)s
-       AND (%(statuses)s::text[] IS NULL OR h.status = ANY (%(statuses)s))
-       AND (%(severities)s::text[] IS NULL OR h.current_severity = ANY (%(severities)s))
-       AND (%(created_after)s::timestamptz IS NULL OR h.created_at >= %(created_after)s)
-       AND (%(created_before)s::timestamptz IS NULL OR h.created_at < %(created_before)s)
-       AND (%(service)s::text IS NULL OR h.service = %(service)s)
-       AND (%(holder)s::uuid IS NULL OR h.acknowledged_by = %(holder)s)
-       AND (%(before_number)s::bigint IS NULL OR i.number < %(before_number)s)
-     ORDER BY i.number DESC LIMIT %(most)s)
-) looked ORDER BY number DESC LIMIT %(most)s
+-- looking back from the newest incidents on (`newest` of the lists, then `which_have`), or asking the indexes of words first.
 
 -- name: which_have
 -- Which of some incidents have the words in a text, and whether an index can be asked. Of each table the planner reads either their
@@ -70,6 +30,7 @@ SELECT querytree(websearch_to_tsquery('simple', %(search)s)) NOT IN ('', 'T') AS
 
 -- name: ask_indexes
 -- Asks the indexes of words: how many texts have them, up to a bound, and the newest of their incidents that a filter lets through.
+-- At the bound none: which are the newest is not known then, and not worth a look at each.
 WITH texts AS MATERIALIZED (
     (SELECT id AS incident_id, number FROM incidents
      WHERE to_tsvector('simple', coalesce(title, '') || ' ' || coalesce(description, ''))
@@ -95,7 +56,7 @@ WITH texts AS MATERIALIZED (
 ), numbered AS MATERIALIZED (
     SELECT DISTINCT incident_id,
            coalesce(number, (SELECT h.number FROM incident_heads h WHERE h.incident_id = texts.incident_id)) AS number
-    FROM texts ORDER BY number DESC
+    FROM texts WHERE (SELECT count(*) FROM texts) < %(most)s ORDER BY number DESC
 )
 SELECT (SELECT count(*) FROM texts) AS texts, ARRAY(
     SELECT n.incident_id FROM numbered n

@@ -1,4 +1,4 @@
-"""The administration: users, projects and keys, policies, channels, settings, and how the monitor itself is."""
+"""The administration: users, projects and keys, channels, settings, and how the monitor itself is."""
 
 from __future__ import annotations
 
@@ -9,25 +9,23 @@ from uuid import UUID
 
 import msgspec
 
-from tocsin.app import accounts, contacts, health, installation, on_call, policies, projects, verification
+from tocsin.app import accounts, contacts, health, installation, projects, verification
+from tocsin.app.overview import pulse
+from tocsin.app.refused_keys import refused_lately
 from tocsin.app.work import Work
 from tocsin.channels import NEEDS
 from tocsin.channels.working import working_channels
 from tocsin.domain.access import Role
 from tocsin.domain.contact_method import CHANNELS
-from tocsin.domain.policy import StepReason
-from tocsin.domain.policy_document import TargetKind, TargetName, checked_target, delay_text
 from tocsin.web.console.page import Form, Redirected, Shown, Visit
 from tocsin.web.reading import invalid, part_id
 
 Line = Annotated[str, msgspec.Meta(max_length=2000)]
 Secret = Annotated[str, msgspec.Meta(max_length=1000)]
-_DELAY = re.compile(r"(?:(\d{1,4})d)?\s*(?:(\d{1,5})h)?\s*(?:(\d{1,6})m)?\s*(?:(\d{1,8})s)?")
 _PROJECT = re.compile(r"0|[1-9][0-9]{0,9}")
 MAX_PROJECT = 2**31 - 1
 USERS = "/admin/users"
 PROJECTS = "/admin/projects"
-POLICIES = "/admin/policies"
 
 
 class JustDoForm(Form):
@@ -81,20 +79,13 @@ class KeyForm(Form):
     others: bool = False
 
 
-class StepForm(Form):
-    """When a rule fires and whom it pages: `duty:ON_CALL, user:ada@example.org, schedule:payments`."""
-
-    reason: StepReason
-    after: Line = ""
-    targets: Line = ""
-
-
 # --- the monitor itself ----------------------------------------------------------------------------------------
 
 
 async def show(work: Work, visit: Visit) -> Shown:
     """Show how the monitor itself is."""
     context = {
+        "pulse": await pulse(work),
         "condition": await health.condition(work),
         "dead": await health.dead_jobs(work),
         "working": working_channels(work.settings),
@@ -219,7 +210,11 @@ def _method(visit: Visit) -> UUID:
 
 async def show_projects(work: Work, visit: Visit) -> Shown:
     """Show every project."""
-    return Shown("admin_projects.html", {"projects": await projects.list_projects(work, visit.actor)})
+    context = {
+        "projects": await projects.list_projects(work, visit.actor),
+        "refused": await refused_lately(work, visit.actor),
+    }
+    return Shown("admin_projects.html", context)
 
 
 async def add_project(work: Work, visit: Visit) -> Shown:
@@ -237,6 +232,7 @@ async def _shown_project(work: Work, visit: Visit, project_id: int, key: str | N
     context = {
         "project": await projects.show_project(work, visit.actor, project_id),
         "keys": await projects.list_keys(work, visit.actor, project_id),
+        "refused": {one.key_id: one for one in await refused_lately(work, visit.actor, project_id)},
         "key": key,
         "dsn": projects.dsn(work.settings.base_url, key, project_id) if key is not None else None,
         "base_url": work.settings.base_url,
@@ -262,62 +258,6 @@ async def revoke_key(work: Work, visit: Visit) -> Redirected:
     """End a key."""
     await projects.revoke_key(work, visit.actor, _project(visit), part_id(visit.path("key"), "key"))
     return Redirected(f"{PROJECTS}/{_project(visit)}")
-
-
-# --- policies --------------------------------------------------------------------------------------------------
-
-
-async def show_policies(work: Work, visit: Visit) -> Shown:
-    """Show every policy, and which incidents follow which."""
-    context = {
-        "policies": await policies.list_policies(work, visit.actor),
-        "routes": await policies.list_routes(work, visit.actor),
-    }
-    return Shown("admin_policies.html", context)
-
-
-async def show_policy(work: Work, visit: Visit) -> Shown:
-    """Show a policy, its steps in words."""
-    now = await on_call.on_call_now(work, visit.actor)
-    reached = {f"duty:{one.duty}": one.holders for one in now.duties}
-    reached |= {f"schedule:{one.schedule.name}": one.holders for one in now.schedules}
-    context = {
-        "policy": await policies.show_policy(work, visit.actor, _policy(visit)),
-        "reached": {name: [one.person.name for one in holders] for name, holders in reached.items()},
-        "delay": delay_text,
-        "once": StepReason.POLICY_STEP,
-    }
-    return Shown("admin_policy.html", context)
-
-
-def _policy(visit: Visit) -> UUID:
-    return part_id(visit.path("policy"), "policy")
-
-
-async def set_rule(work: Work, visit: Visit) -> Redirected:
-    """Change when a rule of a policy fires, and whom it pages."""
-    form = visit.said(StepForm)
-    if form.reason is StepReason.POLICY_STEP:
-        raise invalid("reason", "must be a rule: a further step is changed with `tocsin policies change`")
-    targets = [_target(text) for text in form.targets.split(",") if text.strip()]
-    after = _delay(form.after) if form.after.strip() else None
-    await policies.set_rule(work, visit.actor, _policy(visit), form.reason, after=after, targets=targets)
-    return Redirected(f"{POLICIES}/{_policy(visit)}")
-
-
-def _delay(text: str) -> timedelta:
-    match = _DELAY.fullmatch(text.strip().lower())
-    if match is None:
-        raise invalid("after", "must be a delay such as 30m, 4h or 1h30m")
-    days, hours, minutes, seconds = (int(group or 0) for group in match.groups())
-    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-
-
-def _target(text: str) -> TargetName:
-    kind, colon, name = text.strip().partition(":")
-    if not colon or kind not in list(TargetKind):
-        raise invalid("targets", "must be duty:NAME, user:EMAIL or schedule:NAME, with commas between them")
-    return checked_target("targets", TargetKind(kind), name)
 
 
 # --- channels and settings -------------------------------------------------------------------------------------

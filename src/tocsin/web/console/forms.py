@@ -40,7 +40,8 @@ def csrf_matches(form: Form, session_token: str) -> bool:
 
 
 def decode_form(body: bytes, content_type: str, kind: type[F]) -> F:
-    """Return a form's body as the struct that a page expects. A field that is left empty counts as not given.
+    """Return a form's body as the struct that a page expects. A field that is left empty counts as not given; in a list
+    it keeps its place: what stands beside it in the other lists of the form belongs to it.
 
     Raises:
         TocsinError: UNSUPPORTED_MEDIA_TYPE, MALFORMED, INVALID (naming the first wrong field).
@@ -48,7 +49,13 @@ def decode_form(body: bytes, content_type: str, kind: type[F]) -> F:
     if content_type.partition(";")[0].strip().lower() != _FORM_TYPE:
         raise refuse(Code.UNSUPPORTED_MEDIA_TYPE, "This page takes a form.", "Fill it in on the page itself.")
     try:
-        pairs = parse_qsl(body.decode(), strict_parsing=bool(body), max_num_fields=MAX_FIELDS, errors="strict")
+        pairs = parse_qsl(
+            body.decode(),
+            keep_blank_values=True,
+            strict_parsing=bool(body),
+            max_num_fields=MAX_FIELDS,
+            errors="strict",
+        )
     except ValueError:
         raise refuse(Code.MALFORMED, "The form cannot be read.", "Fill it in on the page itself.") from None
     lists = {

@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from tocsin.app import read_incidents, respond, views
+from tocsin.app.overview import pulse
 from tocsin.app.read_incidents import IncidentFilter
 from tocsin.app.search import MAX_SEARCH_CHARACTERS
 from tocsin.app.work import Work
@@ -47,11 +48,13 @@ async def show(work: Work, visit: Visit) -> Shown:
 
 
 async def _listed(work: Work, visit: Visit, query: ListQuery) -> Shown:
+    as_of = await pulse(work)
     where = _filter(query, visit.actor)
     page = await read_incidents.list_incidents(
         work, visit.actor, where, search=query.search, limit=PAGE_SIZE, cursor=query.before
     )
     context = {
+        "pulse": as_of,
         "page": page,
         "query": query,
         "choices": await read_incidents.choices(work, visit.actor),

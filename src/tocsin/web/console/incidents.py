@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from tocsin.app import escalate, follow_ups, look_into, read_incidents, respond
+from tocsin.app.overview import pulse
 from tocsin.app.post_incident import post_incident_report
 from tocsin.app.read_incidents import IncidentDetail
 from tocsin.app.timeline import IncidentRef
@@ -42,6 +43,7 @@ class IncidentQuery(msgspec.Struct):
 
 async def show(work: Work, visit: Visit) -> Shown:
     """Show one incident, whole."""
+    as_of = await pulse(work)
     ref = incident_ref(visit.path("id"))
     detail = await read_incidents.show_incident(work, visit.actor, ref)
     incident = detail.incident
@@ -54,6 +56,7 @@ async def show(work: Work, visit: Visit) -> Shown:
     why = await explain(work, visit.actor, incident.id)
     step = _next_step(detail)
     context = {
+        "pulse": as_of,
         "detail": detail,
         "previous": previous,
         "overdue": await follow_ups.overdue_of(work, visit.actor, previous.incident.id) if previous else [],

@@ -14,6 +14,7 @@ import msgspec
 from tocsin.app import calendars, coverage, on_call, silences
 from tocsin.app import schedules as rota
 from tocsin.app.on_call import SHOWN_DAYS, Calendar
+from tocsin.app.overview import pulse
 from tocsin.app.schedules import Person
 from tocsin.app.silences import Wanted
 from tocsin.app.work import Work
@@ -22,6 +23,8 @@ from tocsin.domain.coverage import Reached
 from tocsin.domain.day_grid import Day, Hour
 from tocsin.domain.incident import Severity
 from tocsin.domain.oncall import Shift
+from tocsin.domain.policy_document import delay_text
+from tocsin.domain.rotation import Restriction, Rotation, RotationKind
 from tocsin.domain.silence import SilenceKind
 from tocsin.domain.wall_clock import takes_place
 from tocsin.web.console.page import Form, Redirected, Shown, Visit
@@ -42,6 +45,8 @@ LENGTHS = (
     (168, "a week"),
 )
 """For how long a silence may be asked for on the page, in hours."""
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_TURNS = {RotationKind.HOURLY: "hour", RotationKind.DAILY: "day", RotationKind.WEEKLY: "week"}
 _RESPONDERS_HOURS = silences.RESPONDERS_LENGTH // timedelta(hours=1)
 
 Line = Annotated[str, msgspec.Meta(max_length=254)]
@@ -120,6 +125,7 @@ async def show(work: Work, visit: Visit) -> Shown:
     """Show who is on call now, and the silences."""
     longest = None if Permission.ADMINISTER in PERMISSIONS[visit.actor.role] else _RESPONDERS_HOURS
     context = {
+        "pulse": await pulse(work),
         "rota": await on_call.on_call_now(work, visit.actor),
         "silences": await silences.list_silences(work, visit.actor),
         "lengths": [one for one in LENGTHS if longest is None or one[0] <= longest],
@@ -169,7 +175,7 @@ async def show_schedule(work: Work, visit: Visit) -> Shown:
 async def _shown(work: Work, visit: Visit, feed: calendars.Feed | None) -> Shown:
     query = visit.query
     first = query.from_ if isinstance(query, CalendarQuery) else None
-    calendar = await on_call.calendar_of(work, visit.actor, _schedule(visit), first)
+    calendar = await on_call.calendar_of(work, visit.actor, schedule_id(visit), first)
     may_respond = Permission.RESPOND in PERMISSIONS[visit.actor.role]
     colours = {user: f"p{place % COLOURS}" for place, user in enumerate(calendar.people)}
     coming = {shift: None for day in calendar.days for shift in day.shifts if shift.ends_at > work.now}
@@ -184,10 +190,28 @@ async def _shown(work: Work, visit: Visit, feed: calendars.Feed | None) -> Shown
         "members": sorted(calendar.people.values(), key=lambda one: one.name),
         "feeds": await calendars.list_feeds(work, visit.actor, calendar.schedule.id) if may_respond else [],
         "feed": feed,
+        "turns": turns_in_words,
+        "hours": hours_in_words,
         "earlier": calendar.days[0].day - timedelta(days=SHOWN_DAYS),
         "later": calendar.days[0].day + timedelta(days=SHOWN_DAYS),
     }
     return Shown("schedule.html", context)
+
+
+def turns_in_words(rotation: Rotation) -> str:
+    """Return how people take turns: `every week, handing off at 09:00, first on Mon 5 Jan 2026`."""
+    unit = _TURNS.get(rotation.kind)
+    if unit is None or not isinstance(rotation.every, int):
+        every = delay_text(rotation.turn)
+    else:
+        every = unit if rotation.every == 1 else f"{rotation.every} {unit}s"
+    return f"every {every}, handing off at {rotation.hand_off:%H:%M}, first on {rotation.starts_on:%a %-d %b %Y}"
+
+
+def hours_in_words(restriction: Restriction) -> str:
+    """Return the hours of some weekdays: `Mon, Tue 09:00 to 17:00`."""
+    days = ", ".join(WEEKDAYS[day] for day in sorted(restriction.weekdays))
+    return f"{days} {restriction.start:%H:%M} to {restriction.end:%H:%M}"
 
 
 def _cells(day: Day, calendar: Calendar, colours: dict[UUID, str]) -> list[Cell]:
@@ -226,14 +250,14 @@ def _clipped(shift: Shift, day: Day) -> tuple[datetime, datetime]:
 async def add_override(work: Work, visit: Visit) -> Redirected:
     """Put somebody on call for some time."""
     form = visit.said(OverrideForm)
-    schedule = await rota.find(work, _schedule(visit))
-    starts_at = _on_the_clock(schedule.zone, "startsAt", form.starts_at)
-    ends_at = _on_the_clock(schedule.zone, "endsAt", form.ends_at)
+    schedule = await rota.find(work, schedule_id(visit))
+    starts_at = on_the_clock(schedule.zone, "startsAt", form.starts_at)
+    ends_at = on_the_clock(schedule.zone, "endsAt", form.ends_at)
     await rota.add_override(work, visit.actor, schedule.id, form.user, starts_at, ends_at, form.instead_of)
     return _back(visit)
 
 
-def _on_the_clock(zone: ZoneInfo, field: str, text: str) -> datetime:
+def on_the_clock(zone: ZoneInfo, field: str, text: str) -> datetime:
     """Return when the zone's clock shows what was filled in."""
     wall: datetime | None
     try:
@@ -252,31 +276,32 @@ async def take_over(work: Work, visit: Visit) -> Redirected:
         raise invalid("startsAt", "must have an offset from UTC")
     me = (await on_call.choices(work, visit.actor))[0]
     starts_at = max(form.starts_at, work.now)
-    await rota.add_override(work, visit.actor, _schedule(visit), me.email, starts_at, form.ends_at, form.instead_of)
+    await rota.add_override(work, visit.actor, schedule_id(visit), me.email, starts_at, form.ends_at, form.instead_of)
     return _back(visit)
 
 
 async def remove_override(work: Work, visit: Visit) -> Redirected:
     """Take an override away."""
-    await rota.remove_override(work, visit.actor, _schedule(visit), part_id(visit.path("override"), "override"))
+    await rota.remove_override(work, visit.actor, schedule_id(visit), part_id(visit.path("override"), "override"))
     return _back(visit)
 
 
 async def add_feed(work: Work, visit: Visit) -> Shown:
     """Make a calendar feed, and show its address this once."""
     mine = (await on_call.choices(work, visit.actor))[0].email if visit.said(FeedForm).mine else None
-    return await _shown(work, visit, await calendars.make_feed(work, visit.actor, _schedule(visit), mine))
+    return await _shown(work, visit, await calendars.make_feed(work, visit.actor, schedule_id(visit), mine))
 
 
 async def revoke_feed(work: Work, visit: Visit) -> Redirected:
     """End a calendar feed."""
-    await calendars.revoke_feed(work, visit.actor, _schedule(visit), part_id(visit.path("feed"), "calendar feed"))
+    await calendars.revoke_feed(work, visit.actor, schedule_id(visit), part_id(visit.path("feed"), "calendar feed"))
     return _back(visit)
 
 
-def _schedule(visit: Visit) -> UUID:
+def schedule_id(visit: Visit) -> UUID:
+    """Return which schedule the path names; raise NOT_FOUND."""
     return part_id(visit.path("schedule"), "schedule")
 
 
 def _back(visit: Visit) -> Redirected:
-    return Redirected(f"/oncall/schedules/{_schedule(visit)}")
+    return Redirected(f"/oncall/schedules/{schedule_id(visit)}")

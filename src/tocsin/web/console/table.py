@@ -17,7 +17,9 @@ from tocsin.web.console import (
     incidents,
     learning,
     oncall,
+    policies,
     provider,
+    rotas,
     second_factor,
     sign_in,
 )
@@ -131,7 +133,7 @@ _METHODS = (
 
 _HOME = (
     Page("GET", "/", Permission.READ, InTransaction(home.home)),
-    Page("GET", "/live", Permission.READ, Directly(home.live)),
+    Page("GET", "/live", Permission.READ, Directly(home.live), query=home.LiveQuery),
 )
 
 _LIST = (
@@ -229,6 +231,20 @@ _ONCALL = (
     ),
 )
 
+_ROTAS = (
+    Page("GET", f"{_SCHEDULE}/layer", Permission.ADMINISTER, InTransaction(rotas.show_layer), query=rotas.LayerQuery),
+    *(
+        _change(path, Permission.ADMINISTER, act, form, InTransaction(again))
+        for path, act, form, again in (
+            ("/oncall/schedules", rotas.add, rotas.ScheduleForm, oncall.show),
+            (f"{_SCHEDULE}/settings", rotas.change, rotas.ScheduleForm, oncall.show_schedule),
+            (f"{_SCHEDULE}/remove", rotas.remove, oncall.JustDoForm, oncall.show_schedule),
+            (f"{_SCHEDULE}/layer", rotas.put_layer, rotas.LayerForm, rotas.show_layer),
+            (f"{_SCHEDULE}/layer/remove", rotas.remove_layer, rotas.NamedForm, oncall.show_schedule),
+        )
+    ),
+)
+
 _AUDIT = (
     Page("GET", "/audit", Permission.AUDIT, InTransaction(audit.show_accesses), query=audit.AccessQuery),
     Page("GET", "/audit/entries", Permission.AUDIT, InTransaction(audit.show_entries), query=audit.EntryQuery),
@@ -244,7 +260,7 @@ _AUDIT = (
 
 _USER, _METHOD = f"{admin.USERS}/{{user}}", f"{admin.USERS}/{{user}}/methods/{{method}}"
 _PROJECT = f"{admin.PROJECTS}/{{project}}"
-_POLICY = f"{admin.POLICIES}/{{policy}}"
+_POLICY, _ROUTE = f"{policies.POLICIES}/{{policy}}", f"{policies.ROUTES}/{{route}}"
 _ADMIN = (
     *(
         Page("GET", path, Permission.ADMINISTER, InTransaction(show))
@@ -254,8 +270,8 @@ _ADMIN = (
             (_USER, admin.show_user),
             (admin.PROJECTS, admin.show_projects),
             (_PROJECT, admin.show_project),
-            (admin.POLICIES, admin.show_policies),
-            (_POLICY, admin.show_policy),
+            (policies.POLICIES, policies.show_all),
+            (_POLICY, policies.show),
             ("/admin/channels", admin.show_channels),
             ("/admin/settings", admin.show_settings),
         )
@@ -277,7 +293,16 @@ _ADMIN = (
             (admin.PROJECTS, admin.add_project, admin.NameForm, admin.show_projects),
             (f"{_PROJECT}/keys", admin.add_key, admin.KeyForm, admin.show_project),
             (f"{_PROJECT}/keys/{{key}}/revoke", admin.revoke_key, admin.JustDoForm, admin.show_project),
-            (f"{_POLICY}/steps", admin.set_rule, admin.StepForm, admin.show_policy),
+            (policies.POLICIES, policies.add, policies.PolicyForm, policies.show_all),
+            (f"{_POLICY}/settings", policies.change, policies.SettingsForm, policies.show),
+            (f"{_POLICY}/rules", policies.set_rule, policies.RuleForm, policies.show),
+            (f"{_POLICY}/steps", policies.add_step, policies.StepForm, policies.show),
+            (f"{_POLICY}/steps/change", policies.change_step, policies.StepForm, policies.show),
+            (f"{_POLICY}/steps/remove", policies.remove_step, policies.StepForm, policies.show),
+            (f"{_POLICY}/remove", policies.remove, policies.JustDoForm, policies.show),
+            (policies.ROUTES, policies.add_route, policies.RouteForm, policies.show_all),
+            (f"{_ROUTE}/move", policies.move_route, policies.MoveForm, policies.show_all),
+            (f"{_ROUTE}/remove", policies.remove_route, policies.JustDoForm, policies.show_all),
             ("/admin/channels/{method}/test", admin.try_channel, admin.JustDoForm, admin.show_channels),
         )
     ),
@@ -314,6 +339,7 @@ PAGES: tuple[Page, ...] = (
     *_INCIDENTS,
     *_LEARNING,
     *_ONCALL,
+    *_ROTAS,
     *_AUDIT,
     *_ADMIN,
 )

@@ -29,6 +29,7 @@ function tellTimes() {
 
 // ------------------------------------------------------------------------------------------------- following
 const BACKUP_MILLISECONDS = 15000;
+const AGAIN_MILLISECONDS = 1000;
 let lastNews = Date.now();
 
 function changed() {
@@ -38,13 +39,21 @@ function changed() {
 
 function follow(address) {
   const notice = document.getElementById("connection");
-  const source = new EventSource(address);
-  source.addEventListener("changed", changed);
-  source.addEventListener("open", () => {
-    if (!notice.hidden) changed();
-    notice.hidden = true;
-  });
-  source.addEventListener("error", () => { notice.hidden = false; });
+  let source;
+  // The server says at once whether the page is older than what was recorded: at each opening, of what the page is by then.
+  function listen() {
+    const part = document.querySelector("[data-pulse]");
+    source = new EventSource(part ? `${address}?pulse=${encodeURIComponent(part.dataset.pulse)}` : address);
+    source.addEventListener("changed", changed);
+    source.addEventListener("open", () => { notice.hidden = true; });
+    source.addEventListener("error", () => {
+      notice.hidden = false;
+      // Closed already: refused, as by a server that has too many of them.
+      setTimeout(listen, source.readyState === EventSource.CLOSED ? BACKUP_MILLISECONDS : AGAIN_MILLISECONDS);
+      source.close();
+    });
+  }
+  listen();
   document.addEventListener("visibilitychange", () => { if (!document.hidden) changed(); });
   window.addEventListener("online", changed);
   // Should the stream be silent for whatever reason, the page still looks from time to time; timers jump after sleep.
@@ -189,7 +198,7 @@ function nudge(event) {
 // ------------------------------------------------------------------------------------------------- choosing several
 function tellChosen() {
   const told = document.getElementById("chosen");
-  if (!told) return;
+  if (!told || !document.querySelector(".pick")) return;
   const many = document.querySelectorAll('.pick :checked').length;
   told.textContent = many === 0 ? "the chosen ones" : many === 1 ? "the chosen one" : `the ${many} chosen ones`;
 }
