@@ -54,8 +54,8 @@ LINT = [
     ("mypy", [str(BIN / "mypy")]),
     ("import contracts", [str(BIN / "lint-imports"), "--no-logo"]),
 ]
-# Two processes: the tests wait for servers more than they compute, and each process starts its own PostgreSQL.
-PYTEST = [str(BIN / "pytest"), "-n", "2", "--dist", "loadgroup"]
+# Three processes, for two cores: the tests wait for servers, clocks and other programs more than they compute.
+PYTEST = [str(BIN / "pytest"), "-n", "3", "--dist", "loadgroup"]
 EVERYDAY = ["-m", "not slow", "--hypothesis-profile", "everyday"]  # a fifth of the examples of each property
 
 
@@ -235,6 +235,8 @@ def provide_javascript() -> bool:
 def check(steps: Sequence[tuple[str, Sequence[str]]], whole: bool = False) -> int:
     """Run every step whatever the others say, then a line for each; returns the exit code for all of them."""
     set_up()
+    # Without bytecode each process that a test starts compiles Tocsin anew, and each of pytest's every test.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     provisions = {"Debian packages": provide_packages, "JavaScript clients": provide_javascript} if whole else {}
     results = [("FAILED", 0.0, name) for name, provide in provisions.items() if not provide()]
     for name, command in steps:

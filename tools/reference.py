@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import typer.main
 from pydantic_core import PydanticUndefined
 
-from tocsin.cli.main import commands
+from tocsin.cli.main import command_line
 from tocsin.errors import Code
 from tocsin.settings import Settings
 from tocsin.web.problems import KINDS
@@ -58,7 +57,7 @@ def problems_page() -> str:
 
 def commands_page() -> str:
     """Return the page of commands."""
-    root = typer.main.get_command(commands)
+    root = command_line()
     lines = [
         "# Commands",
         "",

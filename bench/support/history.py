@@ -435,17 +435,16 @@ class _History:
                 "settled_at": settled,
             },
         )
+        begun = {
+            "id": self._new_id(at_us),
+            "notification_id": notification_id,
+            "attempt": 1,
+            "started_at": instant_text(at_us + SECOND // 4),
+        }
+        self.rows.add("attempts_begun", {**begun, "worker": "bench"})
         self.rows.add(
             "delivery_attempts",
-            {
-                "id": self._new_id(at_us),
-                "notification_id": notification_id,
-                "attempt": 1,
-                "started_at": instant_text(at_us + SECOND // 4),
-                "finished_at": settled,
-                "outcome": "DELIVERED",
-                "answer": "250 2.0.0 kept",
-            },
+            {**begun, "finished_at": settled, "outcome": "DELIVERED", "answer": "250 2.0.0 kept"},
         )
 
     def _page_text(self, reason: str) -> PageText:

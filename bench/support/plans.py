@@ -24,6 +24,7 @@ HISTORY = frozenset(
         "incident_resolution",
         "incident_closures",
         "notifications",
+        "attempts_begun",
         "delivery_attempts",
         "failures",
         "follow_ups",

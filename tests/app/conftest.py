@@ -13,9 +13,9 @@ from tests.conftest import Installation
 from tests.support.by_hand import Connection, connected
 from tests.support.clock import FakeClock
 from tests.support.lives import actor_of
+from tests.support.reasons import check_reasons
 from tests.support.servers import Server
-from tocsin.app import accounts, read_incidents
-from tocsin.app.why import unexplained
+from tocsin.app import accounts
 from tocsin.app.work import App
 from tocsin.channels import Delivered, Message, Outcome
 from tocsin.domain.access import Actor, Role
@@ -92,10 +92,7 @@ async def crew(installation: Installation) -> Crew:
 async def installation(installation: Installation) -> AsyncIterator[Installation]:
     """The installation, which after each test must have a reason for every candidate: a missing one is a bug."""
     yield installation
-    async with installation.app.work() as work:
-        found = await read_incidents.list_incidents(work, installation.admin, read_incidents.IncidentFilter(), limit=20)
-        missing = {f"INC-{row.number}": await unexplained(work, row.id) for row in found.incidents}
-    assert not any(missing.values()), missing
+    await check_reasons(installation.app, installation.admin)
 
 
 @dataclass(frozen=True, slots=True)

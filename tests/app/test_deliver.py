@@ -16,8 +16,8 @@ from tests.conftest import ADMIN_EMAIL
 from tests.support.clock import FakeClock
 from tests.support.lives import reported
 from tests.support.owing import owe_page
-from tocsin.app import accounts, erase, health, leases, maintain, outbox, respond
-from tocsin.app.leases import LEASE
+from tocsin.app import accounts, erase, health, leases, maintain, outbox, read_notifications, respond
+from tocsin.app.leases import DOUBT, LEASE
 from tocsin.app.outbox import BUNDLE
 from tocsin.app.work import App, Work
 from tocsin.channels import Delivered, Message, Outcome, Rejected, Retry
@@ -159,7 +159,7 @@ async def test_a_flood_is_cut_into_messages_of_a_bounded_length(
     assert states(tables)["PENDING"] == 1
     clock.forward(seconds=BUNDLE_PAUSE.total_seconds())
     await run(app, inbox)
-    assert len(inbox.sent) == 2
+    assert ["what else is due comes in a minute" in message.text for _, _, message in inbox.sent] == [True, False]
     assert "PENDING" not in states(tables)
 
 
@@ -212,7 +212,7 @@ async def test_a_page_that_comes_while_a_bundle_is_being_sent_neither_doubles_it
 async def leases_run(app: App, channel: object) -> None:
     """Run the bundles that are due over a channel."""
     for lease in (await leases.claim(app, [BUNDLE], 10)).leases:
-        await Handlers(app, {"email": channel}).run(lease)  # type: ignore[dict-item]  # it sends
+        await Handlers(app, {"email": channel}, "test").run(lease)  # type: ignore[dict-item]  # it sends
 
 
 async def test_a_bundle_that_is_refused_is_given_up_and_the_others_are_told_of_each_incident_once(
@@ -403,7 +403,7 @@ async def test_a_worker_that_dies_at_any_commit_delivers_each_page_once_or_twice
     # Commits of one job: the claim, the set, the settlement.
     with killed_before(commit, monkeypatch):
         for lease in (await leases.claim(app, [outbox.DELIVER, BUNDLE], 1)).leases:
-            await Handlers(app, {"email": inbox}).run(lease)
+            await Handlers(app, {"email": inbox}, "test").run(lease)
     clock.forward(seconds=LEASE.total_seconds())
     await run(app, inbox)
     clock.forward(minutes=2)
@@ -416,6 +416,61 @@ async def test_a_worker_that_dies_at_any_commit_delivers_each_page_once_or_twice
     assert len(ids) == (1 if kind == "bundle" else 3), "and the receiver can tell that it is the same"
     assert states(tables) == {"DELIVERED": 6}
     assert tables.value("SELECT count(*) FROM jobs WHERE kind IN ('deliver', 'bundle')") == 0
+
+
+@pytest.mark.parametrize(("meanwhile", "state"), [("acknowledged", "CANCELLED"), ("refused", "FAILED")])
+async def test_an_attempt_of_a_bundle_that_was_cut_short_is_told_of_each_page_however_it_ends(
+    app: App, quiet: None, crew: Crew, clock: FakeClock, inbox: Inbox, monkeypatch: pytest.MonkeyPatch,
+    meanwhile: str, state: str,
+) -> None:  # fmt: skip
+    for number in (1, 2):
+        await owe(app, number)
+    with killed_before(3, monkeypatch):
+        await leases_run(app, inbox)
+    assert len(inbox.sent) == 1
+    assert await bundled(app, crew) == [("PENDING", ["UNDER_WAY"])] * 2
+    clock.forward(seconds=1)
+    if meanwhile == "acknowledged":
+        for number in (1, 2):
+            async with app.work() as work:
+                await respond.acknowledge(work, crew.olga, number, Acknowledge("mine"))
+    inbox.answers = [Rejected("550 no such user")]
+    for wait in (LEASE, DOUBT):
+        clock.forward(seconds=wait.total_seconds())
+        await run(app, inbox)
+    ended = ["CUT_SHORT", *(["REJECTED"] if state == "FAILED" else [])]
+    assert (await bundled(app, crew))[:2] == [(state, ended)] * 2
+
+
+async def bundled(app: App, crew: Crew) -> list[tuple[str, list[str]]]:
+    """Return the state of each bundled page, and what came of its attempts; the one that was owed first first."""
+    async with app.work() as work:
+        histories = (await read_notifications.listed(work, crew.ada)).pages
+    return [
+        (one.page.state, [attempt.outcome for attempt in one.attempts])
+        for one in reversed(histories)
+        if one.page.bundle_id
+    ]
+
+
+async def test_a_worker_that_lost_its_lease_before_it_began_sends_nothing(
+    app: App, quiet: None, crew: Crew, clock: FakeClock, inbox: Inbox, tables: Tables
+) -> None:
+    await owe(app, 1)
+    (stood_still,) = (await leases.claim(app, [BUNDLE], 10)).leases
+    clock.now += LEASE
+    assert (await leases.claim(app, [BUNDLE], 10)).leases == []
+    clock.now += DOUBT
+
+    class GoesOnMeanwhile(Inbox):
+        async def send(self, address: str, message: Message) -> Outcome:
+            await Handlers(app, {"email": inbox}, "late").run(stood_still)
+            return await super().send(address, message)
+
+    other = GoesOnMeanwhile(clock)
+    await leases_run(app, other)
+    assert (len(other.sent), len(inbox.sent)) == (1, 0)
+    assert await bundled(app, crew) == [("DELIVERED", ["DELIVERED"])]
 
 
 async def test_of_an_erased_person_no_job_keeps_the_address_unless_somebody_else_is_reached_there(

@@ -139,7 +139,7 @@ async def test_a_channel_that_is_not_configured_is_a_reason_to_wait_and_to_say_s
 async def test_a_settled_page_is_not_sent_again(app: App, crew: Crew, inbox: Inbox, tables: Tables) -> None:
     await reported(app)
     (claimed,) = (await leases.claim(app, [DELIVER], 10)).leases
-    handlers = Handlers(app, {"email": inbox})
+    handlers = Handlers(app, {"email": inbox}, "test")
     await handlers.run(claimed)
     await handlers.run(claimed)
     assert inbox.taken() == [("olga", "INCIDENT_OPENED")]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.app.conftest import Crew, Inbox, Tables, run
 from tests.app.test_report_errors import closed
@@ -282,8 +282,8 @@ async def test_an_expiry_that_runs_twice_says_it_once(app: App, tables: Tables, 
     assert (await leases.claim(app, [EXPIRE_ALERT], 10)).leases == []
     clock.now += LEASE_OVER
     (lease,) = (await leases.claim(app, [EXPIRE_ALERT], 10)).leases
-    await Handlers(app, {}).run(lease)
-    await Handlers(app, {}).run(lease)
+    await Handlers(app, {}, "test").run(lease)
+    await Handlers(app, {}, "test").run(lease)
     assert said(tables) == ["resolve"]
     assert expiries(tables) == []
 
@@ -295,7 +295,7 @@ async def test_an_alert_that_is_repeated_while_its_expiry_is_run_is_not_over(
     clock.now += FOUR_MINUTES
     (lease,) = (await leases.claim(app, [EXPIRE_ALERT], 10)).leases
     await accept_one(app, alert(clock))
-    await Handlers(app, {}).run(lease)
+    await Handlers(app, {}, "test").run(lease)
     assert said(tables) == [], "somebody repeated it in time"
     assert expiries(tables) == [clock.now + FOUR_MINUTES], "and its next silence will be heard"
 
@@ -307,7 +307,7 @@ async def test_an_alert_that_is_resolved_while_its_expiry_is_run_is_resolved_onc
     clock.now += FOUR_MINUTES
     (lease,) = (await leases.claim(app, [EXPIRE_ALERT], 10)).leases
     await accept_one(app, word(Signal.RESOLVE))
-    await Handlers(app, {}).run(lease)
+    await Handlers(app, {}, "test").run(lease)
     assert said(tables) == ["resolve"]
     assert expiries(tables) == []
 

@@ -215,7 +215,7 @@ class World:
             for way in ways:
                 if step.kind == "report":
                     report = error_report(step.failure, step.severity, event_id=step.event_id or f"fresh-{number}")
-                    await way.take_in(replace(report, signal=step.signal))
+                    await way.take_in(msgspec.structs.replace(report, signal=step.signal))
                 elif step.kind == "close":
                     await way.close(step.failure)
         for way in ways:
@@ -601,10 +601,10 @@ async def test_the_answers_of_a_mixed_request_come_in_its_order(intake: Intake, 
     batch = [
         error_report("new"),
         error_report("open", Severity.LOW),
-        replace(error_report("open"), signal=Signal.RESOLVE),
+        msgspec.structs.replace(error_report("open"), signal=Signal.RESOLVE),
         error_report("quiet", Severity.LOW),
         error_report("open", Severity.CRITICAL),
-        replace(error_report("open"), expires_at=START + timedelta(minutes=4)),
+        msgspec.structs.replace(error_report("open"), expires_at=START + timedelta(minutes=4)),
     ]
     answers = await take(intake, project, *batch)
     assert [one.event_id for one in answers] == [report.event_id for report in batch]

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import typer.main
 
-from tocsin.cli.main import commands, main
+from tocsin.cli.main import command_line, main
 
 
 def _all(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -17,7 +16,7 @@ def _all(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
         yield from _all(child, (*path, name))
 
 
-ALL = dict(_all(typer.main.get_command(commands)))
+ALL = dict(_all(command_line()))
 
 
 def test_the_contract_commands_are_there() -> None:

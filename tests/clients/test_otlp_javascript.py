@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from tests.clients.conftest import Live, RunNode
+from tocsin.domain.arrival import Arrival
 from tocsin.domain.incident import Severity
 from tocsin.domain.report import ErrorReport
 from tocsin.intake import otlp
@@ -38,7 +39,7 @@ class Export:
         read = otlp.parse_logs(
             self.body, self.headers["content-type"], received_at=NOW, new_event_id=lambda: "has a time"
         )
-        return [one for one in read if isinstance(one, ErrorReport)]
+        return [one.whole() for one in read if isinstance(one, Arrival)]
 
 
 class _Receiver(HTTPServer):

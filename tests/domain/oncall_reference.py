@@ -14,6 +14,7 @@ from tocsin.domain.rotation import Layer, Restriction, Rotation, RotationKind
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
+WEEK = timedelta(weeks=1)
 FIRST, LAST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)
 
 
@@ -35,18 +36,22 @@ def wall(zone: ZoneInfo, at: datetime) -> datetime:
 def transitions(zone: ZoneInfo) -> tuple[Transition, ...]:
     """Return when a zone's clocks are changed between 2020 and 2035, to the minute."""
     found = []
-    day = FIRST
-    while day < LAST:
-        if wall(zone, day + DAY) - wall(zone, day) != DAY:
-            low, high = 0, 24 * 60
+    week = FIRST
+    while week < LAST:  # no zone changes its clocks and changes them back within a week
+        if _offset(zone, week + WEEK) != _offset(zone, week):
+            low, high = 0, WEEK // MINUTE
             while high - low > 1:
                 middle = (low + high) // 2
-                same = wall(zone, day + middle * MINUTE) - wall(zone, day) == middle * MINUTE
+                same = _offset(zone, week + middle * MINUTE) == _offset(zone, week)
                 low, high = (middle, high) if same else (low, middle)
-            at = day + high * MINUTE
+            at = week + high * MINUTE
             found.append(Transition(at, wall(zone, at - MINUTE) + MINUTE, wall(zone, at)))
-        day += DAY
+        week += WEEK
     return tuple(found)
+
+
+def _offset(zone: ZoneInfo, at: datetime) -> timedelta | None:
+    return at.astimezone(zone).utcoffset()
 
 
 @lru_cache(maxsize=1)
@@ -98,10 +103,9 @@ class _Watched:
     def _has_hours(self, start: datetime, end: datetime) -> bool:
         if self._rotation.kind is RotationKind.HOURLY or not self._layer.restrictions:
             return True
-        return any(
-            allowed(self._layer.restrictions, start + i * 15 * MINUTE)
-            for i in range(int((end - start) / (15 * MINUTE)))
-        )
+        days = [start + number * DAY for number in range(-1, (end - start).days + 2)]
+        begin = [datetime.combine(day, restriction.start) for day in days for restriction in self._layer.restrictions]
+        return any(allowed(self._layer.restrictions, at) for at in [start, *begin] if start <= at < end)
 
     def counts(self, shown: datetime) -> bool:
         """Tell whether the layer counts while the clock shows this."""

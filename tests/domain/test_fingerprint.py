@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tocsin.domain.fingerprint import (
     FINGERPRINT_VERSION,
@@ -30,7 +30,7 @@ def raised(
     *frames: Frame, error_type: str = "ValueError", message: str = "cannot pay order 17", **more: object
 ) -> ErrorReport:
     chain = (RaisedException(error_type, message, frames=frames),)
-    return replace(LOGGED, error_type=error_type, message=message, exceptions=chain, **more)  # type: ignore[arg-type]
+    return replace(LOGGED, error_type=error_type, message=message, exceptions=chain, **more)
 
 
 def same(one: ErrorReport, other: ErrorReport) -> bool:

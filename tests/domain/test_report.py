@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict, replace
 
 from tocsin.domain import report as module
 from tocsin.domain.incident import Severity
@@ -44,7 +44,7 @@ REPORT = ErrorReport("e1", Severity.HIGH, "ValueError", "no such order", RECEIVE
 
 
 def keep(**changes: object) -> ErrorReport:
-    return bounded(replace(REPORT, **changes), received_at=RECEIVED_AT)  # type: ignore[arg-type]
+    return bounded(replace(REPORT, **changes), received_at=RECEIVED_AT)
 
 
 def kept_context(**context: object) -> dict[str, object]:
@@ -196,7 +196,7 @@ def test_the_largest_possible_report_fits_the_limit_of_a_report() -> None:
     text = "x" * 100_000
     frame = Frame(text, text, text, 1, text)
     report = keep(
-        **{name: text for name in REPORT.__slots__ if isinstance(getattr(REPORT, name), str) and name != "severity"},
+        **{name: text for name, value in asdict(REPORT).items() if isinstance(value, str) and name != "severity"},
         exceptions=(RaisedException(text, text, text, (frame,) * 500, False),) * 50,
         fingerprint=(text,) * 100,
         tags={f"{number}{text}": text for number in range(1_000)},

@@ -24,6 +24,10 @@ STOP_SECONDS = 30.0
 _CALL = "SELECT pg_notify('tocsin_jobs', '')"
 _OWED = "SELECT count(*) FROM tocsin.notifications WHERE state = 'PENDING'"
 _BEGUN = "SELECT count(*) FROM tocsin.workers"
+_UNDER_WAY = """
+    SELECT count(*) FROM tocsin.attempts_begun b WHERE b.worker = ANY (%s)
+    AND NOT EXISTS (SELECT FROM tocsin.delivery_attempts a WHERE a.id = b.id)
+"""
 
 
 @dataclass(slots=True)
@@ -35,12 +39,14 @@ class Fleet:
     clock: SteppedClock
     directory: Path
     workers: dict[int, BaseProcess] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
     ends: int = 0
 
     def start(self, place: int, at: int = 0) -> None:
         """Start a worker that dies at a point (0: at none)."""
         journal = self.directory / f"worker{place}.journal"
-        arguments = (self.settings, f"worker {place}", self.clock, journal, at)
+        self.names[place] = f"worker {place}, after {self.ends} ends"
+        arguments = (self.settings, self.names[place], self.clock, journal, at)
         self.workers[place] = forks().Process(target=work_on, args=arguments, daemon=True)
         self.workers[place].start()
 
@@ -63,10 +69,20 @@ class Fleet:
         while self._number(_OWED):
             assert time.monotonic() < deadline, f"{self._number(_OWED)} pages are still owed"
             self.replace_the_dead()
+            if step_seconds:
+                await self._until_no_page_is_under_way(deadline)
             self.clock.step(seconds=step_seconds)
             self.call()
             await asyncio.sleep(NUDGE_SECONDS)
         self.replace_the_dead()
+
+    async def _until_no_page_is_under_way(self, deadline: float) -> None:
+        """Wait until nobody who lives is sending: on a busy machine the clock would outrun their leases."""
+        while self._number(_UNDER_WAY, self._living()) and time.monotonic() < deadline:
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _living(self) -> list[str]:
+        return [self.names[place] for place, worker in self.workers.items() if worker.exitcode is None]
 
     async def until_begun(self) -> None:
         """Wait until each worker has said that it is here."""
@@ -75,9 +91,9 @@ class Fleet:
             assert time.monotonic() < deadline, "not every worker began"
             await asyncio.sleep(LOOK_SECONDS)
 
-    def _number(self, query: str) -> int:
+    def _number(self, query: str, *parameters: object) -> int:
         with psycopg.connect(self.superuser, autocommit=True) as connection:
-            row = connection.execute(query.encode()).fetchone()
+            row = connection.execute(query.encode(), parameters).fetchone()
         assert row is not None
         return int(row[0])
 

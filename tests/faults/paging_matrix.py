@@ -4,7 +4,8 @@
 
 The points are those that `mortal` counts in an undisturbed run: before and after each COMMIT, before and after each
 sending; and between the two, the instant at which the receiver has the page and has not answered. At each of them the
-process is killed, or its connection to the database cut; then another worker goes on, a minute and more later.
+process is killed, or its connection to the database cut; then another worker goes on, a minute and more later. Every
+attempt that began is a row in the end, also the one that was cut short.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ from pydantic import SecretStr
 from tests.conftest import ADMIN_EMAIL, ADMIN_PASSWORD
 from tests.faults.forks import forks
 from tests.faults.journal import lines
-from tests.faults.mortal import End, work_once
+from tests.faults.mortal import End, Fate, work_once, wrapped
 from tests.faults.page_reckoning import Pages, reckon_pages, what_is_owed
 from tests.support import reached
 from tests.support.clock import START, FakeClock
 from tests.support.databases import clone, prepare_template
+from tests.support.reasons import check_reasons
 from tests.support.receivers import GONE, Answer, Receivers, receiving
 from tests.support.servers import Server, embedded_server, temporary_directory
 from tocsin.address_guard import parse_networks
@@ -45,7 +47,6 @@ from tocsin.domain.access import Actor, Role
 from tocsin.domain.incident import Severity
 from tocsin.domain.policy import Duty
 from tocsin.settings import Settings
-from tocsin.store import users
 from tocsin.store.database import Database
 from tocsin.worker.run import run_due
 
@@ -53,6 +54,8 @@ ONCALL = "olga@example.org"
 LATER = timedelta(hours=1, seconds=1)
 """After the incident: its first pages have not gone out, and its first timer is due."""
 LEASE_OVER = timedelta(seconds=51)
+BEGUN = ("deliver: after COMMIT", "bundle: after COMMIT")
+"""Where the beginning of an attempt is committed, if there is something to send, and nothing sent."""
 MOST_LOOKS = 14
 """Looks of the worker that goes on, a lease apart: retries and bundles included, all is sent by then."""
 PROCESS_SECONDS = 60.0
@@ -139,9 +142,12 @@ async def _prepare(made: Scene, story: Prepare) -> None:
     async with application(made.settings(made.database), FakeClock()) as app:
         async with app.work() as work:
             await accounts.first_start(work)
-            user = await users.by_email(work.tx, ADMIN_EMAIL)
-            assert user is not None
-        await story(app, user.actor(), made.receivers)
+        await story(app, await _admin(app), made.receivers)
+
+
+async def _admin(app: App) -> Actor:
+    async with app.work() as work:
+        return (await accounts.find_user(work, ADMIN_EMAIL)).actor()
 
 
 @asynccontextmanager
@@ -164,7 +170,8 @@ async def undisturbed(made: Scene) -> Undisturbed:
         sendings = len(made.receivers.arrivals)
         await _go_on(made, database)
         with psycopg.connect(made.server.conninfo(database)) as connection:
-            reckon_pages(connection, made.receivers.times(), ends=0)
+            pages = reckon_pages(connection, made.receivers.times(), ends=0)
+            _check_attempts(made, database, pages, "nowhere")
             return Undisturbed(tuple(points), sendings, what_is_owed(connection))
 
 
@@ -179,7 +186,7 @@ async def ended_at(made: Scene, expected: Undisturbed, point: str, end: End) -> 
         points = await _live(made, database, point, end)
         if point not in points:
             return None
-        return Run(point, await _settled(made, database, expected))
+        return Run(point, await _settled(made, database, expected, point))
 
 
 async def ended_while_sending(made: Scene, expected: Undisturbed, at: int) -> Run | None:
@@ -198,23 +205,36 @@ async def ended_while_sending(made: Scene, expected: Undisturbed, at: int) -> Ru
         made.receivers.on_arrival = lambda: None
         if not process.exitcode:
             return None
-        return Run(f"page {at} taken, not answered", await _settled(made, database, expected))
+        point = f"page {at} taken, not answered"
+        return Run(point, await _settled(made, database, expected, point))
 
 
-async def _settled(made: Scene, database: str, expected: Undisturbed) -> Pages:
+async def _settled(made: Scene, database: str, expected: Undisturbed, point: str) -> Pages:
     await _go_on(made, database)
     with psycopg.connect(made.server.conninfo(database)) as connection:
         pages = reckon_pages(connection, made.receivers.times(), ends=1)
         owed = what_is_owed(connection)
         assert owed == expected.owed, f"other pages are owed than without the end: {set(owed) ^ set(expected.owed)}"
+        _check_attempts(made, database, pages, point)
         return pages
+
+
+def _check_attempts(made: Scene, database: str, pages: Pages, point: str) -> None:
+    """Assert that each attempt that began is a row, and no row is of one that did not.
+
+    When its beginning is committed the channel is called, which both workers note. Who is ended between the two has
+    called none; nor has one that found nothing to send, of which there is no row, and so none without an answer.
+    """
+    called = sum(": before sending " in line for line in lines(_journal(made, database)))
+    begun = called + (pages.cut_short if point.startswith(BEGUN) else 0)
+    assert pages.attempts == begun, f"{begun} attempts began, {pages.attempts} are rows"
 
 
 async def _live(made: Scene, database: str, at: int | str, end: End) -> list[str]:
     """Run a mortal worker in a process of its own; return the points that it reached."""
     process = _process(made, database, at, end)
     await asyncio.to_thread(process.join, PROCESS_SECONDS)
-    points = lines(made.directory / f"{database}.journal")
+    points = lines(_journal(made, database))
     _check_end(process, must_die=end is End.KILL and at in points)
     return points
 
@@ -222,11 +242,14 @@ async def _live(made: Scene, database: str, at: int | str, end: End) -> list[str
 def _process(made: Scene, database: str, at: int | str, end: End) -> BaseProcess:
     for channel, answers in made.answers.items():
         made.receivers.answers[channel] = list(answers)
-    journal = made.directory / f"{database}.journal"
-    arguments = (made.settings(database), START + LATER, journal, at, end)
+    arguments = (made.settings(database), START + LATER, _journal(made, database), at, end)
     process = forks().Process(target=work_once, args=arguments, daemon=True)
     process.start()
     return process
+
+
+def _journal(made: Scene, database: str) -> Path:
+    return made.directory / f"{database}.journal"
 
 
 def _check_end(process: BaseProcess, *, must_die: bool) -> None:
@@ -237,19 +260,24 @@ async def _go_on(made: Scene, database: str) -> None:
     """Let another worker go on until nothing is owed, at most for MOST_LOOKS leases."""
     clock = FakeClock(START + LATER)
     settings = made.settings(database)
-    async with application(settings, clock) as app, outbound_channels(settings) as channels:
-        for _ in range(MOST_LOOKS):
-            clock.now += LEASE_OVER
-            await run_due(app, channels)
+    with _journal(made, database).open("ab") as journal:
+        async with application(settings, clock) as app, outbound_channels(settings) as channels:
+            noting = wrapped(channels, Fate(journal.fileno(), 0))
+            for _ in range(MOST_LOOKS):
+                clock.now += LEASE_OVER
+                await run_due(app, noting)
+            await check_reasons(app, await _admin(app))
 
 
 @dataclass(slots=True)
 class Tally:
-    """How many runs there were of each kind of end, and how many pages arrived twice in them."""
+    """How many runs there were of each kind of end; how many pages arrived twice in them, and what was cut short."""
 
     runs: int = 0
     pages: int = 0
     twice: int = 0
+    attempts: int = 0
+    cut_short: int = 0
     seconds: float = 0.0
     points: list[str] = field(default_factory=list)
 
@@ -260,6 +288,8 @@ class Tally:
         self.runs += 1
         self.pages += run.pages.delivered
         self.twice += run.pages.twice
+        self.attempts += run.pages.attempts
+        self.cut_short += run.pages.cut_short
         self.points.append(run.point)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from tests.faults.mortal import End
-from tests.faults.paging_matrix import STORIES, ended_at, ended_while_sending, points_of, scene, undisturbed
+from tests.faults.paging_matrix import BEGUN, STORIES, ended_at, ended_while_sending, points_of, scene, undisturbed
 from tests.support.receivers import receiving
 from tests.support.servers import Server
 
@@ -15,6 +15,15 @@ pytestmark = pytest.mark.anyio
 
 ENDS = [("two ways", End.KILL), *(pytest.param(name, End.CUT, marks=pytest.mark.slow) for name in STORIES)]
 ENDS += [pytest.param("dead address", End.KILL, marks=pytest.mark.slow)]
+BEFORE_THE_ANSWER_IS_SAFE = {*BEGUN, "send: before COMMIT"}
+SENDING = {"email: before sending", "email: delivered", "webhook: before sending"}
+CUT_SHORT_AT = {
+    ("two ways", End.KILL): {*BEFORE_THE_ANSWER_IS_SAFE, *SENDING, "webhook: delivered"},
+    ("two ways", End.CUT): BEFORE_THE_ANSWER_IS_SAFE,
+    ("dead address", End.KILL): {*BEFORE_THE_ANSWER_IS_SAFE, *SENDING, "webhook: rejected"},
+    ("dead address", End.CUT): BEFORE_THE_ANSWER_IS_SAFE,
+}
+"""Where an attempt has begun, and its answer is not written down: only there one is cut short."""
 FEWEST_POINTS = {"two ways": 20, "dead address": 30}
 
 
@@ -32,6 +41,7 @@ async def test_an_end_at_any_point_loses_no_page_and_doubles_at_most_the_one_it_
     assert _functions(run.point for run in runs) == _functions(points)
     assert any(run.pages.twice for run in runs), "no page came twice: was anybody ended between sending and marking?"
     assert any(not run.pages.twice for run in runs)
+    assert _functions(run.point for run in runs if run.pages.cut_short) == CUT_SHORT_AT[story, end]
 
 
 def _functions(points: Iterable[str]) -> set[str]:
@@ -44,3 +54,4 @@ async def test_a_kill_while_the_receiver_has_the_page_sends_it_again_with_the_sa
         expected = await undisturbed(made)
         runs = [await ended_while_sending(made, expected, at) for at in range(1, expected.sendings + 1)]
     assert [run.pages.twice for run in runs if run] == [1] * expected.sendings
+    assert [run.pages.cut_short for run in runs if run] == [1] * expected.sendings

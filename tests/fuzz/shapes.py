@@ -30,6 +30,24 @@ def protobuf_logs(attributes: int) -> bytes:
     return bytes(request.SerializeToString())
 
 
+def protobuf_exceptions() -> bytes:
+    """Return a megabyte of exceptions, each with a stack of its own as small as one can be."""
+    request = ExportLogsServiceRequest()
+    records = request.resource_logs.add().scope_logs.add().log_records
+    while request.ByteSize() < MEGABYTE:
+        for _ in range(200):
+            number = len(records)
+            record = records.add(time_unix_nano=1_790_000_000_000_000_000 + number)
+            for name, said in (
+                ("type", f"E{number}"),
+                ("message", f"{number}"),
+                ("stacktrace", f'Traceback (most recent call last):\n  File "{number}", line 1\nE'),
+            ):
+                added = record.attributes.add()
+                added.key, added.value.string_value = f"exception.{name}", said
+    return bytes(request.SerializeToString())
+
+
 SHAPES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "smallest alerts": ("alertmanager-webhook", lambda: filled(_ALERT, b'{"version":"4","alerts":[', b"{}]}")),
     "empty alerts": ("alertmanager-alerts", lambda: filled(b"{},", b"[", b"{}]")),
@@ -52,6 +70,10 @@ SHAPES: dict[str, tuple[str, Callable[[], bytes]]] = {
     ),
     "smallest log records": ("otlp-logs", lambda: protobuf_logs(0)),
     "log records of attributes": ("otlp-logs", lambda: protobuf_logs(60)),
+    "smallest exceptions": ("otlp-logs", protobuf_exceptions),
+    "smallest items": ("generic", lambda: filled(b'{"message":1},', b"[", b"{}]")),
+    "wide items": ("generic", lambda: b"[" + b",".join([b'{"message":{"a":[' + b"1," * 480 + b"1]}}"] * 1_000) + b"]"),
+    "smallest reports": ("native", lambda: filled(b'{"severity":"low","message":"x"},', b"[", b"{}]")),
     "smallest events": (
         "cloudevents-batch",
         lambda: filled(b'{"specversion":"1.0","id":"1","source":"s","type":"t","data":{"message":"x"}},', b"[", b"{}]"),

@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
+from tests.intake.agreement import whole
 from tests.intake.cost import read_cheaply
 from tests.intake.samples import MEGABYTE, RECEIVED_AT, json_values, new_ids, nothing_but_refusals, only
 from tocsin.domain.fingerprint import fingerprint
@@ -99,17 +100,20 @@ def span(*events: object, **members: object) -> dict[str, Any]:
     return {"traceId": TRACE_ID, "spanId": SPAN_ID, "name": "POST /orders", "events": list(events), **members}
 
 
+def read_whole(parse: Any, body: bytes, content_type: str) -> list[ErrorReport | Rejected]:
+    return [whole(item) for item in parse(body, content_type, received_at=RECEIVED_AT, new_event_id=new_ids())]
+
+
 def take(request: object) -> list[ErrorReport | Rejected]:
-    return parse_logs(json.dumps(request).encode(), JSON, received_at=RECEIVED_AT, new_event_id=new_ids())
+    return read_whole(parse_logs, json.dumps(request).encode(), JSON)
 
 
 def take_spans(request: object) -> list[ErrorReport | Rejected]:
-    return parse_traces(json.dumps(request).encode(), JSON, received_at=RECEIVED_AT, new_event_id=new_ids())
+    return read_whole(parse_traces, json.dumps(request).encode(), JSON)
 
 
 def take_protobuf(request: ExportLogsServiceRequest) -> list[ErrorReport | Rejected]:
-    body = request.SerializeToString()
-    return parse_logs(body, PROTOBUF, received_at=RECEIVED_AT, new_event_id=new_ids())
+    return read_whole(parse_logs, request.SerializeToString(), PROTOBUF)
 
 
 def refusal_of(request: object) -> Code:
@@ -388,8 +392,7 @@ def test_spans_say_the_same_in_protobuf() -> None:
     event = made.events.add(name="exception", time_unix_nano=NANOSECONDS)
     event.attributes.extend(keyvalues({"exception.type": "ValueError", "exception.message": "no such order"}))
     body = request.SerializeToString()
-    binary = parse_traces(body, PROTOBUF, received_at=RECEIVED_AT, new_event_id=new_ids())
-    assert binary == take_spans(spans(span(raised())))
+    assert read_whole(parse_traces, body, PROTOBUF) == take_spans(spans(span(raised())))
 
 
 # ---- limits and what is wrong
@@ -480,7 +483,7 @@ def test_deep_values_are_refused_or_read_but_never_overflow() -> None:
 def test_any_bytes_are_reports_or_a_refusal(body: bytes, content_type: str) -> None:
     for parse in (parse_logs, parse_traces):
         with nothing_but_refusals(Code.MALFORMED, Code.INVALID):
-            parse(body, content_type, received_at=RECEIVED_AT, new_event_id=new_ids())
+            read_whole(parse, body, content_type)
 
 
 @given(st.sampled_from(["body", "attributes", "timeUnixNano", "severityNumber", "traceId"]), json_values, json_values)
@@ -499,7 +502,7 @@ def test_a_damaged_message_is_reports_or_malformed(order: int, noise: bytes, dat
     at = data.draw(st.integers(0, len(body) - 1))
     with nothing_but_refusals(Code.MALFORMED, Code.TOO_LARGE):
         damaged = body[:at] + noise + body[at + 1 :]
-        parse_logs(damaged, PROTOBUF, received_at=RECEIVED_AT, new_event_id=new_ids())
+        read_whole(parse_logs, damaged, PROTOBUF)
 
 
 # ---- answers

@@ -13,10 +13,9 @@ from psycopg import sql
 
 from tests.support.by_hand import connected
 from tests.support.clock import FakeClock
-from tests.support.databases import TEMPLATE, prepare_template
+from tests.support.databases import TEMPLATE, clone, prepare_template
 from tests.support.lives import Lived, application, live
 from tests.support.servers import SYSTEM_BINARIES, Server, embedded_server, system_server
-from tocsin import ids
 from tocsin.store.verification import DETAIL_TABLES
 
 
@@ -41,16 +40,11 @@ class LivedDatabase:
 
 @contextmanager
 def copied(server: Server, template: str) -> Iterator[str]:
-    """Give a copy of a database."""
-    name = f"copy_{ids.new_id().hex}"
-    with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy".encode())
-        # A copy has the rights within the database, not those on it.
-        connection.execute(f"GRANT CREATE ON DATABASE {name} TO tocsin_owner".encode())
-        try:
-            yield name
-        finally:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    """Give a copy of a database. A copy has the rights within the database, not those on it: they are given anew."""
+    with clone(server, template) as name:
+        with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+            connection.execute(f"GRANT CREATE ON DATABASE {name} TO tocsin_owner".encode())
+        yield name
 
 
 @pytest.fixture(scope="session")

@@ -374,9 +374,10 @@ async def _leave_traces(app: App, living: LivedDatabase) -> UUID:
             " 'tocsin', 0, 'OK', gen_random_uuid()"
         )
         superuser.execute(
-            "INSERT INTO delivery_attempts SELECT gen_random_uuid(), n.id, 1, now(), now(), 'RETRY',"
-            " '450 bob@example.org is over quota' FROM notifications n JOIN users u ON u.id = n.user_id"
-            " WHERE u.name = %s",
+            "WITH begun AS (INSERT INTO attempts_begun SELECT gen_random_uuid(), n.id, 1, now(), 'test'"
+            " FROM notifications n JOIN users u ON u.id = n.user_id WHERE u.name = %s RETURNING *)"
+            " INSERT INTO delivery_attempts SELECT id, notification_id, attempt, started_at, now(), 'RETRY',"
+            " '450 bob@example.org is over quota' FROM begun",
             [WRITER],
         )
     return incident_id

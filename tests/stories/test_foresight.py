@@ -6,11 +6,12 @@ The real run is on PostgreSQL, from due instant to due instant of its jobs; the 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ from tests.support.servers import Server
 from tocsin import ids
 from tocsin.app import accounts, respond
 from tocsin.app.simulate import Foreseen, Question, simulate
-from tocsin.app.why import explain
+from tocsin.app.why import explain, unexplained
 from tocsin.app.work import App
 from tocsin.channels import Delivered, Message, Outcome
 from tocsin.domain.access import Actor, Role
@@ -276,7 +277,7 @@ class Stage:
     async def live(self, world: World, service: str) -> UUID:
         """Let it happen: from due instant to due instant, and what is done at an instant comes after what is due."""
         began = self.clock.now
-        report = replace(error_report(f"Failure {self.number}", world.severity), service=service)
+        report = msgspec.structs.replace(error_report(f"Failure {self.number}", world.severity), service=service)
         incident_id = (await accept_one(self.app, report)).incident_id
         assert incident_id is not None
         answers = [began + delay for delay in world.delays] if world.by is not None else []
@@ -397,4 +398,7 @@ async def test_simulate_and_the_real_run_agree_on_every_generated_policy(stage: 
     foreseen = await stage.foresee(world, service)
     assert foreseen.policy == "played"
     assert not foreseen.cut_off
-    assert foretold(foreseen) == await stage.happened(await stage.live(world, service))
+    incident_id = await stage.live(world, service)
+    assert foretold(foreseen) == await stage.happened(incident_id)
+    async with stage.app.work() as work:
+        assert await unexplained(work, incident_id) == []

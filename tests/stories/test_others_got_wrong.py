@@ -24,6 +24,7 @@ from tests.faults.stage import staged
 from tests.support import reached
 from tests.support.by_hand import Connection, connected
 from tests.support.clock import FakeClock
+from tests.support.reasons import check_reasons
 from tests.support.receivers import Answer, Arrival, Receivers, receiving
 from tests.support.servers import Server
 from tocsin.address_guard import parse_networks
@@ -106,6 +107,7 @@ async def world(
             made = World(app, admin, clock, receivers, tables)
             yield made
             assert made.came() == [], "messages came that this story did not expect"
+            await check_reasons(app, admin)
 
 
 # --- healthchecks#212 -----------------------------------------------------------------------------------------------

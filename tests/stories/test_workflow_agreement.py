@@ -1,8 +1,9 @@
 """The workflow stands twice, in Python and in PostgreSQL: over generated lives of incidents, both always agree.
 
-Each action is put three times: to `decide`; to the database, as rows that somebody writes by hand without asking
-`decide` (and that are taken back again); and to the use case. All three accept, or all three refuse. After each,
-the head in the database, the fold of `evolve` and the replay of the recorded timeline are the same state.
+Every action at every stage, and generated lives beyond that. Each action is put three times: to `decide`; to the
+database, as rows that somebody writes by hand without asking `decide` (and that are taken back again); and to the use
+case. All three accept, or all three refuse. After each, the head in the database, the fold of `evolve` and the replay
+of the recorded timeline are the same state.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -271,9 +273,11 @@ class Lives(RuleBasedStateMachine):
     @rule(data=st.data())
     def answer_for_help(self, data: st.DataObject) -> None:
         """The one who was asked says that it arrived, perhaps twice."""
-        if not self.escalations:
-            return
-        escalation_id = data.draw(st.sampled_from(self.escalations))
+        if self.escalations:
+            self.answer(data.draw(st.sampled_from(self.escalations)))
+
+    def answer(self, escalation_id: UUID) -> None:
+        """Say of one escalation that it arrived."""
         said_at = self.world.clock.now if escalation_id in self.acknowledged else None
         action = AcknowledgeEscalation(self.world.ada.user_id, self.world.ada.user_id, said_at)
 
@@ -376,7 +380,7 @@ def _with_facts(state: IncidentState, step: Step, action: Action, world: World) 
     return state
 
 
-def live(world: World, *, lives: int, steps: int, shrink: bool = True) -> None:
+def live(world: World, *, lives: int, steps: int) -> None:
     """Let incidents live; raises what does not agree."""
     run_state_machine_as_test(
         type("Lives", (Lives,), {"world": world}),
@@ -384,12 +388,61 @@ def live(world: World, *, lives: int, steps: int, shrink: bool = True) -> None:
             max_examples=lives,
             stateful_step_count=steps,
             suppress_health_check=list(HealthCheck),
-            phases=[Phase.explicit, Phase.generate, *([Phase.shrink] if shrink else [])],
+            phases=[Phase.explicit, Phase.generate, Phase.shrink],
             report_multiple_bugs=False,
             database=None,
             deadline=None,
         ),
     )
+
+
+TRIALS: list[Callable[[Lives], None]] = [
+    Lives.acknowledge,
+    Lives.investigate,
+    Lives.find_cause,
+    *(partial(Lives.resolve, lessons=lessons, follow_ups=said) for lessons in (False, True) for said in (False, True)),
+    *(partial(Lives.close, lessons=lessons, follow_ups=said) for lessons in (False, True) for said in (False, True)),
+    Lives.note,
+    Lives.signal,
+    *(partial(Lives.change_severity, to=severity) for severity in Severity),
+    *(partial(Lives.worse_report, to=severity) for severity in Severity),
+    *(partial(Lives.clock_strikes, reason=reason) for reason in TIMED),
+    partial(Lives.policy_asks_the_next, step="0.1/p"),
+    Lives.acknowledgment_lapses,
+    Lives.pages_are_held,
+    Lives.ask_for_help,
+    Lives.block_sessions,
+]
+"""Everything that can happen to an incident of which nothing else is known than its stage."""
+STAGES = [(Severity.MEDIUM, 0), *((Severity.CRITICAL, stage) for stage in range(6))]
+
+
+def at_every_stage(world: World) -> None:
+    """Put every action to an incident at every stage, and once more what can happen only once; raises as `live`."""
+    for severity, stage in STAGES:
+        life = opened(world, severity, stage)
+        for trial in TRIALS:
+            before = life.state
+            trial(life)
+            if life.state is not before:
+                trial(life)
+                life = opened(world, severity, stage)
+        life.ask_for_help()
+        for escalation_id in life.escalations * 2:
+            life.answer(escalation_id)
+
+
+def opened(world: World, severity: Severity, stage: int) -> Lives:
+    """Return an incident that was taken to a stage."""
+    life = Lives()
+    life.world = world
+    life.open(severity, stage)
+    return life
+
+
+def test_python_and_the_database_agree_on_every_action_at_every_stage(world: World) -> None:
+    at_every_stage(world)
+    assert world.work(verify_database, streaming=True).findings == []
 
 
 def test_python_and_the_database_agree_on_every_life(world: World) -> None:
@@ -428,7 +481,7 @@ BROKEN_RULES: dict[type, Callable[..., tuple[Step, ...]]] = {
 def test_a_rule_that_is_lost_in_python_is_noticed(world: World, action: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(workflow._RULES, action, BROKEN_RULES[action])
     with pytest.raises(AssertionError, match="the database says"):
-        live(world, lives=500, steps=20, shrink=False)
+        at_every_stage(world)
 
 
 @pytest.mark.slow
@@ -441,4 +494,4 @@ def test_a_rule_that_is_lost_in_the_database_is_noticed(server: Server, world: W
         superuser.execute("SELECT tocsin_guard.suspend()")
         superuser.execute(lost)
     with pytest.raises(AssertionError, match="the database says yes"):
-        live(world, lives=500, steps=20, shrink=False)
+        at_every_stage(world)

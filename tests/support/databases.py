@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,8 @@ from tocsin.store.migrate import migrate
 
 TEMPLATE = "tocsin_template"
 _numbers = itertools.count(1)
+_done: defaultdict[Server, list[str]] = defaultdict(list)
+"""The databases of each server that no test uses any more."""
 
 
 def prepare_template(server: Server) -> None:
@@ -31,11 +34,17 @@ def prepare_template(server: Server) -> None:
 
 @contextmanager
 def clone(server: Server, template: str = TEMPLATE) -> Iterator[str]:
-    """Give the name of a fresh clone of the template, or of another database that nobody uses."""
+    """Give the name of a fresh clone of the template, or of another database that nobody uses.
+
+    It is dropped when the next but one is made: dropped at once, PostgreSQL waits a tenth of a second for the test's
+    connections, which have been closed but are not gone yet.
+    """
     name = f"t_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+        while len(_done[server]) > 1:
+            connection.execute(f"DROP DATABASE {_done[server].pop(0)} WITH (FORCE)")
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
-        try:
-            yield name
-        finally:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    try:
+        yield name
+    finally:
+        _done[server].append(name)

@@ -194,11 +194,6 @@ async def _access(app: App, admin: Actor) -> None:
 async def _delivery(app: App, lived: Lived, clock: FakeClock) -> None:
     async with app.work() as work:
         page = (await notifications.of_incident(work.tx, lived["reported"]))[0]
-        await notifications.insert_attempt(
-            work.tx,
-            ids={page.id: work.new_id()},
-            started_at=clock.now,
-            finished_at=clock.now,
-            outcome="RETRY",
-            answer="451 try again later",
-        )
+        attempt_id = work.new_id()
+        await notifications.begin_attempt(work.tx, {page.id: attempt_id}, clock.now, "tests")
+        await notifications.end_attempt(work.tx, [attempt_id], clock.now, "RETRY", "451 try again later")

@@ -10,6 +10,7 @@ from tests.conftest import ADMIN_EMAIL
 from tests.support.clock import FakeClock
 from tests.support.reached import also_by
 from tests.web.conftest import Live, rows
+from tocsin.app.leases import DOUBT, LEASE
 from tocsin.channels import Delivered, Message, Outcome, Rejected, Retry
 from tocsin.domain.access import Actor, Role
 from tocsin.worker.run import run_due
@@ -53,6 +54,46 @@ async def test_a_page_is_shown_with_each_attempt_and_its_answer(
         assert (page["bundleId"], page["because"], page["linkUsedAt"]) == (None, None, None)
     assert len(await _told(live, "/api/notifications", token=tokens[Role.AUDITOR])) == 1
     assert (await live.get("/api/notifications", token=tokens[Role.MEMBER])).status == 403
+
+
+class KilledError(BaseException):
+    """The worker was killed: nobody is left to write anything down."""
+
+
+async def test_an_attempt_that_was_cut_short_is_shown_with_its_worker_and_that_nobody_knows(
+    live: Live, clock: FakeClock
+) -> None:
+    class Killed(Answers):
+        async def send(self, _address: str, _message: Message) -> Outcome:
+            raise KilledError
+
+    await live.open_incident()
+    with pytest.raises(KilledError):
+        await run_due(live.app, {"email": Killed()})
+    assert await _attempts(live) == [("UNDER_WAY", "begun by hand, no answer yet")]
+    for wait in (LEASE, DOUBT):
+        clock.forward(seconds=wait.total_seconds())
+        await run_due(live.app, {"email": Answers()})
+    cut_short, delivered = await _attempts(live)
+    assert cut_short[0] == "CUT_SHORT"
+    assert cut_short[1].endswith("before there was an answer: whether it arrived is not known")
+    assert delivered == ("DELIVERED", "250 OK")
+    (page,) = await _told(live, "/api/incidents/1/notifications")
+    first, second = page["attempts"]
+    assert (first["attempt"], first["finishedAt"], first["worker"]) == (1, None, "hand")
+    assert first["startedAt"] < second["startedAt"] <= second["finishedAt"]
+
+
+async def _attempts(live: Live) -> list[tuple[str, str]]:
+    """Return what is told of the attempts to deliver the one page: the same by the history and by the reasons."""
+    (page,) = await _told(live, "/api/incidents/1/notifications")
+    told = [(one["outcome"], one["answer"]) for one in page["attempts"]]
+    steps = (await live.get("/api/incidents/1/why")).json["steps"]
+    pages = [page for step in steps for candidate in step["candidates"] for page in candidate["pages"]]
+    assert [(one["outcome"], one["answer"]) for page in pages for one in page["attempts"]] == told
+    detail = (await live.get("/api/incidents/1")).json
+    assert [(one["attempts"], one["lastAnswer"]) for one in detail["notifications"]] == [(len(told), told[-1][1])]
+    return told
 
 
 async def test_pages_are_listed_in_parts_and_by_person_state_and_time(

@@ -2,8 +2,8 @@
 
 A first alert is a message of its own. Everything else that is owed over one contact method goes together: at once if
 nothing went lately, else after a pause. Which pages a bundle has is committed before it is sent, so that it is the same
-message, under the same id, however often it is tried. Each attempt is a row for each page: when, over what, with which
-answer.
+message, under the same id, however often it is tried. Each attempt is a row for each page, committed before it is sent,
+too: one that is cut short is told, and that nobody knows what came of it.
 """
 
 from __future__ import annotations
@@ -47,11 +47,18 @@ class Parcel:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """One attempt to deliver a message: the ids of its rows, one for each page."""
+
+    parcel: Parcel
+    attempt_ids: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Sent:
     """What came of one attempt to deliver a message."""
 
-    parcel: Parcel
-    started_at: datetime
+    begun: Begun
     outcome: Outcome
 
 
@@ -126,14 +133,21 @@ async def _parcel(work: Work, message_id: UUID, pages: Sequence[Notification]) -
     return Parcel(message_id, tuple(pages), _short(last) if last else None)
 
 
-async def send(app: App, channels: Mapping[str, Channel], links: Links, parcel: Parcel) -> Sent:
+async def begin(work: Work, parcel: Parcel, worker: str) -> Begun:
+    """Record that a message is about to be sent: nothing is sent before this is committed."""
+    ids = {page.id: work.new_id() for page in parcel.pages}
+    await notifications.begin_attempt(work.tx, ids, work.now, worker)
+    return Begun(parcel, tuple(ids.values()))
+
+
+async def send(app: App, channels: Mapping[str, Channel], links: Links, begun: Begun) -> Sent:
     """Try to deliver a message, with no transaction open."""
-    started_at, first = app.clock(), parcel.pages[0]
+    first = begun.parcel.pages[0]
     channel = channels.get(first.channel)
     if channel is None:
-        return Sent(parcel, started_at, not_configured(first.channel))
-    message = _message(parcel, links, app.settings.base_url, started_at)
-    return Sent(parcel, started_at, await channel.send(first.address, message))
+        return Sent(begun, not_configured(first.channel))
+    message = _message(begun.parcel, links, app.settings.base_url, app.clock())
+    return Sent(begun, await channel.send(first.address, message))
 
 
 def _message(parcel: Parcel, links: Links, base_url: str, now: datetime) -> Message:
@@ -168,15 +182,10 @@ def _bundled(page: Notification, links: Links, base_url: str) -> Bundled:
 
 
 async def settle(work: Work, sent: Sent, attempts: int) -> Again | None:
-    """Record an attempt; `attempts` counts it. Return when to try again; what is given up becomes an incident."""
-    pages, outcome = sent.parcel.pages, sent.outcome
-    await notifications.insert_attempt(
-        work.tx,
-        ids={page.id: work.new_id() for page in pages},
-        started_at=sent.started_at,
-        finished_at=max(work.now, sent.started_at),
-        outcome=type(outcome).__name__.upper(),
-        answer=outcome.answer,
+    """End an attempt; `attempts` counts it. Return when to try again; what is given up becomes an incident."""
+    pages, outcome = sent.begun.parcel.pages, sent.outcome
+    await notifications.end_attempt(
+        work.tx, sent.begun.attempt_ids, work.now, type(outcome).__name__.upper(), outcome.answer
     )
     which = [page.id for page in pages]
     if isinstance(outcome, Delivered):

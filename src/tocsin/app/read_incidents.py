@@ -10,6 +10,7 @@ from tocsin.app.search import checked_search, find
 from tocsin.app.timeline import IncidentRef, not_found
 from tocsin.app.work import Work
 from tocsin.domain.access import PERMISSIONS, Actor, Permission, Role, require
+from tocsin.domain.delivery import PageState, came_of
 from tocsin.domain.incident import Severity, Status
 from tocsin.domain.notification import shown_address
 from tocsin.domain.policy import StepReason
@@ -175,11 +176,16 @@ async def show_incident(work: Work, actor: Actor, ref: IncidentRef) -> IncidentD
         timeline=await incidents.timeline(work.tx, row.id),
         escalations=await incidents.escalations(work.tx, row.id),
         error=await reports.get(work.tx, row.created_from_error_id) if row.created_from_error_id else None,
-        notifications=[
-            replace(page, address=shown_address(page.channel, page.address))
-            for page in await notifications.of_incident(work.tx, row.id)
-        ],
+        notifications=[_page(page) for page in await notifications.of_incident(work.tx, row.id)],
     )
+
+
+def _page(row: NotificationRow) -> NotificationRow:
+    shown = replace(row, address=shown_address(row.channel, row.address))
+    if row.attempts is None:
+        return shown
+    said = came_of(row.last_outcome, row.last_answer, row.last_worker, waits=row.state == PageState.PENDING)
+    return replace(shown, last_answer=said.answer)
 
 
 async def find_incident(work: Work, ref: IncidentRef) -> IncidentRow:

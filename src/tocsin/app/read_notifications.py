@@ -11,7 +11,7 @@ from tocsin.app.read_incidents import find_incident
 from tocsin.app.timeline import IncidentRef
 from tocsin.app.work import Work
 from tocsin.domain.access import Actor, Permission, require
-from tocsin.domain.delivery import PageState
+from tocsin.domain.delivery import PageState, came_of
 from tocsin.domain.notification import shown_address
 from tocsin.errors import Code, refuse
 from tocsin.store import notifications
@@ -23,11 +23,23 @@ LOOK_BACK = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to deliver a page, by which worker (None: before that was recorded), and what came of it."""
+
+    attempt: int
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: str
+    answer: str
+    worker: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class History:
     """A page that is owed, or was, with its attempts, first to last."""
 
     page: SentPage
-    attempts: list[AttemptRow]
+    attempts: list[Attempt]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,5 +97,14 @@ async def _part(work: Work, rows: list[SentPage], limit: int) -> Histories:
     attempts: dict[UUID, list[AttemptRow]] = {page.id: [] for page in shown}
     for attempt in await notifications.attempts(work.tx, list(attempts)):
         attempts[attempt.notification_id].append(attempt)
-    histories = [History(page, attempts[page.id]) for page in shown]
+    histories = [History(page, _attempts(page, attempts[page.id])) for page in shown]
     return Histories(histories, limit, shown[-1].id if len(rows) > limit else None)
+
+
+def _attempts(page: SentPage, rows: list[AttemptRow]) -> list[Attempt]:
+    return [_attempt(row, waits=page.state == PageState.PENDING and row is rows[-1]) for row in rows]
+
+
+def _attempt(row: AttemptRow, *, waits: bool) -> Attempt:
+    said = came_of(row.outcome, row.answer, row.worker, waits=waits)
+    return Attempt(row.attempt, row.started_at, row.finished_at, said.outcome, said.answer, row.worker)

@@ -21,6 +21,7 @@ from tocsin.app.read_incidents import find_incident
 from tocsin.app.timeline import IncidentRef
 from tocsin.app.work import Work
 from tocsin.domain.access import Actor, Permission, require
+from tocsin.domain.delivery import PageState, came_of
 from tocsin.domain.escalation import ACK_LAPSED, SILENCE_ENDED, Timer, timers
 from tocsin.domain.incident import EscalationReason, Severity
 from tocsin.domain.notification import OPENED, STORM, UNDELIVERED, shown_address
@@ -168,12 +169,13 @@ def _page(row: PageRow) -> Page:
         row.due_at,
         row.settled_at,
         row.because,
-        [_attempt(one) for one in row.attempts],
+        [_attempt(one, waits=row.state == PageState.PENDING and one is row.attempts[-1]) for one in row.attempts],
     )
 
 
-def _attempt(said: dict[str, Any]) -> Attempt:
-    return Attempt(datetime.fromisoformat(said["at"]), said["outcome"], said["answer"])
+def _attempt(told: dict[str, Any], *, waits: bool) -> Attempt:
+    said = came_of(told["outcome"], told["answer"], told["worker"], waits=waits)
+    return Attempt(datetime.fromisoformat(told["at"]), said.outcome, said.answer)
 
 
 _TITLES = {

@@ -17,14 +17,12 @@ from tocsin.domain.report import (
     EARLIEST_CLOCK,
     MAX_CLOCK_AHEAD,
     MAX_EVENT_ID_CHARACTERS,
-    MAX_EXCEPTIONS,
-    MAX_FINGERPRINT_PART_CHARACTERS,
-    MAX_FINGERPRINT_PARTS,
-    MAX_FRAMES,
     MAX_MESSAGE_CHARACTERS,
     MAX_TYPE_CHARACTERS,
     ErrorReport,
     Signal,
+    is_short_chain,
+    is_short_fingerprint,
     title_of,
 )
 
@@ -84,10 +82,8 @@ class Glimpse(msgspec.Struct, frozen=True, gc=False):
             len(self.error_type) <= MAX_TYPE_CHARACTERS
             and len(self.message) <= MAX_MESSAGE_CHARACTERS
             and len(self.template) <= MAX_MESSAGE_CHARACTERS
-            and len(self.fingerprint) <= MAX_FINGERPRINT_PARTS
-            and max(map(len, self.fingerprint), default=0) <= MAX_FINGERPRINT_PART_CHARACTERS
-            and len(self.exceptions) <= MAX_EXCEPTIONS
-            and sum([len(exception.frames) for exception in self.exceptions]) <= MAX_FRAMES
+            and (not self.fingerprint or is_short_fingerprint(self.fingerprint))
+            and (not self.exceptions or is_short_chain(self.exceptions))
             and EARLIEST_CLOCK <= self.occurred_at <= received_at + MAX_CLOCK_AHEAD
         )
 

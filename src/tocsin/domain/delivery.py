@@ -23,6 +23,9 @@ MAX_SUBJECT_CHARACTERS = 200
 MAX_NOTE_CHARACTERS = 300
 BUNDLE_EVENT = "BUNDLE"
 
+UNDER_WAY, CUT_SHORT = "UNDER_WAY", "CUT_SHORT"
+"""What came of an attempt of which nobody wrote down an answer: not yet, or never."""
+
 _WAITS_FOR_ACKNOWLEDGMENT = frozenset(
     {
         OPENED,
@@ -44,6 +47,30 @@ class PageState(StrEnum):
     DELIVERED = "DELIVERED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What came of an attempt, and the answer that it got."""
+
+    outcome: str
+    answer: str
+
+
+def came_of(outcome: str | None, answer: str | None, worker: str | None, *, waits: bool) -> Said:
+    """Return what came of an attempt, in words where nobody wrote it down.
+
+    `waits`: the page is still owed, and this is its last attempt. Else somebody went on without its answer.
+    """
+    if outcome is not None and answer is not None:
+        return Said(outcome, answer)
+    who = worker or "a worker"
+    if waits:
+        return Said(UNDER_WAY, f"begun by {who}, no answer yet")
+    return Said(
+        CUT_SHORT,
+        f"begun by {who}, which ended or lost the database before there was an answer: whether it arrived is not known",
+    )
 
 
 def goes_alone(reason: str) -> bool:
@@ -142,6 +169,8 @@ def compose_bundle(pages: Sequence[Bundled]) -> PageText:
         lines += [*_in_full(page, named=named), ""]
     if rest:
         lines += [f"And {len(rest)} more, about {', '.join(_names(rest))}: `tocsin incidents list --open`.", ""]
+    if len(ordered) >= MAX_BUNDLE:
+        lines += [f"A message takes {MAX_BUNDLE} pages: what else is due comes in a minute.", ""]
     subject = f"[{ordered[0].severity}] {len(ordered)} pages: {', '.join(_names(ordered))}"
     payload: dict[str, object] = {
         "event": BUNDLE_EVENT,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tocsin.domain.incident import Severity
@@ -47,3 +48,17 @@ class FieldMapping:
     items: Path | None = None
     severities: dict[str, Severity] = field(default_factory=dict)
     signals: dict[str, Signal] = field(default_factory=lambda: dict(SIGNALS))
+    _by_member: dict[str, set[str]] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _by_any: set[str] = field(init=False, repr=False, compare=False, default_factory=set)
+
+    def __post_init__(self) -> None:
+        for name, alternatives in self.fields.items():
+            for source in alternatives:
+                if isinstance(source, Path) and not source.from_document:
+                    self._by_member.setdefault(source.steps[0], set()).add(name)
+                else:
+                    self._by_any.add(name)
+
+    def within_reach(self, item: Mapping[str, object]) -> set[str]:
+        """Return the names of the fields that may be found for an item: of a mapping with many paths these are few."""
+        return self._by_any.union(*[self._by_member[member] for member in self._by_member.keys() & item.keys()])

@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -28,8 +28,7 @@ MAX_NORMALISED_CHARACTERS = 512
 """Long messages differ in their tails (queries, dumps); which failure it is stands at the beginning."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(msgspec.Struct, frozen=True, gc=False):
     """The identity of a failure within a project.
 
     `value` is a SHA-256 in 64 hex digits over the version, the basis and the parts. `basis` names the rule that
@@ -141,9 +140,12 @@ def _default(report: Evidence) -> Fingerprint:
     return _MEMORY.judged((report.error_type, report.message, report.template), _by_words)
 
 
+_encoded = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps makes an encoder at each call
+
+
 def _make(basis: str, parts: list[object]) -> Fingerprint:
     # JSON of nested lists says where each part ends: ["ab","c"] and ["a","bc"] stay two things.
-    material = json.dumps([FINGERPRINT_VERSION, basis, parts], separators=(",", ":"))
+    material = _encoded([FINGERPRINT_VERSION, basis, parts])
     return Fingerprint(FINGERPRINT_VERSION, hashlib.sha256(material.encode("ascii")).hexdigest(), basis)
 
 
@@ -184,11 +186,17 @@ def _label(exception: Raised, report: Evidence) -> str:
 def _by_words(words: tuple[str, str, str]) -> Fingerprint:
     error_type, message, template = (words[0].strip(), words[1], " ".join(words[2].split()))
     if error_type:
-        return _make("exception", [error_type, normalise(message)])
+        return _by_normalised("exception", error_type, normalise(message))
     # "%s" alone says nothing: everything that is ever logged like that would be one failure.
-    if any(character.isalpha() for character in _PLACEHOLDER.sub("", template)):
-        return _make("template", [template])
-    return _make("message", [normalise(message)])
+    if template and any(character.isalpha() for character in _PLACEHOLDER.sub("", template)):
+        return _by_normalised("template", template)
+    return _by_normalised("message", normalise(message))
+
+
+@lru_cache(MAX_REMEMBERED)
+def _by_normalised(basis: str, *words: str) -> Fingerprint:
+    """Return the fingerprint of words in which nothing varies any more: what many messages have become is known."""
+    return _make(basis, [*words])
 
 
 T = TypeVar("T")

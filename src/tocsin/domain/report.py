@@ -11,7 +11,6 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from tocsin.domain.fingerprint import Raised
 from tocsin.domain.incident import Severity
 
 MAX_REPORT_BYTES = 1_048_576
@@ -78,8 +78,7 @@ _VALUE_COST_CHARACTERS = 8
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """One frame of a stack, outermost call first in its stack."""
 
     function: str
@@ -90,8 +89,7 @@ class Frame:
     in_app: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class RaisedException:
+class RaisedException(msgspec.Struct, frozen=True, gc=False):
     """One exception of a chain. Chains run cause first: the last one is what the program saw."""
 
     type: str
@@ -108,8 +106,7 @@ class Signal(StrEnum):
     RESOLVE = "resolve"
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorReport:
+class ErrorReport(msgspec.Struct, frozen=True, gc=False):
     """One error as a client reported it.
 
     `event_id` is the client's own id (1–64 characters): with the project it is the idempotency key.
@@ -136,8 +133,8 @@ class ErrorReport:
     culprit: str = ""
     trace_id: str = ""
     user_id: str = ""
-    tags: dict[str, str] = field(default_factory=dict)
-    context: dict[str, object] = field(default_factory=dict)
+    tags: dict[str, str] = msgspec.field(default_factory=dict)
+    context: dict[str, object] = msgspec.field(default_factory=dict)
     signal: Signal | None = None
     expires_at: datetime | None = None
 
@@ -220,34 +217,97 @@ def bounded(report: ErrorReport, *, received_at: datetime, left_out: Mapping[str
 
 
 def _fits(report: ErrorReport, received_at: datetime) -> bool:
-    """Tell whether a report is surely within all bounds; some that are get no for an answer.
+    """Tell whether a report is within all bounds and may stay as it is; some that may get no for an answer.
 
-    Most small ones are, and to look takes a fifth of the time of a copy. What is shorter than the limit together needs
-    no look at its parts.
+    Most may, and to look takes a fraction of the time of a copy. What is shorter than the limit together needs no look
+    at its parts.
     """
-    texts = report.platform + report.service + report.environment + report.release + report.server_name
-    texts += report.logger + report.culprit + report.trace_id + report.user_id + report.error_type + report.event_id
-    others = [report.message, report.template, *report.fingerprint, *report.tags, *report.tags.values()]
-    everything = texts + "".join(others)
+    names = "".join(
+        (
+            report.event_id,
+            report.error_type,
+            report.platform,
+            report.service,
+            report.environment,
+            report.release,
+            report.server_name,
+            report.logger,
+            report.culprit,
+            report.trace_id,
+            report.user_id,
+        )
+    )
     return (
-        not report.exceptions
-        and len(texts) <= MAX_NAME_CHARACTERS
+        len(names) <= MAX_NAME_CHARACTERS
         and len(report.event_id) <= MAX_EVENT_ID_CHARACTERS
         and len(report.message) <= MAX_MESSAGE_CHARACTERS
         and len(report.template) <= MAX_MESSAGE_CHARACTERS
-        and len(report.fingerprint) <= MAX_FINGERPRINT_PARTS
-        and max(map(len, report.fingerprint), default=0) <= MAX_FINGERPRINT_PART_CHARACTERS
-        and len(report.tags) <= MAX_TAGS
-        and max(map(len, report.tags), default=0) <= MAX_TAG_KEY_CHARACTERS
-        and max(map(len, report.tags.values()), default=0) <= MAX_TAG_VALUE_CHARACTERS
-        and everything.isascii()
-        and "\x00" not in everything
-        and all(
-            instant.tzinfo is UTC and EARLIEST_CLOCK <= instant <= received_at + MAX_CLOCK_AHEAD
-            for instant in (report.occurred_at, report.expires_at or report.occurred_at)
-        )
-        and _is_within_bounds(report.context)
+        and is_storable(names + report.message + report.template)
+        and (not report.fingerprint or _parts_fit(report.fingerprint))
+        and (not report.tags or _tags_fit(report.tags))
+        and (not report.exceptions or chain_fits(report.exceptions))
+        and _is_believed(report.occurred_at, received_at)
+        and (report.expires_at is None or _is_believed(report.expires_at, received_at))
+        and (not report.context or _is_within_bounds(report.context))
     )
+
+
+def is_storable(text: str) -> bool:
+    """Tell whether nothing in a text has to be replaced."""
+    return "\x00" not in text if text.isascii() else not _UNSTORABLE.search(text)
+
+
+def is_short_fingerprint(parts: Sequence[str]) -> bool:
+    """Tell whether a client's fingerprint is within its bounds."""
+    return len(parts) <= MAX_FINGERPRINT_PARTS and max(map(len, parts)) <= MAX_FINGERPRINT_PART_CHARACTERS
+
+
+def is_short_chain(chain: Sequence[Raised]) -> bool:
+    """Tell whether there are no more exceptions and frames in a chain than are kept."""
+    return len(chain) <= MAX_EXCEPTIONS and sum([len(exception.frames) for exception in chain]) <= MAX_FRAMES
+
+
+def _parts_fit(parts: Sequence[str]) -> bool:
+    return is_short_fingerprint(parts) and is_storable("".join(parts))
+
+
+def _tags_fit(tags: Mapping[str, str]) -> bool:
+    return (
+        len(tags) <= MAX_TAGS
+        and max(map(len, tags)) <= MAX_TAG_KEY_CHARACTERS
+        and max(map(len, tags.values())) <= MAX_TAG_VALUE_CHARACTERS
+        and is_storable("".join(tags))
+        and is_storable("".join(tags.values()))
+    )
+
+
+def chain_fits(chain: Sequence[RaisedException]) -> bool:
+    """Tell whether a chain of exceptions is within its bounds and may stay as it is; some that may get no."""
+    return is_short_chain(chain) and all(map(_exception_fits, chain))
+
+
+def _exception_fits(exception: RaisedException) -> bool:
+    return (
+        len(exception.type) <= MAX_TYPE_CHARACTERS
+        and len(exception.message) <= MAX_EXCEPTION_MESSAGE_CHARACTERS
+        and len(exception.module) <= MAX_TYPE_CHARACTERS
+        and is_storable(exception.type + exception.message + exception.module)
+        and all(map(_frame_fits, exception.frames))
+    )
+
+
+def _frame_fits(frame: Frame) -> bool:
+    texts = frame.function + frame.module + frame.filename
+    return (
+        len(texts) <= MAX_FRAME_NAME_CHARACTERS
+        and len(frame.source_line) <= MAX_SOURCE_LINE_CHARACTERS
+        and (frame.line is None or 0 <= frame.line <= MAX_INTEGER)
+        and is_storable(texts + frame.source_line)
+    )
+
+
+def _is_believed(instant: datetime, received_at: datetime) -> bool:
+    return instant.tzinfo is UTC and EARLIEST_CLOCK <= instant <= received_at + MAX_CLOCK_AHEAD
 
 
 def document(report: ErrorReport) -> dict[str, object]:
@@ -471,11 +531,13 @@ class _ContextCleaner:
 
     def _value(self, value: object, depth: int) -> object:
         self._remaining -= _VALUE_COST_CHARACTERS
-        if isinstance(value, (dict, list, tuple)):
-            return ELLIPSIS if depth <= 0 else self._container(value, depth)
+        if isinstance(value, str):
+            return self._text(value, MAX_CONTEXT_TEXT_CHARACTERS)
         if _is_plain(value):
             return value
-        return self._text(value if isinstance(value, str) else _as_text(value), MAX_CONTEXT_TEXT_CHARACTERS)
+        if isinstance(value, (dict, list, tuple)):
+            return ELLIPSIS if depth <= 0 else self._container(value, depth)
+        return self._text(_as_text(value), MAX_CONTEXT_TEXT_CHARACTERS)
 
     def _container(self, value: dict[Any, object] | Sequence[object], depth: int) -> object:
         """Return a copy. A field mapping may lead to one container many times: it costs as often and is copied once."""

@@ -129,15 +129,12 @@ def label_fingerprint(labels: Mapping[str, str]) -> str:
     Source: LabelSet.Fingerprint of https://github.com/prometheus/common (model/signature.go): over the names in
     order, each followed by its value, with a byte 0xff after either.
     """
-    texts = sorted([(_utf8(name), _utf8(value)) for name, value in labels.items()])
+    # The order of code points is that of the bytes of UTF-8.
+    texts = [text.encode("utf-8", "surrogatepass") for label in sorted(labels.items()) for text in label]
     value = _FNV_OFFSET
-    for byte in b"".join([b"%b\xff%b\xff" % pair for pair in texts]):
+    for byte in b"\xff".join([*texts, b""]):
         value = (value ^ byte) * _FNV_PRIME & _FNV_MASK
     return f"{value:016x}"
-
-
-def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
 
 
 def _origin(notification: Mapping[str, object]) -> dict[str, object]:

@@ -19,7 +19,7 @@ from datetime import datetime
 from hashlib import sha256
 from urllib.parse import unquote
 
-from tocsin.domain.field_mapping import Alternatives, FieldMapping, Literal, Path
+from tocsin.domain.field_mapping import Alternatives, FieldMapping, Path
 from tocsin.domain.report import MAX_EVENT_ID_CHARACTERS, ErrorReport
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.intake import Rejected
@@ -41,6 +41,8 @@ _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}
 _QUOTED = re.compile(r'"(.*)"', re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _PLAIN_ID = re.compile(rf"[!-~]{{1,{MAX_EVENT_ID_CHARACTERS}}}")
+# Stand among an event's attributes, under names that no attribute may have.
+_DERIVED_ID, _DERIVED_TRACE = "event id", "trace id"
 _OF_ENVELOPE: dict[str, Alternatives] = {
     "type": (Path(("type",), from_document=True),),
     # The extension for severity; without it an event is HIGH, as any report that does not say.
@@ -48,6 +50,8 @@ _OF_ENVELOPE: dict[str, Alternatives] = {
     "occurredAt": (Path(("time",), from_document=True),),
     "service": (Path(("source",), from_document=True),),
     "culprit": (Path(("subject",), from_document=True),),
+    "eventId": (Path((_DERIVED_ID,), from_document=True),),
+    "traceId": (Path((_DERIVED_TRACE,), from_document=True),),
 }
 
 
@@ -146,14 +150,12 @@ class _EventReader:
             TocsinError: INVALID (an attribute is missing that every event has, or another version).
         """
         _check(event)
-        fields = self._mapping.fields
-        ids = (*fields.get("eventId", ()), Literal(_event_id(str(event["source"]), str(event["id"]))))
-        trace_ids = (*fields.get("traceId", ()), *_trace_id(event))
         attributes = {name: value for name, value in event.items() if name not in _DATA}
+        derived = {_DERIVED_ID: _event_id(str(event["source"]), str(event["id"])), _DERIVED_TRACE: _trace_id(event)}
         return read_item(
             _item(event),
-            attributes,
-            replace(self._mapping, fields={**fields, "eventId": ids, "traceId": trace_ids}),
+            {**attributes, **derived},
+            self._mapping,
             {"cloudEvent": attributes},
             received_at=self._received_at,
             new_event_id=self._new_event_id,
@@ -184,11 +186,11 @@ def _event_id(source: str, event_id: str) -> str:
     return sha256(json.dumps([source, event_id]).encode("ascii")).hexdigest()
 
 
-def _trace_id(event: Mapping[str, object]) -> Alternatives:
-    """Return the trace of the extension for distributed tracing (W3C Trace Context)."""
+def _trace_id(event: Mapping[str, object]) -> str:
+    """Return the trace, or "", of the extension for distributed tracing (W3C Trace Context)."""
     parent = event.get("traceparent")
     found = _TRACE_PARENT.fullmatch(parent) if isinstance(parent, str) else None
-    return (Literal(found[1]),) if found else ()
+    return found[1] if found else ""
 
 
 def _item(event: Mapping[str, object]) -> dict[str, object]:

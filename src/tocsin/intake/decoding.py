@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import brotli  # type: ignore[import-untyped]
 import msgspec
@@ -217,15 +218,18 @@ def _too_deep() -> TocsinError:
     )
 
 
-def _deeper_than(document: object, limit: int) -> bool:
-    level = [document] if isinstance(document, (dict, list)) else []
+_CONTAINERS = frozenset({dict, list})  # what JSON is decoded to, and no type derived from them
+
+
+def _deeper_than(document: Any, limit: int) -> bool:
+    level = [document] if type(document) in _CONTAINERS else []
     for _ in range(limit):
         if not level:
             return False
         level = [
             child
             for container in level
-            for child in (container.values() if isinstance(container, dict) else container)
-            if isinstance(child, (dict, list))
+            for child in (container.values() if type(container) is dict else container)
+            if type(child) in _CONTAINERS and child
         ]
     return bool(level)

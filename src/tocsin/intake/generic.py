@@ -176,17 +176,18 @@ def _items(document: object, mapping: FieldMapping) -> tuple[list[object], objec
 class _Finder:
     """Finds the fields of one item, and remembers which paths led to one: the context keeps the rest."""
 
-    __slots__ = ("_document", "_item", "_mapping", "_used")
+    __slots__ = ("_document", "_item", "_mapping", "_used", "_within_reach")
 
     def __init__(self, item: dict[str, object], document: object, mapping: FieldMapping) -> None:
         self._item = item
         self._document = document
         self._mapping = mapping
+        self._within_reach = mapping.within_reach(item)
         self._used: list[tuple[str, ...]] = []
 
     def first(self, name: str, fit: Callable[[object], T | None]) -> T | None:
         """Return the first alternative of a field that fits. A text without a character does not."""
-        return self._first(self._mapping.fields.get(name, ()), fit)
+        return self._first(self._mapping.fields[name], fit) if name in self._within_reach else None
 
     def text(self, name: str) -> str:
         return self.first(name, _text) or ""
@@ -207,16 +208,16 @@ class _Finder:
         return {**mapped, **rest} if isinstance(rest, dict) else mapped
 
     def _members(self, prefix: str, fit: Callable[[object], T | None]) -> Iterable[tuple[str, T]]:
-        for name in self._mapping.fields:
-            if name.startswith(prefix) and (found := self.first(name, fit)) is not None:
+        for name, alternatives in self._mapping.fields.items():
+            if name not in self._within_reach or not name.startswith(prefix):
+                continue
+            if (found := self._first(alternatives, fit)) is not None:
                 yield name.removeprefix(prefix), found
 
     def _first(self, alternatives: Alternatives, fit: Callable[[object], T | None]) -> T | None:
         for source in alternatives:
             if isinstance(source, Literal):
                 value: object = source.value
-            elif not source.from_document and source.steps[0] not in self._item:
-                continue  # Most paths of a mapping with many lead nowhere.
             else:
                 value = _at(self._document if source.from_document else self._item, source.steps)
             fitted = None if value is _ABSENT else fit(value)

@@ -11,8 +11,9 @@ webhook-notifier/ (Grafana 9 to 12).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from tocsin.domain.report import MAX_NAME_CHARACTERS, ErrorReport, bounded, cut
 from tocsin.intake import Rejected, alertmanager

@@ -12,10 +12,10 @@ copies cannot be told from its repetitions, and to count twice is better than to
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsPartialSuccess, ExportLogsServiceResponse
@@ -24,6 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from tocsin.domain.arrival import Arrival, Glimpse
 from tocsin.domain.incident import Severity
 from tocsin.domain.report import (
     ELLIPSIS,
@@ -32,7 +33,9 @@ from tocsin.domain.report import (
     ErrorReport,
     RaisedException,
     bounded,
+    chain_fits,
     cut,
+    is_storable,
 )
 from tocsin.errors import TocsinError
 from tocsin.intake import Rejected
@@ -46,6 +49,7 @@ MAX_ANSWER_CHARACTERS = 1_000
 
 _EVENT_ID_DIGITS = 32
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _MAX_TIME = 2**63 - 1
 _TEMPLATES = ("message_template.text", "message_template", "messagetemplate.text", "log.template", "{OriginalFormat}")
 _BODY_MESSAGES = ("message", "msg", "event", "error")
@@ -55,6 +59,7 @@ _ENVIRONMENTS = ("deployment.environment.name", "deployment.environment")
 _EXCEPTION = ("exception.type", "exception.message", "exception.stacktrace")
 _RESOURCE_READ = frozenset({"service.name", "service.version", "host.name", "telemetry.sdk.language", *_ENVIRONMENTS})
 _ATTRIBUTES_READ = frozenset({*_EXCEPTION, *_USERS})
+_ATTRIBUTES_GLIMPSED = frozenset({*_EXCEPTION, *_TEMPLATES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +74,20 @@ class _Origin:
     others: dict[str, object]
 
 
+class _Glimpse(Glimpse, frozen=True, gc=False):
+    """What decides of a record, and what was looked at on the way.
+
+    `log_message` is what the record said where its exception said something else; `stack` is one that is no chain.
+    """
+
+    exceptions: tuple[RaisedException, ...]
+    log_message: str
+    stack: str
+
+
 def parse_logs(
     body: bytes, content_type: str, *, received_at: datetime, new_event_id: Callable[[], str]
-) -> list[ErrorReport | Rejected]:
+) -> list[Arrival | Rejected]:
     """Return what an export of logs (`/v1/logs`) reports, in its order.
 
     Args:
@@ -83,14 +99,14 @@ def parse_logs(
     Raises:
         TocsinError: UNSUPPORTED_MEDIA_TYPE, MALFORMED, INVALID, TOO_LARGE.
     """
-    return _reports(read_logs(body, content_type), received_at, new_event_id)
+    return _arrivals(read_logs(body, content_type), received_at, new_event_id)
 
 
 def parse_traces(
     body: bytes, content_type: str, *, received_at: datetime, new_event_id: Callable[[], str]
-) -> list[ErrorReport | Rejected]:
+) -> list[Arrival | Rejected]:
     """Return the exceptions that an export of spans (`/v1/traces`) reports; none is common. As `parse_logs`."""
-    return _reports(read_exceptions(body, content_type), received_at, new_event_id)
+    return _arrivals(read_exceptions(body, content_type), received_at, new_event_id)
 
 
 def answer_logs(content_type: str, rejected: int, message: str) -> tuple[bytes, str]:
@@ -152,67 +168,89 @@ def _json_success(counted: str, rejected: int, message: str) -> bytes:
     return json.dumps({"partialSuccess": partial} if rejected or message else {}).encode("ascii")
 
 
-def _reports(export: Export, received_at: datetime, new_event_id: Callable[[], str]) -> list[ErrorReport | Rejected]:
-    equals: Counter[bytes] = Counter()
+def _arrivals(export: Export, received_at: datetime, new_event_id: Callable[[], str]) -> list[Arrival | Rejected]:
+    equals: dict[bytes, int] = {}
     origins: dict[bytes, _Origin] = {}
-    reports: list[ErrorReport | Rejected] = []
+    arrivals: list[Arrival | Rejected] = []
     for record in export.records:
         if isinstance(record, Rejected):
-            reports.append(record)
+            arrivals.append(record)
             continue
         source = record.source
         if source.identity not in origins:
             origins[source.identity] = _origin(source.resource)
         event_id = _event_id(record, equals) or new_event_id()
-        reports.append(_report(record, origins[source.identity], event_id, received_at))
+        arrivals.append(_arrival(record, origins[source.identity], event_id, received_at))
     for kind, number in export.surplus.items():
         # One object for all of them: a request may hold hundreds of thousands.
-        reports += [Rejected(MAX_RECORDS, f"The request has more than {MAX_RECORDS:,} {kind}.")] * number
-    return reports
+        arrivals += [Rejected(MAX_RECORDS, f"The request has more than {MAX_RECORDS:,} {kind}.")] * number
+    return arrivals
 
 
-def _event_id(record: Record, equals: Counter[bytes]) -> str:
+def _event_id(record: Record, equals: dict[bytes, int]) -> str:
     """Return the id of a record, or "" if it has no time."""
     if not record.time and not record.observed:
         return ""
-    mark = sha256(record.source.identity + record.identity).digest()
-    equals[mark] += 1
-    return sha256(mark + equals[mark].to_bytes(4, "big")).hexdigest()[:_EVENT_ID_DIGITS]
+    identity = record.source.identity + record.identity
+    equals[identity] = number = equals.get(identity, 0) + 1
+    return sha256(number.to_bytes(4, "big") + identity).hexdigest()[:_EVENT_ID_DIGITS]
 
 
-def _report(record: Record, origin: _Origin, event_id: str, received_at: datetime) -> ErrorReport:
-    attributes = record.attributes
+def _arrival(record: Record, origin: _Origin, event_id: str, received_at: datetime) -> Arrival:
+    """Return the arrival of a record: most are only counted, and their reports never asked for."""
+    glimpse = _glimpse(record, event_id, received_at)
+    whole = partial(_report, record, origin, glimpse, received_at)
+    is_sound = (
+        is_storable(glimpse.error_type + glimpse.message + glimpse.template)
+        and glimpse.is_bounded(received_at)
+        and chain_fits(glimpse.exceptions)
+    )
+    return glimpse.arrival(event_id, whole) if is_sound else Arrival.of(whole())
+
+
+def _glimpse(record: Record, event_id: str, received_at: datetime) -> _Glimpse:
+    # Most records have none of the attributes that are asked for, and asking costs more than the rest.
+    attributes = {} if _ATTRIBUTES_GLIMPSED.isdisjoint(record.attributes) else record.attributes
     said = _body_text(record.body)
-    raised_type, raised_message, stack = (_text(attributes, name) for name in _EXCEPTION)
+    raised_type, raised_message, stack = [_text(attributes, name) for name in _EXCEPTION]
     is_exception = bool(raised_type or raised_message)
     chain = read_stack(stack, raised_type, raised_message)
     message = raised_message or said
-    context = {
-        "logMessage": said if said != message else "",
-        **_context(record),
-        "resource": origin.others,
-        "stack": "" if chain else stack,
-    }
-    report = ErrorReport(
+    return _Glimpse(
         event_id=event_id,
         severity=_severity(record, is_exception),
         error_type=raised_type or record.event_name,
         message=message,
         occurred_at=_instant(record.time) or _instant(record.observed) or received_at,
         template=_text(attributes, *_TEMPLATES),
+        fingerprint=(),
         exceptions=chain or ((RaisedException(raised_type, raised_message),) if is_exception else ()),
+        log_message="" if said == message else said,
+        stack="" if chain else stack,
+    )
+
+
+def _report(record: Record, origin: _Origin, glimpse: _Glimpse, received_at: datetime) -> ErrorReport:
+    report = ErrorReport(
+        event_id=glimpse.event_id,
+        severity=glimpse.severity,
+        error_type=glimpse.error_type,
+        message=glimpse.message,
+        occurred_at=glimpse.occurred_at,
+        template=glimpse.template,
+        exceptions=glimpse.exceptions,
         platform=origin.platform,
         service=origin.service,
         environment=origin.environment,
         release=origin.release,
         server_name=origin.server_name,
         logger=record.source.scope,
-        culprit=_text(attributes, *_CULPRITS) or record.span_name,
+        culprit=_text(record.attributes, *_CULPRITS) or record.span_name,
         trace_id=record.trace_id,
-        user_id=_text(attributes, *_USERS),
-        context={key: value for key, value in context.items() if value not in (None, "", {}, [])},
+        user_id=_text(record.attributes, *_USERS),
+        context=_context(record, origin, glimpse),
     )
-    left_out = {"attributes": record.attributes_left_out} if record.attributes_left_out else {}
+    left_out = {"attributes": record.attributes_left_out} if record.attributes_left_out else None
     return bounded(report, received_at=received_at, left_out=left_out)
 
 
@@ -234,7 +272,7 @@ def _severity(record: Record, is_exception: bool) -> Severity:
 def _instant(nanoseconds: int) -> datetime | None:
     if not 0 < nanoseconds <= _MAX_TIME:
         return None
-    return _EPOCH + timedelta(microseconds=nanoseconds // 1_000)
+    return _EPOCH + nanoseconds // 1_000 * _MICROSECOND
 
 
 def _text(attributes: Mapping[str, object], *names: str) -> str:
@@ -253,16 +291,20 @@ def _body_text(body: object) -> str:
     return scalar_text(body) or ""
 
 
-def _context(record: Record) -> dict[str, object]:
+def _context(record: Record, origin: _Origin, glimpse: _Glimpse) -> dict[str, object]:
     """Return what helps a person: small things first, for the budget of a context is spent in this order."""
-    return {
-        "spanId": record.span_id,
-        "spanName": record.span_name,
-        "eventName": record.event_name,
-        "severityText": record.severity_text,
-        "attributes": {name: value for name, value in record.attributes.items() if name not in _ATTRIBUTES_READ},
-        "body": record.body if isinstance(record.body, (dict, list)) else None,
-    }
+    parts = (
+        ("logMessage", glimpse.log_message),
+        ("spanId", record.span_id),
+        ("spanName", record.span_name),
+        ("eventName", record.event_name),
+        ("severityText", record.severity_text),
+        ("attributes", {name: value for name, value in record.attributes.items() if name not in _ATTRIBUTES_READ}),
+        ("body", record.body if isinstance(record.body, (dict, list)) else None),
+        ("resource", origin.others),
+        ("stack", glimpse.stack),
+    )
+    return {name: part for name, part in parts if part}
 
 
 def _origin(resource: Mapping[str, object]) -> _Origin:

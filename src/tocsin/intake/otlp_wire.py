@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -44,11 +44,10 @@ MAX_ENTRIES = 100
 
 _EXCEPTION_EVENT = "exception"
 _MAX_INTEGER_CHARACTERS = 20
-_sorted_json = json.JSONEncoder(sort_keys=True).encode  # json.dumps makes an encoder at each call
+_canonically = msgspec.json.Encoder(order="sorted").encode
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True, gc=False):
     """Where records come from. `identity` is what tells it from every other source."""
 
     resource: dict[str, object]
@@ -56,8 +55,7 @@ class Source:
     identity: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A log record, or an exception of a span: then `span_name` is set. Times are nanoseconds since 1970, or 0.
 
     `identity` is all that tells it from other records of its source.
@@ -195,9 +193,9 @@ def read_logs(body: bytes, content_type: str) -> Export:
         for scope_logs in budget.sources(resource_logs.scope_logs):
             source = _source(resource, scope_logs.scope)
             raw = scope_logs.log_records or ()
-            taken = raw[: MAX_RECORDS - len(export.records)]
-            for one in taken:
-                export.records.append(_log_record(source, one, len(export.records)))
+            first = len(export.records)
+            taken = raw[: MAX_RECORDS - first]
+            export.records.extend([_log_record(source, one, index) for index, one in enumerate(taken, first)])
             export.surplus["log records"] += len(raw) - len(taken)
     return export
 
@@ -292,7 +290,10 @@ def _source(resource: dict[str, object], scope: object) -> Source:
 
 
 def _canonical(value: object) -> bytes:
-    return _sorted_json(value).encode("ascii")
+    try:
+        return _canonically(value)
+    except UnicodeEncodeError:  # half a surrogate pair
+        return json.dumps(value, sort_keys=True).encode("ascii")
 
 
 def _attributes_of(resource: object) -> Sequence[KeyValue | _JsonKeyValue]:
@@ -369,18 +370,19 @@ def _integer(value: int | str | None) -> int:
 
 def _plain_attributes(attributes: Sequence[KeyValue | _JsonKeyValue]) -> tuple[dict[str, object], int]:
     """Return the first MAX_ATTRIBUTES as plain JSON, and how many more there are."""
-    kept = {attribute.key: _plain(attribute.value) for attribute in attributes[:MAX_ATTRIBUTES]}
-    return kept, max(0, len(attributes) - MAX_ATTRIBUTES)
+    left_out = len(attributes) - MAX_ATTRIBUTES
+    kept = attributes if left_out <= 0 else attributes[:MAX_ATTRIBUTES]
+    return {attribute.key: _plain(attribute.value) for attribute in kept}, max(0, left_out)
 
 
 def _plain(value: AnyValue | _JsonValue | None) -> object:
     """Return a value as plain JSON. Both encodings have a depth limit of their own, so the recursion has one."""
     if value is None:
         return None
+    if text := value.string_value:  # Most values are texts.
+        return text
     kind = _kind_of_json(value) if isinstance(value, _JsonValue) else value.WhichOneof("value")
-    if kind is None:
-        return None
-    content = getattr(value, kind)
+    content: Any = getattr(value, kind) if kind else None
     if kind == "array_value":
         return _plain_entries(content.values or ())
     if kind == "kvlist_value":

@@ -31,7 +31,7 @@ _AT_SIGN = re.compile(r"([^\s@]*+)@(\S{1,1000}):(\d{1,9}):\d{1,9}")
 _CAUSED_BY = "Caused by: "
 _TYPE = re.compile(r"[\w$][\w.$]*+")
 
-_FOREIGN_PARTS = ("/site-packages/", "/dist-packages/", "/lib/python", "/node_modules/", "\\site-packages\\")
+_FOREIGN_PART = re.compile(r"[/\\]site-packages[/\\]|/dist-packages/|/lib/python|/node_modules/")
 _FOREIGN_STARTS = ("<frozen ", "node:", "internal/", "<anonymous>")
 _FOREIGN_MODULES = ("java.", "javax.", "jakarta.", "jdk.", "sun.", "com.sun.", "kotlin.", "kotlinx.", "scala.")
 
@@ -154,4 +154,4 @@ def _script_frame(function: str, filename: str, line: str) -> Frame:
 
 
 def _is_own(filename: str) -> bool:
-    return not filename.startswith(_FOREIGN_STARTS) and not any(part in filename for part in _FOREIGN_PARTS)
+    return not filename.startswith(_FOREIGN_STARTS) and not _FOREIGN_PART.search(filename)

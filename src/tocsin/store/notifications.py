@@ -76,6 +76,8 @@ class NotificationRow:
     settled_at: datetime | None
     attempts: int | None
     last_answer: str | None
+    last_outcome: str | None
+    last_worker: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +103,15 @@ class SentPage:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRow:
-    """One attempt to deliver a page."""
+    """One attempt to deliver a page. Without an outcome nobody has written one down, and nobody may ever."""
 
     notification_id: UUID
     attempt: int
     started_at: datetime
-    finished_at: datetime
-    outcome: str
-    answer: str
+    finished_at: datetime | None
+    outcome: str | None
+    answer: str | None
+    worker: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,25 +228,15 @@ async def last_bundle_at(tx: Tx, channel: str, address: str) -> datetime | None:
     return settled_at
 
 
-async def insert_attempt(
-    tx: Tx,
-    *,
-    ids: Mapping[UUID, UUID],
-    started_at: datetime,
-    finished_at: datetime,
-    outcome: str,
-    answer: str,
-) -> None:
-    """Record what came of one attempt to deliver pages: `ids` has the new attempt's id for each."""
-    columns = {
-        "ids": list(ids.values()),
-        "notification_ids": list(ids),
-        "started_at": started_at,
-        "finished_at": finished_at,
-        "outcome": outcome,
-        "answer": answer,
-    }
-    await tx.run(QUERIES["insert_attempt"], columns)
+async def begin_attempt(tx: Tx, ids: Mapping[UUID, UUID], now: datetime, worker: str) -> None:
+    """Record that an attempt to deliver pages begins: `ids` has the new attempt's id for each."""
+    columns = {"ids": list(ids.values()), "notification_ids": list(ids), "now": now, "worker": worker}
+    await tx.run(QUERIES["begin_attempt"], columns)
+
+
+async def end_attempt(tx: Tx, ids: Sequence[UUID], now: datetime, outcome: str, answer: str) -> None:
+    """Write down what came of an attempt, by its ids."""
+    await tx.run(QUERIES["end_attempt"], {"ids": list(ids), "now": now, "outcome": outcome, "answer": answer})
 
 
 async def settle(tx: Tx, ids: Sequence[UUID], state: str, now: datetime, because: str | None = None) -> None:

@@ -45,6 +45,14 @@ StatusName = Annotated[
     str, Meta(description="A status, or `open`: every one but CLOSED.", extra_json_schema={"enum": ["open", *Status]})
 ]
 Erasable = Annotated[str | None, Meta(description="Null where it was erased.")]
+AttemptOutcome = Annotated[
+    str,
+    Meta(
+        description="RETRY: not confirmed, it is tried again. REJECTED: it never will be taken. "
+        "UNDER_WAY: no answer yet. CUT_SHORT: no answer was written down; whether it arrived is not known.",
+        extra_json_schema={"enum": ["DELIVERED", "RETRY", "REJECTED", "UNDER_WAY", "CUT_SHORT"]},
+    ),
+]
 Checksum = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="SHA-256, as hexadecimal digits.")]
 
 
@@ -514,8 +522,8 @@ class ReportsAnswer(Document):
 
 
 class AttemptDocument(Document):
-    at: datetime
-    outcome: str
+    at: Annotated[datetime, Meta(description="When it ended; without an end, when it began.")]
+    outcome: AttemptOutcome
     answer: str
 
 

@@ -13,7 +13,7 @@ from tocsin.app import read_notifications
 from tocsin.app.read_notifications import MAX_PAGE, Histories
 from tocsin.app.work import Work
 from tocsin.domain.delivery import PageState
-from tocsin.web.documents import Body, Document, Email, Instant, shown
+from tocsin.web.documents import AttemptOutcome, Body, Document, Email, Instant, shown
 from tocsin.web.endpoint import Call
 from tocsin.web.reading import believable, incident_ref
 
@@ -41,9 +41,10 @@ class NotificationQuery(Body):
 class DeliveryAttemptDocument(Document):
     attempt: int
     started_at: datetime
-    finished_at: datetime
-    outcome: str
+    finished_at: Annotated[datetime | None, Meta(description="null: nobody wrote down an answer.")]
+    outcome: AttemptOutcome
     answer: str
+    worker: Annotated[str | None, Meta(description="Which worker made it; null: before that was recorded.")]
 
 
 class SentPageDocument(Document):

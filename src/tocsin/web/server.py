@@ -98,7 +98,7 @@ def create_app(app: App, intake: Intake, refused: RefusedKeys, live: Live, metri
     assets = load_assets()
     paths: dict[str, ASGIApp] = {
         **gates(ENDPOINTS, services),
-        **page_gates(PAGES, services, Renderer(assets)),
+        **page_gates(PAGES, services, _renderer()),
         **apps_of(assets),
     }
     routed = SessionGuard(Router(paths), authentication.session_block)
@@ -110,6 +110,12 @@ def _documents(cookie_name: str) -> tuple[bytes, Response]:
     """Return the OpenAPI document and its page."""
     document = describe(ENDPOINTS, cookie_name)
     return msgspec.json.encode(document), docs_page(document)
+
+
+@cache
+def _renderer() -> Renderer:
+    """Return the console's templates, compiled once in a process."""
+    return Renderer(load_assets())
 
 
 async def serve(app: App, stop: asyncio.Event, *, host: str, port: int, on_ready: OnReady | None = None) -> None:
@@ -205,7 +211,9 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for accepting in self._accepting:
             accepting.cancel()
-        await super().shutdown(sockets)
+        # uvicorn gives what is under way a tenth of a second at least, also where nothing is.
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
 
     async def _accept(self, listener: socket.socket) -> None:
         """Accept one connection after the other; where several processes share the listener, each in its turn."""

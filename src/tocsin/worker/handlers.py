@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from tocsin.app import deliver, follow_ups, learning, leases, maintain, verification
-from tocsin.app.deliver import Parcel
+from tocsin.app.deliver import Begun, Parcel
 from tocsin.app.escalate import run_timers
 from tocsin.app.escalate_together import run_timers_together
 from tocsin.app.expire_alert import expire_alert
@@ -49,6 +49,8 @@ class Handlers:
 
     app: App
     channels: Mapping[str, Channel]
+    worker: str
+    """The name of the worker that they belong to."""
     links: Links = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,25 +85,29 @@ class Handlers:
 
     async def _deliver(self, lease: Lease) -> None:
         async with self.app.work() as work:
-            parcel = await deliver.first_alert(work, UUID(lease.job.payload["notificationId"]))
-        await self._send(lease, parcel, leases.finish)
+            begun = await self._begin(work, lease, await deliver.first_alert(work, _notification_id(lease)))
+        await self._send(lease, begun, leases.finish)
 
     async def _bundle(self, lease: Lease) -> None:
         channel, address = lease.job.payload["channel"], lease.job.payload["address"]
         async with self.app.work() as work:
-            parcel = await deliver.bundle(work, channel, address)
+            begun = await self._begin(work, lease, await deliver.bundle(work, channel, address))
 
         async def look_again(work: Work, lease: Lease) -> None:
             # From here on who owes another page waits for this transaction, and then finds the job as it leaves it.
             if await leases.hold(work, lease):
                 await _wait_until(work, lease, await deliver.next_bundle_at(work, channel, address))
 
-        await self._send(lease, parcel, look_again)
+        await self._send(lease, begun, look_again)
 
-    async def _send(
-        self, lease: Lease, parcel: Parcel | None, done: Callable[[Work, Lease], Awaitable[object]]
-    ) -> None:
-        sent = await deliver.send(self.app, self.channels, self.links, parcel) if parcel else None
+    async def _begin(self, work: Work, lease: Lease, parcel: Parcel | None) -> Begun | None:
+        # Who stood still for so long that the lease was lost must not send what another worker is at.
+        if parcel is None or not await leases.hold(work, lease):
+            return None
+        return await deliver.begin(work, parcel, self.worker)
+
+    async def _send(self, lease: Lease, begun: Begun | None, done: Callable[[Work, Lease], Awaitable[object]]) -> None:
+        sent = await deliver.send(self.app, self.channels, self.links, begun) if begun else None
         async with self.app.work() as work:
             again = await deliver.settle(work, sent, lease.job.attempts) if sent else None
             if again:
@@ -143,6 +149,10 @@ class Handlers:
         async with self.app.work() as work:
             await chore(work)
             await leases.reschedule(work, lease, work.now + interval)
+
+
+def _notification_id(lease: Lease) -> UUID:
+    return UUID(lease.job.payload["notificationId"])
 
 
 def _incident_id(lease: Lease) -> UUID:

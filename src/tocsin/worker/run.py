@@ -75,7 +75,7 @@ class Worker:
         self._watchdog = watchdog
         self._vouchers = vouchers
         self._log_keeper = LogKeeper(app, signer, name)
-        self._handlers = Handlers(app, channels)
+        self._handlers = Handlers(app, channels, name)
         self._name = name
         self._id: UUID = ids.new_id()
         self._wake = {lane.name: asyncio.Event() for lane in LANES}
@@ -205,7 +205,7 @@ async def run_due(app: App, channels: Mapping[str, Channel]) -> int:
 
     For `tocsin demo` and tests, whose clocks are moved by hand. A failing job is noted as in the loop.
     """
-    handlers = Handlers(app, channels)
+    handlers = Handlers(app, channels, "hand")
     ran = 0
     kinds = tuple(kind for lane in LANES for kind in lane.kinds)
     while claimed := (await leases.claim(app, kinds, 100)).leases:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.intake.samples import RECEIVED_AT, Recorder, Request, new_ids
+from tocsin.domain.arrival import Arrival
 from tocsin.domain.fingerprint import fingerprint
 from tocsin.domain.incident import Severity
 from tocsin.domain.report import ErrorReport
@@ -44,8 +45,8 @@ def reports(sent: list[Request], path: str) -> list[ErrorReport]:
             body = decode_body(request.body, request.headers.get("content-encoding", ""), LIMIT_BYTES)
             content_type = request.headers["content-type"]
             for one in PARSERS[path](body, content_type, received_at=RECEIVED_AT, new_event_id=new_ids()):
-                assert isinstance(one, ErrorReport), one
-                found.append(one)
+                assert isinstance(one, Arrival), one
+                found.append(one.whole())
     return found
 
 

@@ -19,7 +19,7 @@ from tocsin.domain.disclosure import BESIDE
 from tocsin.store.verification import DETAIL_TABLES
 
 RECORD = (*DETAIL_TABLES, "incident_lifecycle")
-GUARDED = (*RECORD, "audit_access_log", "delivery_attempts")
+GUARDED = (*RECORD, "audit_access_log", "attempts_begun", "delivery_attempts")
 DERIVED = ("incident_heads", "incident_tallies", "audit_logs")
 NO_RIGHT, IMMUTABLE, OUT_OF_ORDER, NOT_WHAT_THE_BYTES_SAY = "42501", "TC001", "TC002", "TC003"
 NOT_WHOLE, HARDENED = "TC005", "TC007"

@@ -33,8 +33,10 @@ WHERE d.incident_id = %(incident_id)s ORDER BY d.decided_at, d.step, d.id LIMIT 
 -- name: pages
 -- The pages of an incident that follow from decisions, each with its attempts.
 SELECT n.decision_id, n.channel, n.address, n.state, n.due_at, n.settled_at, n.because, coalesce((
-    SELECT json_agg(json_build_object('at', a.finished_at, 'outcome', a.outcome, 'answer', a.answer) ORDER BY a.attempt)
-    FROM (SELECT * FROM delivery_attempts t WHERE t.notification_id = n.id ORDER BY t.attempt DESC LIMIT %(attempts)s) a
+    SELECT json_agg(json_build_object('at', coalesce(a.finished_at, b.started_at), 'outcome', a.outcome, 'answer', a.answer,
+        'worker', b.worker) ORDER BY b.attempt)
+    FROM (SELECT * FROM attempts_begun t WHERE t.notification_id = n.id ORDER BY t.attempt DESC LIMIT %(attempts)s) b
+    LEFT JOIN delivery_attempts a ON a.id = b.id
 ), '[]') AS attempts
 FROM notifications n WHERE n.incident_id = %(incident_id)s AND n.decision_id IS NOT NULL ORDER BY n.due_at, n.id LIMIT %(limit)s
 

@@ -46,12 +46,18 @@ SELECT settled_at FROM notifications
 WHERE state = 'DELIVERED' AND channel = %(channel)s AND address = %(address)s AND bundle_id IS NOT NULL
 ORDER BY settled_at DESC LIMIT 1
 
--- name: insert_attempt
--- Records what came of one attempt, for each page that it was to deliver.
-INSERT INTO delivery_attempts (id, notification_id, attempt, started_at, finished_at, outcome, answer)
-SELECT a.id, a.notification_id, 1 + (SELECT count(*) FROM delivery_attempts d WHERE d.notification_id = a.notification_id),
-       %(started_at)s, %(finished_at)s, %(outcome)s, %(answer)s
+-- name: begin_attempt
+-- Records that an attempt begins, for each page that it is to deliver.
+INSERT INTO attempts_begun (id, notification_id, attempt, started_at, worker)
+SELECT a.id, a.notification_id, 1 + (SELECT count(*) FROM attempts_begun b WHERE b.notification_id = a.notification_id),
+       %(now)s, %(worker)s
 FROM unnest(%(ids)s::uuid[], %(notification_ids)s::uuid[]) AS a (id, notification_id)
+
+-- name: end_attempt
+-- Writes down what came of an attempt.
+INSERT INTO delivery_attempts (id, notification_id, attempt, started_at, finished_at, outcome, answer)
+SELECT id, notification_id, attempt, started_at, greatest(started_at, %(now)s), %(outcome)s, %(answer)s
+FROM attempts_begun WHERE id = ANY (%(ids)s)
 
 -- name: settle
 -- Says how pages ended.
@@ -87,9 +93,11 @@ UPDATE notifications SET link_used_at = %(now)s WHERE id = %(id)s AND link_used_
 -- name: of_incident
 -- The pages of an incident, with their last answer.
 SELECT n.id, n.reason, n.user_id, u.name AS user_name, n.channel, n.address, n.created_at, n.state, n.settled_at,
-       a.attempt AS attempts, a.answer AS last_answer
+       b.attempt AS attempts, a.answer AS last_answer, a.outcome AS last_outcome, b.worker AS last_worker
 FROM notifications n JOIN users u ON u.id = n.user_id
-LEFT JOIN LATERAL (SELECT attempt, answer FROM delivery_attempts WHERE notification_id = n.id ORDER BY attempt DESC LIMIT 1) a ON true
+LEFT JOIN LATERAL (
+    SELECT id, attempt, worker FROM attempts_begun WHERE notification_id = n.id ORDER BY attempt DESC LIMIT 1) b ON true
+LEFT JOIN delivery_attempts a ON a.id = b.id
 WHERE n.incident_id = %(incident_id)s ORDER BY n.created_at, n.id LIMIT %(limit)s
 
 -- name: pages_of_incident
@@ -124,8 +132,9 @@ ORDER BY n.created_at DESC, n.id DESC LIMIT %(limit)s
 
 -- name: attempts
 -- Every attempt to deliver these pages.
-SELECT notification_id, attempt, started_at, finished_at, outcome, answer FROM delivery_attempts
-WHERE notification_id = ANY (%(ids)s) ORDER BY notification_id, attempt
+SELECT b.notification_id, b.attempt, b.started_at, a.finished_at, a.outcome, a.answer, b.worker
+FROM attempts_begun b LEFT JOIN delivery_attempts a ON a.id = b.id
+WHERE b.notification_id = ANY (%(ids)s) ORDER BY b.notification_id, b.attempt
 
 -- name: duties
 -- Who holds which duty.

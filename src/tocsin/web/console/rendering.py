@@ -43,7 +43,7 @@ _SECONDS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 class Renderer:
-    """The templates, compiled once for each process."""
+    """The templates, each compiled when it is first needed."""
 
     def __init__(self, assets: Mapping[str, Asset]) -> None:
         self._assets = assets

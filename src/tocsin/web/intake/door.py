@@ -7,9 +7,10 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -152,7 +153,7 @@ def _arrival(project: Project, outcome: Arrival | ErrorReport) -> Arrival:
     if not project.severity_rules or arrival.signal is not None:
         return arrival
     report = arrival.whole()
-    return Arrival.of(replace(report, severity=judged_severity(project.severity_rules, report)))
+    return Arrival.of(msgspec.structs.replace(report, severity=judged_severity(project.severity_rules, report)))
 
 
 def shown(outcomes: Outcomes) -> list[RejectedDocument]:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from starlette.responses import Response
 
-from tocsin.domain.report import ErrorReport
+from tocsin.domain.arrival import Arrival
 from tocsin.errors import Code, Refusal, TocsinError
 from tocsin.intake import Rejected, otlp
 from tocsin.web.endpoint import Call
@@ -31,7 +31,7 @@ PROTOCOL = "otlp"
 MAX_OTLP_BYTES = 4_194_304
 """One export, compressed as well as decompressed: what protobuf makes of it takes many times its size."""
 
-Parse = Callable[..., list[ErrorReport | Rejected]]
+Parse = Callable[..., list[Arrival | Rejected]]
 Answer = Callable[[str, int, str], tuple[bytes, str]]
 
 
@@ -65,7 +65,7 @@ def _refused(call: Call, content_type: str, refusal: Refusal) -> Response:
     return Response(body, status, headers, media_type)
 
 
-async def _taken(call: Call, parse: Parse, content_type: str, received_at: datetime) -> list[ErrorReport | Rejected]:
+async def _taken(call: Call, parse: Parse, content_type: str, received_at: datetime) -> list[Arrival | Rejected]:
     project = await project_of(call, key_of(call.request))
     ids = event_ids(call.request)
     async with entered(call, project, PROTOCOL):
