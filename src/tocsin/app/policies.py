@@ -228,6 +228,19 @@ async def set_rule(
     return await _viewed(work, policy.id)
 
 
+async def change_terms(
+    work: Work, actor: Actor, ref: PolicyRef, *, name: str | None, repeat: int, lease: timedelta | None
+) -> PolicyView:
+    """Change a policy's name (None: it stays), its rounds, and how long an acknowledgment holds; its steps stay.
+
+    Raises what `change_policy` raises.
+    """
+    known = await _to_change(work, actor)
+    said = (await _viewed(work, policy_of(known, ref).id)).said
+    terms = replace(said, name=said.name if name is None else name, repeat=repeat, lease=lease)
+    return await change_policy(work, actor, ref, terms)
+
+
 async def put_step(
     work: Work, actor: Actor, ref: PolicyRef, was: StepDraft | None, step: StepDraft | None
 ) -> PolicyView:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
@@ -11,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from tocsin.app import accounts, on_call, policies
+from tocsin.app.on_call import OnCallNow
 from tocsin.app.policies import MAX_ROUTES
 from tocsin.app.work import Work
 from tocsin.domain.incident import Severity
@@ -71,10 +71,6 @@ class StepForm(Form):
     was_targets: Line = ""
 
 
-class JustDoForm(Form):
-    """Nothing but the proof that it was meant."""
-
-
 class RouteForm(Form):
     """Which incidents follow which policy: of a service (none: of any), of severities (none: of any)."""
 
@@ -99,7 +95,7 @@ async def show_all(work: Work, visit: Visit) -> Shown:
         "policies": await policies.list_policies(work, visit.actor),
         "routes": await policies.list_routes(work, visit.actor),
         "severities": [*Severity][::-1],
-        "suggested": await _suggested(work, visit),
+        "suggested": await _suggested(work, visit, await on_call.on_call_now(work, visit.actor)),
     }
     return Shown("admin_policies.html", context)
 
@@ -115,14 +111,13 @@ async def show(work: Work, visit: Visit) -> Shown:
         "reached": {name: [one.person.name for one in holders] for name, holders in reached.items()},
         "delay": delay_text,
         "further": StepReason.POLICY_STEP,
-        "suggested": await _suggested(work, visit),
+        "suggested": await _suggested(work, visit, now),
     }
     return Shown("admin_policy.html", context)
 
 
-async def _suggested(work: Work, visit: Visit) -> list[str]:
+async def _suggested(work: Work, visit: Visit, now: OnCallNow) -> list[str]:
     """Return what a field for targets suggests."""
-    now = await on_call.on_call_now(work, visit.actor)
     people = [one.email for one in await accounts.list_users(work, visit.actor) if one.active]
     return [
         *(f"duty:{duty}" for duty in Duty),
@@ -150,13 +145,11 @@ async def add(work: Work, visit: Visit) -> Redirected:
 
 async def change(work: Work, visit: Visit) -> Redirected:
     """Change a policy's name, its rounds, and how long an acknowledgment holds."""
-    form, policy_id = visit.said(SettingsForm), _policy(visit)
-    before = (await policies.show_policy(work, visit.actor, policy_id)).said
+    form = visit.said(SettingsForm)
     lease = checked_lease(delay_of("lease", form.lease))
-    name = checked_name(form.name) if form.name is not None else before.name
-    draft = replace(before, name=name, repeat=form.repeat, lease=lease)
-    await policies.change_policy(work, visit.actor, policy_id, draft)
-    return _to_policy(policy_id)
+    name = checked_name(form.name) if form.name is not None else None
+    await policies.change_terms(work, visit.actor, _policy(visit), name=name, repeat=form.repeat, lease=lease)
+    return _to_policy(_policy(visit))
 
 
 async def remove(work: Work, visit: Visit) -> Redirected:

@@ -299,10 +299,10 @@ _ADMIN = (
             (f"{_POLICY}/steps", policies.add_step, policies.StepForm, policies.show),
             (f"{_POLICY}/steps/change", policies.change_step, policies.StepForm, policies.show),
             (f"{_POLICY}/steps/remove", policies.remove_step, policies.StepForm, policies.show),
-            (f"{_POLICY}/remove", policies.remove, policies.JustDoForm, policies.show),
+            (f"{_POLICY}/remove", policies.remove, oncall.JustDoForm, policies.show),
             (policies.ROUTES, policies.add_route, policies.RouteForm, policies.show_all),
             (f"{_ROUTE}/move", policies.move_route, policies.MoveForm, policies.show_all),
-            (f"{_ROUTE}/remove", policies.remove_route, policies.JustDoForm, policies.show_all),
+            (f"{_ROUTE}/remove", policies.remove_route, oncall.JustDoForm, policies.show_all),
             ("/admin/channels/{method}/test", admin.try_channel, admin.JustDoForm, admin.show_channels),
         )
     ),
