@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from tests.app.conftest import Crew, Inbox, Tables, run
@@ -104,9 +105,7 @@ async def test_a_service_has_a_policy_of_its_own_which_is_played_round_after_rou
 
 async def test_the_report_s_service_decides_and_the_record_says_it(app: App, crew: Crew, tables: Tables) -> None:
     add_policy(tables.connection, "shop", [first(Target(user_id=crew.mia.user_id))], service="shop")
-    report = error_report("Broken")
-    object.__setattr__(report, "service", "shop")
-    await accept_one(app, report)
+    await accept_one(app, msgspec.structs.replace(error_report("Broken"), service="shop"))
     await reported(app, "Other")
     assert tables.owed() == [("mia", "INCIDENT_OPENED"), ("olga", "INCIDENT_OPENED")]
     said = "SELECT metadata ->> 'service' FROM incident_lifecycle WHERE event_type = 'REPORTED' ORDER BY event_at, id"

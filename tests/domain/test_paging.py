@@ -133,6 +133,12 @@ def test_who_is_spared_has_a_reason_too() -> None:
     }
 
 
+def test_a_spared_step_without_a_candidate_has_a_reason_itself() -> None:
+    (decision,) = spare(asked(Target(duty=Duty.DIRECTOR)), directory(), NOW, Because.ACKNOWLEDGED, DEE)
+    assert (decision.user_id, decision.via, decision.because) == (None, "duty DIRECTOR", Because.ACKNOWLEDGED)
+    assert spare(asked(), directory(), NOW, Because.ACKNOWLEDGED, DEE) == ()
+
+
 def test_an_address_that_does_not_answer_is_not_tried_again_for_anybody() -> None:
     step = replace(asked(ON_CALL, SUPERVISOR), superadmins_too=True)
     decisions = decide(step, directory().without(mail(OLGA).address), NOW)

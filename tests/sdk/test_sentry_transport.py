@@ -32,6 +32,12 @@ import time
 from tocsin_sdk import clock
 clock.now = lambda: time.time() + 60  # what a killed process had taken is leased to it for half a minute
 """
+SLOW_DISK = """
+import time
+from tocsin_sdk.spool import Spool
+put_all = Spool.put_all
+Spool.put_all = lambda spool, parcels: time.sleep(1.5) or put_all(spool, parcels)
+"""
 CAPTURE = """
 for number in range(int(sys.argv[3])):
     sentry_sdk.capture_message(f"{sys.argv[4]} {number}", level="error")
@@ -89,6 +95,14 @@ def test_a_burst_arrives_whole(tmp_path: Path) -> None:
         ended = _run(BEGIN + CAPTURE, receiver.port, tmp_path, 20, 500, "burst")
         assert ended.returncode == 0, ended.stderr
         assert Counter(receiver.messages()) == Counter(f"burst {number}" for number in range(500))
+
+
+@pytest.mark.slow
+def test_what_waits_for_a_slow_disk_when_the_program_ends_arrives_too(tmp_path: Path) -> None:
+    with receiving() as receiver:
+        ended = _run(SLOW_DISK + BEGIN + CAPTURE, receiver.port, tmp_path, 20, 4, "slow")
+        assert ended.returncode == 0, ended.stderr
+        assert Counter(receiver.messages()) == Counter(f"slow {number}" for number in range(4))
 
 
 @pytest.mark.slow

@@ -104,13 +104,18 @@ class SpoolingTransport(HttpTransport):
             losses = self._fetch_pending_client_report(force=True)
             if losses is not None:
                 self.capture_envelope(Envelope(items=[losses]))
-            if self._sender.flush(min(QUICK_SECONDS, timeout)):
+            if self._is_flushed(min(QUICK_SECONDS, timeout)):
                 return
             if callback is not None:
                 callback(self._spool.counts().waiting, timeout)
-            self._sender.flush(max(0.0, deadline - monotonic()))
+            self._is_flushed(max(0.0, deadline - monotonic()))
         except OSError as error:
             self._complain(str(error))
+
+    def _is_flushed(self, timeout: float) -> bool:
+        """Wait until everything is on the disk, what a slow disk has kept waiting too, and then delivered."""
+        deadline = monotonic() + timeout
+        return self._writer.flush(timeout) and self._sender.flush(max(0.0, deadline - monotonic()))
 
     def is_healthy(self) -> bool:
         """Tell that all is well: a server that is down loses nothing here, so nothing needs to be thinned out."""

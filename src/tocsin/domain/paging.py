@@ -143,11 +143,11 @@ def candidates(targets: Sequence[Target], directory: Directory, at: datetime) ->
 def spare(
     asked: Asked, directory: Directory, at: datetime, because: Because, about_user_id: UUID | None
 ) -> tuple[Decision, ...]:
-    """Return the decisions of a step that is not taken any more: one for each candidate."""
-    return tuple(
-        Decision(user_id, via, because, about_user_id)
-        for user_id, via in candidates(asked.targets, directory, at).items()
-    )
+    """Return the decisions of a step that is not taken any more: one for each candidate, or one for want of any."""
+    found: list[tuple[UUID | None, str]] = [*candidates(asked.targets, directory, at).items()]
+    if asked.targets and not found:
+        found = [(None, _words(asked.targets, directory))]
+    return tuple(Decision(user_id, via, because, about_user_id) for user_id, via in found)
 
 
 @dataclass(frozen=True, slots=True)
