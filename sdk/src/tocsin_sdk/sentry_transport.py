@@ -36,6 +36,8 @@ LOSS_REPORT_SECONDS = 30
 """What the client dropped by itself is told with the next envelope, at most this often; sentry-sdk's own measure."""
 QUICK_SECONDS = 0.1
 """A flush that takes longer is worth the word that sentry-sdk has for it."""
+LAST_WRITE_SECONDS = 5.0
+"""What a slow disk gets when the program ends: then what still waits for it is gone."""
 KILL_SECONDS = 0.1
 """Whoever kills a transport has flushed it before, for as long as they would wait."""
 
@@ -124,7 +126,8 @@ class SpoolingTransport(HttpTransport):
     def kill(self) -> None:
         """Stop sending. What was not delivered is sent at the next start."""
         super().kill()
-        self._writer.close(MAX_WAIT_SECONDS)
+        if not self._writer.close(LAST_WRITE_SECONDS):
+            complaints.say(f"the disk took longer than {LAST_WRITE_SECONDS:g} s: what waited for it may be lost")
         self._is_killed = True
         try:
             self._sender.close(KILL_SECONDS)
