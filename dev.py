@@ -54,8 +54,8 @@ LINT = [
     ("mypy", [str(BIN / "mypy")]),
     ("import contracts", [str(BIN / "lint-imports"), "--no-logo"]),
 ]
-# Three processes, for two cores: the tests wait for servers, clocks and other programs more than they compute.
-PYTEST = [str(BIN / "pytest"), "-n", "3", "--dist", "loadgroup"]
+# Two processes, for two cores: with a third one the tests that race four workers starve beside the browser's.
+PYTEST = [str(BIN / "pytest"), "-n", "2", "--dist", "loadgroup"]
 EVERYDAY = ["-m", "not slow", "--hypothesis-profile", "everyday"]  # a fifth of the examples of each property
 
 

@@ -195,7 +195,10 @@ def wait_until_done(tables: Connection) -> None:
             return
         _pass_over_pauses(tables)
         time.sleep(0.2)
-    pytest.fail("the workers are not done: " + str(value(tables, "SELECT count(*) FROM jobs")))
+    left = tables.execute(
+        "SELECT kind, key, due_at, attempts, lease_token, last_error FROM jobs ORDER BY due_at"
+    ).fetchall()
+    pytest.fail(f"the workers are not done: {left}")
 
 
 def _pass_over_pauses(tables: Connection) -> None:
