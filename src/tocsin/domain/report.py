@@ -245,7 +245,7 @@ def _fits(report: ErrorReport, received_at: datetime) -> bool:
         and is_storable(names + report.message + report.template)
         and (not report.fingerprint or _parts_fit(report.fingerprint))
         and (not report.tags or _tags_fit(report.tags))
-        and (not report.exceptions or chain_fits(report.exceptions))
+        and (not report.exceptions or (is_short_chain(report.exceptions) and exceptions_fit(report.exceptions)))
         and _is_believed(report.occurred_at, received_at)
         and (report.expires_at is None or _is_believed(report.expires_at, received_at))
         and (not report.context or _is_within_bounds(report.context))
@@ -281,9 +281,9 @@ def _tags_fit(tags: Mapping[str, str]) -> bool:
     )
 
 
-def chain_fits(chain: Sequence[RaisedException]) -> bool:
-    """Tell whether a chain of exceptions is within its bounds and may stay as it is; some that may get no."""
-    return is_short_chain(chain) and all(map(_exception_fits, chain))
+def exceptions_fit(chain: Sequence[RaisedException]) -> bool:
+    """Tell whether each exception is within its bounds and may stay as it is; their number is another question."""
+    return all(map(_exception_fits, chain))
 
 
 def _exception_fits(exception: RaisedException) -> bool:

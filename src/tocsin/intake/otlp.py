@@ -33,8 +33,8 @@ from tocsin.domain.report import (
     ErrorReport,
     RaisedException,
     bounded,
-    chain_fits,
     cut,
+    exceptions_fit,
     is_storable,
 )
 from tocsin.errors import TocsinError
@@ -203,7 +203,7 @@ def _arrival(record: Record, origin: _Origin, event_id: str, received_at: dateti
     is_sound = (
         is_storable(glimpse.error_type + glimpse.message + glimpse.template)
         and glimpse.is_bounded(received_at)
-        and chain_fits(glimpse.exceptions)
+        and exceptions_fit(glimpse.exceptions)
     )
     return glimpse.arrival(event_id, whole) if is_sound else Arrival.of(whole())
 
