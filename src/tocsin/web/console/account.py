@@ -24,10 +24,6 @@ class PasswordForm(Form):
     new_password: Password = ""
 
 
-class EndForm(Form):
-    """Nothing but the proof that it was meant."""
-
-
 async def show(work: Work, visit: Visit) -> Shown:
     """Show the account."""
     own = await account.own_account(work, visit.somebody)

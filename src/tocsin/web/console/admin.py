@@ -28,10 +28,6 @@ USERS = "/admin/users"
 PROJECTS = "/admin/projects"
 
 
-class JustDoForm(Form):
-    """Nothing but the proof that it was meant."""
-
-
 class UserForm(Form):
     """A new user. Without a password they cannot sign in with one."""
 

@@ -145,10 +145,6 @@ class ViewForm(Form):
     query: Annotated[str, msgspec.Meta(max_length=views.MAX_QUERY_CHARACTERS)] = ""
 
 
-class RemoveForm(Form):
-    """Nothing but the proof that it was meant."""
-
-
 async def save_view(work: Work, visit: Visit) -> Redirected:
     """Give a list a name, to come back to it."""
     form = visit.said(ViewForm)

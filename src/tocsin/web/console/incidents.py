@@ -150,10 +150,6 @@ class CloseForm(Form):
     due: tuple[Line, ...] = ()
 
 
-class ArrivedForm(Form):
-    """Nothing but the proof that it was meant."""
-
-
 class NoteForm(Form):
     """What the others should know."""
 

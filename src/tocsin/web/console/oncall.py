@@ -81,10 +81,6 @@ class FeedForm(Form):
     mine: bool = False
 
 
-class JustDoForm(Form):
-    """Nothing but the proof that it was meant."""
-
-
 class SilenceForm(Form):
     """Which pages are held back, why and for how long."""
 

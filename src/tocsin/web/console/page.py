@@ -25,6 +25,10 @@ class Form(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=T
     csrf: str = ""
 
 
+class JustDoForm(Form):
+    """Nothing but the proof that it was meant."""
+
+
 @dataclass(frozen=True, slots=True)
 class Visit:
     """One admitted request for a page, read: who makes it, and what it says."""

@@ -20,8 +20,8 @@ from tocsin.domain.policy_document import delay_text
 from tocsin.domain.rotation import Layer, Restriction, Rotation, RotationKind
 from tocsin.domain.schedule_bounds import MAX_MEMBERS, MAX_PEOPLE, MAX_RESTRICTIONS
 from tocsin.errors import Code, refuse
-from tocsin.web.console.oncall import WEEKDAYS, JustDoForm, Line, on_the_clock, schedule_id
-from tocsin.web.console.page import Form, Redirected, Shown, Visit
+from tocsin.web.console.oncall import WEEKDAYS, Line, on_the_clock, schedule_id
+from tocsin.web.console.page import Form, JustDoForm, Redirected, Shown, Visit
 from tocsin.web.console.policies import delay_of
 from tocsin.web.reading import invalid
 

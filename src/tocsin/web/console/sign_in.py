@@ -46,10 +46,6 @@ class CodeForm(Form):
     next: str = "/"
 
 
-class SignOutForm(Form):
-    """Nothing but the proof that it was meant."""
-
-
 async def show(_: Work, visit: Visit) -> Shown:
     """Show the sign-in, which leads back to where somebody wanted to go."""
     return _shown(visit, visit.asked(SignInQuery).next)

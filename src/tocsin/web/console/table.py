@@ -23,7 +23,7 @@ from tocsin.web.console import (
     second_factor,
     sign_in,
 )
-from tocsin.web.console.page import Directly, Form, InTransaction, Page, Redirected, Shown, Visit
+from tocsin.web.console.page import Directly, Form, InTransaction, JustDoForm, Page, Redirected, Shown, Visit
 from tocsin.web.endpoint import Access
 
 Act = Callable[[Work, Visit], Awaitable[Shown | Redirected]]
@@ -50,7 +50,7 @@ _SESSION = (
     ),
     Page("GET", "/sign-in/oidc", Access.PUBLIC, Directly(provider.start), query=sign_in.SignInQuery),
     Page("GET", provider.CALLBACK, Access.PUBLIC, Directly(provider.come_back), query=provider.CallbackQuery),
-    Page("POST", "/sign-out", Access.SIGNED_IN, Directly(sign_in.sign_out), form=sign_in.SignOutForm),
+    Page("POST", "/sign-out", Access.SIGNED_IN, Directly(sign_in.sign_out), form=JustDoForm),
 )
 
 _ACCOUNT = (
@@ -68,14 +68,14 @@ _ACCOUNT = (
         "/account/sessions/end-others",
         Access.SIGNED_IN,
         InTransaction(account.end_other_sessions),
-        form=account.EndForm,
+        form=JustDoForm,
     ),
     Page(
         "POST",
         "/account/sessions/{id}/end",
         Access.SIGNED_IN,
         InTransaction(account.end_session),
-        form=account.EndForm,
+        form=JustDoForm,
     ),
 )
 
@@ -123,10 +123,10 @@ _METHODS = (
         )
         for path, act, form in (
             ("", InTransaction(contact_methods.add), contact_methods.MethodForm),
-            ("/{method}/code", InTransaction(contact_methods.send_code), account.EndForm),
+            ("/{method}/code", InTransaction(contact_methods.send_code), JustDoForm),
             ("/{method}/enter", Directly(contact_methods.enter_code), contact_methods.CodeForm),
-            ("/{method}/test", InTransaction(contact_methods.send_test), account.EndForm),
-            ("/{method}/remove", InTransaction(contact_methods.remove), account.EndForm),
+            ("/{method}/test", InTransaction(contact_methods.send_test), JustDoForm),
+            ("/{method}/remove", InTransaction(contact_methods.remove), JustDoForm),
         )
     ),
 )
@@ -166,7 +166,7 @@ _LIST = (
         "/incidents/views/{id}/remove",
         Permission.READ,
         InTransaction(incident_list.remove_view),
-        form=incident_list.RemoveForm,
+        form=JustDoForm,
     ),
 )
 
@@ -177,7 +177,7 @@ _INCIDENTS = (
         "/incidents/{id}/escalations/{escalation}/acknowledge",
         Permission.RESPOND,
         InTransaction(incidents.acknowledge_escalation),
-        form=incidents.ArrivedForm,
+        form=JustDoForm,
         again=InTransaction(incidents.show),
     ),
     Page("GET", "/incidents/{id}/report", Permission.READ, InTransaction(incidents.show_report)),
@@ -216,17 +216,17 @@ _ONCALL = (
         _change(f"{_SCHEDULE}/{path}", Permission.RESPOND, act, form, InTransaction(oncall.show_schedule))
         for path, act, form in (
             ("overrides", oncall.add_override, oncall.OverrideForm),
-            ("overrides/{override}/remove", oncall.remove_override, oncall.JustDoForm),
+            ("overrides/{override}/remove", oncall.remove_override, JustDoForm),
             ("take", oncall.take_over, oncall.TakeForm),
             ("feeds", oncall.add_feed, oncall.FeedForm),
-            ("feeds/{feed}/revoke", oncall.revoke_feed, oncall.JustDoForm),
+            ("feeds/{feed}/revoke", oncall.revoke_feed, JustDoForm),
         )
     ),
     *(
         _change(f"/oncall/silences{path}", Permission.RESPOND, act, form, InTransaction(oncall.show))
         for path, act, form in (
             ("", oncall.add_silence, oncall.SilenceForm),
-            ("/{silence}/end", oncall.end_silence, oncall.JustDoForm),
+            ("/{silence}/end", oncall.end_silence, JustDoForm),
         )
     ),
 )
@@ -238,7 +238,7 @@ _ROTAS = (
         for path, act, form, again in (
             ("/oncall/schedules", rotas.add, rotas.ScheduleForm, oncall.show),
             (f"{_SCHEDULE}/settings", rotas.change, rotas.ScheduleForm, oncall.show_schedule),
-            (f"{_SCHEDULE}/remove", rotas.remove, oncall.JustDoForm, oncall.show_schedule),
+            (f"{_SCHEDULE}/remove", rotas.remove, JustDoForm, oncall.show_schedule),
             (f"{_SCHEDULE}/layer", rotas.put_layer, rotas.LayerForm, rotas.show_layer),
             (f"{_SCHEDULE}/layer/remove", rotas.remove_layer, rotas.NamedForm, oncall.show_schedule),
         )
@@ -282,28 +282,28 @@ _ADMIN = (
             (admin.USERS, admin.add_user, admin.UserForm, admin.show_users),
             (f"{_USER}/role", admin.set_role, admin.RoleForm, admin.show_user),
             (f"{_USER}/password", admin.set_password, admin.PasswordForm, admin.show_user),
-            (f"{_USER}/shut-out", admin.shut_out, admin.JustDoForm, admin.show_user),
-            (f"{_USER}/let-in", admin.let_in, admin.JustDoForm, admin.show_user),
+            (f"{_USER}/shut-out", admin.shut_out, JustDoForm, admin.show_user),
+            (f"{_USER}/let-in", admin.let_in, JustDoForm, admin.show_user),
             (f"{_USER}/methods", admin.add_method, admin.MethodForm, admin.show_user),
-            (f"{_METHOD}/test", admin.send_test, admin.JustDoForm, admin.show_user),
-            (f"{_METHOD}/code", admin.send_code, admin.JustDoForm, admin.show_user),
-            (f"{_METHOD}/remove", admin.remove_method, admin.JustDoForm, admin.show_user),
+            (f"{_METHOD}/test", admin.send_test, JustDoForm, admin.show_user),
+            (f"{_METHOD}/code", admin.send_code, JustDoForm, admin.show_user),
+            (f"{_METHOD}/remove", admin.remove_method, JustDoForm, admin.show_user),
             (f"{_USER}/rules", admin.add_rule, admin.RuleForm, admin.show_user),
-            (f"{_USER}/rules/{{rule}}/remove", admin.remove_rule, admin.JustDoForm, admin.show_user),
+            (f"{_USER}/rules/{{rule}}/remove", admin.remove_rule, JustDoForm, admin.show_user),
             (admin.PROJECTS, admin.add_project, admin.NameForm, admin.show_projects),
             (f"{_PROJECT}/keys", admin.add_key, admin.KeyForm, admin.show_project),
-            (f"{_PROJECT}/keys/{{key}}/revoke", admin.revoke_key, admin.JustDoForm, admin.show_project),
+            (f"{_PROJECT}/keys/{{key}}/revoke", admin.revoke_key, JustDoForm, admin.show_project),
             (policies.POLICIES, policies.add, policies.PolicyForm, policies.show_all),
             (f"{_POLICY}/settings", policies.change, policies.SettingsForm, policies.show),
             (f"{_POLICY}/rules", policies.set_rule, policies.RuleForm, policies.show),
             (f"{_POLICY}/steps", policies.add_step, policies.StepForm, policies.show),
             (f"{_POLICY}/steps/change", policies.change_step, policies.StepForm, policies.show),
             (f"{_POLICY}/steps/remove", policies.remove_step, policies.StepForm, policies.show),
-            (f"{_POLICY}/remove", policies.remove, oncall.JustDoForm, policies.show),
+            (f"{_POLICY}/remove", policies.remove, JustDoForm, policies.show),
             (policies.ROUTES, policies.add_route, policies.RouteForm, policies.show_all),
             (f"{_ROUTE}/move", policies.move_route, policies.MoveForm, policies.show_all),
-            (f"{_ROUTE}/remove", policies.remove_route, oncall.JustDoForm, policies.show_all),
-            ("/admin/channels/{method}/test", admin.try_channel, admin.JustDoForm, admin.show_channels),
+            (f"{_ROUTE}/remove", policies.remove_route, JustDoForm, policies.show_all),
+            ("/admin/channels/{method}/test", admin.try_channel, JustDoForm, admin.show_channels),
         )
     ),
 )
