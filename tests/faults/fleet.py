@@ -19,6 +19,8 @@ from tocsin.settings import Settings
 
 LOOK_SECONDS = 0.05
 SETTLE_SECONDS = 60.0
+SENDING_SECONDS = 5.0
+"""A page that is under way for longer was sent; the database was away when its worker wanted to say so."""
 NUDGE_SECONDS = 0.5
 STOP_SECONDS = 30.0
 _CALL = "SELECT pg_notify('tocsin_jobs', '')"
@@ -70,14 +72,15 @@ class Fleet:
             assert time.monotonic() < deadline, f"{self._number(_OWED)} pages are still owed"
             self.replace_the_dead()
             if step_seconds:
-                await self._until_no_page_is_under_way(deadline)
+                await self._until_no_page_is_under_way()
             self.clock.step(seconds=step_seconds)
             self.call()
             await asyncio.sleep(NUDGE_SECONDS)
         self.replace_the_dead()
 
-    async def _until_no_page_is_under_way(self, deadline: float) -> None:
+    async def _until_no_page_is_under_way(self) -> None:
         """Wait until nobody who lives is sending: on a busy machine the clock would outrun their leases."""
+        deadline = time.monotonic() + SENDING_SECONDS
         while self._number(_UNDER_WAY, self._living()) and time.monotonic() < deadline:
             await asyncio.sleep(LOOK_SECONDS)
 
