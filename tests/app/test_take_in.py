@@ -462,15 +462,13 @@ async def test_a_storm_keeps_the_first_a_thinning_series_and_the_latest(
 ) -> None:
     intake = Intake(app)
     await storm(intake, project, clock, 1, 40)
-    assert whole_messages(tables) == [f"number {n}" for n in (1, 2, 3, 4, 8, 16, 32)]
+    assert whole_messages(tables) == [f"number {n}" for n in (1, 2, 4, 16)]
     assert latest_message(tables) is None, "while more come, the latest is not known"
     await intake.close()
     assert latest_message(tables) == "number 40"
     async with app.work() as work:
         found = await reports.samples(work.tx, tables.value("SELECT id FROM incidents"), 50)
-    assert [msgspec.json.decode(one.document)["message"] for one in found] == [
-        f"number {n}" for n in (40, 32, 16, 8, 4, 3, 2, 1)
-    ]
+    assert [msgspec.json.decode(one.document)["message"] for one in found] == [f"number {n}" for n in (40, 16, 4, 2, 1)]
     assert tables.value("SELECT count(*) FROM audit_logs") == 40
 
 
@@ -488,15 +486,15 @@ async def test_the_latest_report_is_written_once_it_is_quiet(
     await eventually(tables, "number 7")
 
 
-def test_the_latest_report_waits_a_second_or_two_and_not_longer() -> None:
-    assert QUIET_SECONDS + 2 * take_in.LATEST_TICK_SECONDS <= 2.0
+def test_the_latest_report_waits_a_few_seconds_and_not_longer() -> None:
+    assert QUIET_SECONDS + 2 * take_in.LATEST_TICK_SECONDS <= 5.0
 
 
 async def test_in_a_storm_without_end_the_latest_is_written_now_and_then(
     intake: Intake, project: Project, tables: Tables, clock: FakeClock, monotonic: Monotonic
 ) -> None:
     await storm(intake, project, clock, 1, 5)
-    # One is kept every ten seconds; what is thinned in between never becomes quiet.
+    # One is kept every half minute; what is thinned in between never becomes quiet.
     written = []
     for step in range(100):
         monotonic.now += QUIET_SECONDS * 0.9
@@ -505,7 +503,9 @@ async def test_in_a_storm_without_end_the_latest_is_written_now_and_then(
             await asyncio.sleep(0.001)
         written.append(len(whole_messages(tables)))
     gaps = Counter(written)
-    assert max(gaps.values()) * QUIET_SECONDS * 0.9 <= STALE_SECONDS, "somebody who looks sees a recent one"
+    assert max(gaps.values()) * QUIET_SECONDS * 0.9 <= STALE_SECONDS + QUIET_SECONDS, (
+        "somebody who looks sees a recent one"
+    )
 
 
 async def test_an_older_latest_report_never_replaces_a_newer_one(

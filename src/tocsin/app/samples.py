@@ -21,7 +21,7 @@ MAX_FAILURES = 20_000
 """Failures whose counts are remembered: those seen last."""
 MAX_WAITING = 2_000
 """Latest reports that wait to be written; the one that waits longest gives way."""
-QUIET_SECONDS = 1.0
+QUIET_SECONDS = 3.0
 """After so long without another report, the latest one is written."""
 STALE_SECONDS = 30.0
 """In a storm that goes on, the latest one is written this often."""
