@@ -462,13 +462,15 @@ async def test_a_storm_keeps_the_first_a_thinning_series_and_the_latest(
 ) -> None:
     intake = Intake(app)
     await storm(intake, project, clock, 1, 40)
-    assert whole_messages(tables) == [f"number {n}" for n in (1, 2, 4, 16)]
+    assert whole_messages(tables) == [f"number {n}" for n in (1, 2, 3, 4, 16)]
     assert latest_message(tables) is None, "while more come, the latest is not known"
     await intake.close()
     assert latest_message(tables) == "number 40"
     async with app.work() as work:
         found = await reports.samples(work.tx, tables.value("SELECT id FROM incidents"), 50)
-    assert [msgspec.json.decode(one.document)["message"] for one in found] == [f"number {n}" for n in (40, 16, 4, 2, 1)]
+    assert [msgspec.json.decode(one.document)["message"] for one in found] == [
+        f"number {n}" for n in (40, 16, 4, 3, 2, 1)
+    ]
     assert tables.value("SELECT count(*) FROM audit_logs") == 40
 
 

@@ -1,6 +1,6 @@
 """Sampling: which reports of a failure are kept whole when there are too many to keep them all.
 
-Every report is recorded and counted; what a storm thins out is their content. Kept are the first two reports, a
+Every report is recorded and counted; what a storm thins out is their content. Kept are the first reports, a
 series that thins out (4, 16, 64, …), and one in half a minute: a failure that comes now and then is kept in full.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-ALWAYS_KEPT = 2
+ALWAYS_KEPT = 3
 """The first reports of a failure that are kept whole."""
 KEPT_EVERY = timedelta(seconds=30)
 """After so long without a kept one, the next report is kept whole."""
