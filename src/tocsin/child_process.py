@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio.subprocess import Process
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 
@@ -14,28 +15,28 @@ async def launch(*program: str, **options: Any) -> Process:
     Raises OSError when it cannot be started.
     """
     launching = asyncio.ensure_future(asyncio.create_subprocess_exec(*program, **options))
-    cut_off: asyncio.CancelledError | None = None
-    while not launching.done():
-        try:
-            await asyncio.wait([launching])
-        except asyncio.CancelledError as error:
-            cut_off = error
-    if cut_off is None:
-        return launching.result()
-    if not launching.cancelled() and launching.exception() is None:
-        await end(launching.result())
-    raise cut_off
+    try:
+        await _until(launching.done, lambda: asyncio.wait([launching]))
+    except asyncio.CancelledError:
+        if not launching.cancelled() and launching.exception() is None:
+            await end(launching.result())
+        raise
+    return launching.result()
 
 
 async def end(process: Process) -> None:
     """Kill a process if it still runs, and wait until it is gone; only then pass on that we were cut off meanwhile."""
-    if process.returncode is not None:
-        return
-    process.kill()
+    if process.returncode is None:
+        process.kill()
+        await _until(lambda: process.returncode is not None, process.wait)
+
+
+async def _until(is_done: Callable[[], bool], wait: Callable[[], Awaitable[object]]) -> None:
+    """Wait for something however often we are cut off, and pass that on when it is done."""
     cut_off: asyncio.CancelledError | None = None
-    while process.returncode is None:
+    while not is_done():
         try:
-            await process.wait()
+            await wait()
         except asyncio.CancelledError as error:
             cut_off = error
     if cut_off is not None:

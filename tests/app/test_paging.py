@@ -21,6 +21,7 @@ from tocsin.app.verify import verify_database
 from tocsin.app.why import Stage, explain, unexplained
 from tocsin.app.work import App
 from tocsin.channels import Rejected
+from tocsin.domain.access import Actor
 from tocsin.domain.incident import EscalationReason, Severity
 from tocsin.domain.policy import DEFAULT_STEPS, Duty, Step, StepReason, Target
 from tocsin.domain.workflow import Acknowledge, AddNote, ChangeSeverity, Escalate
@@ -60,10 +61,10 @@ def reasons(tables: Tables, step: str) -> dict[str, str]:
     return dict(rows)
 
 
-async def acknowledged(app: App, crew: Crew, incident_id: UUID) -> None:
-    """Let olga take the incident."""
+async def acknowledged(app: App, by: Actor, incident_id: UUID) -> None:
+    """Let somebody take the incident."""
     async with app.work() as work:
-        await respond.acknowledge(work, crew.olga, incident_id, Acknowledge("On it"))
+        await respond.acknowledge(work, by, incident_id, Acknowledge("On it"))
 
 
 async def heard(app: App, clock: FakeClock, inbox: Inbox, every: timedelta, times: int) -> list[tuple[float, str, str]]:
@@ -179,7 +180,7 @@ async def test_an_acknowledgment_gives_those_a_reason_who_need_not_be_asked_any_
     app: App, crew: Crew, tables: Tables
 ) -> None:
     incident_id = await reported(app)
-    await acknowledged(app, crew, incident_id)
+    await acknowledged(app, crew.olga, incident_id)
     assert reasons(tables, "NO_ACK_1HR") == {"olga": "ACKNOWLEDGED"}
     assert reasons(tables, "NO_ACK_4HR") == {"sam": "ACKNOWLEDGED"}
     assert reasons(tables, "NO_ROOT_CAUSE") == {}
@@ -233,7 +234,7 @@ async def test_why_tells_what_was_done_what_will_not_be_and_what_is_to_come(
     await run(app, inbox)
     clock.forward(hours=1)
     await run(app, inbox)
-    await acknowledged(app, crew, incident_id)
+    await acknowledged(app, crew.olga, incident_id)
     async with app.work() as work:
         found = await explain(work, crew.ada, incident_id)
     assert [(step.reason, step.stage) for step in found.steps] == [
@@ -264,8 +265,7 @@ async def test_who_acknowledged_and_is_not_heard_of_is_asked_and_then_the_first_
     incident_id = await reported(app)
     await run(app, inbox)
     inbox.taken()
-    async with app.work() as work:
-        await respond.acknowledge(work, crew.sam, incident_id, Acknowledge("On it"))
+    await acknowledged(app, crew.sam, incident_id)
     assert await heard(app, clock, inbox, minutes(30), 19) == [
         (240, "sam", "ACK_LAPSED"),
         (480, "olga", "ACK_LAPSED"),
@@ -290,8 +290,7 @@ async def test_a_page_that_waits_for_longer_than_a_lease_is_sent_however_often_i
         " SELECT gen_random_uuid(), user_id, id, 90 * 60, created_at FROM contact_methods"
     )
     incident_id = await reported(app)
-    async with app.work() as work:
-        await respond.acknowledge(work, crew.sam, incident_id, Acknowledge("On it"))
+    await acknowledged(app, crew.sam, incident_id)
     assert await heard(app, clock, inbox, minutes(30), 6) == [
         (0, "olga", "INCIDENT_OPENED"),
         (60, "sam", "ACK_LAPSED"),
@@ -310,7 +309,7 @@ async def test_an_acknowledgment_of_a_policy_without_a_lease_never_lapses(
     app: App, crew: Crew, clock: FakeClock, inbox: Inbox, tables: Tables
 ) -> None:
     add_policy(tables.connection, "patient", DEFAULT_STEPS, lease=None)
-    await acknowledged(app, crew, await reported(app))
+    await acknowledged(app, crew.olga, await reported(app))
     clock.forward(hours=100)
     await run(app, inbox)
     assert "ACK_LAPSED" not in [reason for _, reason in tables.owed()]
@@ -345,7 +344,7 @@ async def test_what_was_answered_while_the_silence_held_is_not_paged_at_its_end(
     incident_id = await reported(app)
     clock.forward(hours=1)
     await run(app, inbox)
-    await acknowledged(app, crew, incident_id)
+    await acknowledged(app, crew.olga, incident_id)
     clock.forward(hours=1)
     await run(app, inbox)
     assert tables.owed() == []
@@ -451,7 +450,7 @@ async def test_the_record_of_all_of_this_verifies_and_so_does_its_evidence_elsew
     add_policy(tables.connection, "shop", steps, service="default")
     incident_id = await reported(app)
     await heard(app, clock, inbox, minutes(5), 3)
-    await acknowledged(app, crew, incident_id)
+    await acknowledged(app, crew.olga, incident_id)
     clock.forward(hours=5)
     await run(app, inbox)
     kinds = [kind for (kind,) in tables.rows("SELECT event_type FROM incident_lifecycle ORDER BY sequence")]
