@@ -115,19 +115,16 @@ class Journal:
         self.close()
 
     def _lock(self) -> None:
+        if self._handle < 0:
+            files.make(self._file)
+            self._handle = os.open(self._file, os.O_RDWR)
+        if _is_locked(self._handle):
+            return
         deadline = time.monotonic() + BUSY_SECONDS
-        while True:
-            if self._handle < 0:
-                files.make(self._file)
-                self._handle = os.open(self._file, os.O_RDWR)
-            try:
-                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                if time.monotonic() >= deadline:
-                    raise OSError(f"{self._file} is locked by another program") from error
-                time.sleep(_LOOK_SECONDS)
-            else:
-                return
+        while not _is_locked(self._handle):
+            if time.monotonic() >= deadline:
+                raise OSError(f"{self._file} is locked by another program")
+            time.sleep(_LOOK_SECONDS)
 
     def _unlock(self) -> None:
         if self._handle >= 0:
@@ -197,6 +194,15 @@ class Journal:
     def _content(self) -> bytes:
         # Not with fstat: after it Linux 6.13 writes the file's times anew, which costs the next record as much again.
         return os.pread(self._handle, os.lseek(self._handle, 0, os.SEEK_END), 0)
+
+
+def _is_locked(handle: int) -> bool:
+    """Lock a file, unless another process has it; return whether it is ours."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_head(head: bytes) -> bool:

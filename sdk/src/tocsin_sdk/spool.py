@@ -50,9 +50,10 @@ _ENDING_SECONDS = 0.2
 _FORK_SECONDS = 1.0
 _PAGE_BYTES = 8_192
 """Three reports of the usual size fit on a page: of half of it SQLite would write three for each of them."""
-_CHECKPOINT_PAGES = 128
-"""A commit is quickest where the log does not grow: it is begun anew after 1 MiB, and not after SQLite's 4."""
+_CHECKPOINT_PAGES = 512
+"""SQLite's log is begun anew after 4 MiB, as it would be with pages of the usual size."""
 _GRANT_PARCELS = 512
+"""Some more than the journal holds: each grant after the first one is asked for when that is full."""
 _GRANT_BYTES = 4_194_304
 _ROW_BYTES = 64
 _MAX_CACHED_HEADERS = 32
