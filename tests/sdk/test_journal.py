@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import stat
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -269,32 +272,61 @@ def test_after_a_fork_both_sides_write_behind_each_other(tmp_path: Path) -> None
 
 
 def test_processes_and_threads_that_put_while_others_take_lose_nothing_and_take_nothing_twice(tmp_path: Path) -> None:
-    children = []
-    for first in (1_000, 2_000, 3_000):
-        child = os.fork()
-        if child == 0:
-            spool = Spool(tmp_path)
-            os._exit(0 if all(spool.put(_parcel(first + number)) for number in range(100)) else 1)
-        children.append(child)
+    fork = multiprocessing.get_context("fork")
+    putting = [fork.Process(target=_put_many, args=(tmp_path, first)) for first in (1_000, 2_000, 3_000)]
     takers = [Spool(tmp_path), Spool(tmp_path)]
     taken: list[bytes] = []
-    all_put = threading.Event()
+    deadline = time.monotonic() + 30
 
     def take(spool: Spool) -> None:
-        while not (all_put.is_set() and spool.is_empty()):
+        while len(taken) < 300 and time.monotonic() < deadline:
             for number, parcel in spool.take(7):
                 taken.append(parcel.body)
                 spool.done([number])
 
     threads = [threading.Thread(target=take, args=(taker,)) for taker in takers]
+    for process in putting:
+        process.start()
     for thread in threads:
         thread.start()
-    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
-    all_put.set()
+    for process in putting:
+        process.join(30)
     for thread in threads:
         thread.join(30)
-    expected = [b"%d" % (first + number) for first in (1_000, 2_000, 3_000) for number in range(100)]
-    assert sorted(taken) == sorted(expected)
+    assert [process.exitcode for process in putting] == [0, 0, 0]
+    assert sorted(taken) == sorted(b"%d" % (first + more) for first in (1_000, 2_000, 3_000) for more in range(100))
+    assert takers[0].is_empty()
+
+
+def _put_many(directory: Path, first: int) -> None:
+    spool = Spool(directory)
+    assert all(spool.put(_parcel(number)) for number in range(first, first + 100))
+
+
+@pytest.mark.parametrize(("killed", "copies"), [("in the midst of the commit", 1), ("after the commit", 2)])
+def test_a_process_killed_while_it_moves_reports_to_the_database_loses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: str, copies: int
+) -> None:
+    spool = Spool(tmp_path)
+    assert all(spool.put(_parcel(number)) for number in range(4))
+
+    def be_killed(*_: object) -> NoReturn:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("it is still there")
+
+    with monkeypatch.context() as patched:
+        if copies == 1:
+            insert = Spool._transaction
+
+            def transaction(self: Spool, action: Callable[..., object], *rest: object) -> object:
+                return insert(self, lambda connection: be_killed(action(connection)), *rest)  # type: ignore[arg-type]
+
+            patched.setattr(Spool, "_transaction", transaction)
+        else:
+            patched.setattr(Journal, "_begin_anew", be_killed)
+        _in_a_child(lambda: spool.take(10))
+    found = _bodies(spool)
+    assert sorted(found) == sorted([b"0", *[b"1", b"2", b"3"] * copies]), f"killed {killed}"
 
 
 def test_what_is_too_large_for_the_journal_keeps_its_place_in_the_order(tmp_path: Path) -> None:
