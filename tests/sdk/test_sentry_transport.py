@@ -38,6 +38,12 @@ from tocsin_sdk.spool import Spool
 put_all = Spool.put_all
 Spool.put_all = lambda spool, parcels: time.sleep(1.5) or put_all(spool, parcels)
 """
+SLOW_TO_TAKE = """
+import time
+from tocsin_sdk import spool
+lease = spool._lease
+spool._lease = lambda *arguments: time.sleep(0.3) or lease(*arguments)
+"""
 CAPTURE = """
 for number in range(int(sys.argv[3])):
     sentry_sdk.capture_message(f"{sys.argv[4]} {number}", level="error")
@@ -103,6 +109,15 @@ def test_what_waits_for_a_slow_disk_when_the_program_ends_arrives_too(tmp_path: 
         ended = _run(SLOW_DISK + BEGIN + CAPTURE, receiver.port, tmp_path, 20, 4, "slow")
         assert ended.returncode == 0, ended.stderr
         assert Counter(receiver.messages()) == Counter(f"slow {number}" for number in range(4))
+
+
+@pytest.mark.slow
+def test_a_program_that_ends_while_its_spool_is_busy_waits_for_the_delivery(tmp_path: Path) -> None:
+    with receiving() as receiver:
+        ended = _run(SLOW_TO_TAKE + BEGIN + CAPTURE, receiver.port, tmp_path, 20, 4, "busy")
+        assert ended.returncode == 0, ended.stderr
+        assert "tocsin_sdk" not in ended.stderr, "there is nothing to complain of"
+        assert Counter(receiver.messages()) == Counter(f"busy {number}" for number in range(4))
 
 
 @pytest.mark.slow
