@@ -91,6 +91,7 @@ async def test_the_same_failure_a_thousand_times_is_no_storm_of_incidents(
     assert (folded(tables), storm_incidents(tables)) == (0, [])
 
 
+@pytest.mark.slow
 async def test_a_storm_that_goes_on_is_paged_once(
     app: App, crew: Crew, tables: Tables, inbox: Inbox, clock: FakeClock
 ) -> None:
@@ -160,6 +161,7 @@ async def test_the_first_critical_failure_of_a_storm_raises_the_storm(
     assert await paged(app, inbox) == []
 
 
+@pytest.mark.slow
 async def test_folded_incidents_escalate_by_the_clock_in_the_record_and_page_nobody(
     app: App, crew: Crew, tables: Tables, inbox: Inbox, clock: FakeClock
 ) -> None:

@@ -126,11 +126,11 @@ def _check_minute(
 
 
 SAMPLE = [
-    "America/New_York",
     "America/Asuncion",  # changes at midnight: 00:00 does not exist
+    "Australia/Lord_Howe",  # half an hour
+    "America/New_York",
     "Africa/Cairo",
     "America/St_Johns",
-    "Australia/Lord_Howe",  # half an hour
     "Antarctica/Troll",  # two hours at once
     "Antarctica/Casey",  # three hours
     "Africa/Casablanca",
@@ -138,7 +138,7 @@ SAMPLE = [
 ]
 
 
-@pytest.mark.parametrize("name", SAMPLE)
+@pytest.mark.parametrize("name", [*SAMPLE[:2], *(pytest.param(name, marks=pytest.mark.slow) for name in SAMPLE[2:])])
 def test_the_number_is_exact_at_every_minute_around_the_change_of_clocks(name: str) -> None:
     where = ZoneInfo(name)
     for change in transitions(where)[-2:]:
