@@ -111,6 +111,7 @@ async def test_the_evidence_of_an_incident_whose_texts_were_erased_is_proven(
         assert "and nobody can prove any more what they said" in report.about_texts[-1]
 
 
+@pytest.mark.slow
 async def test_evidence_that_is_too_large_names_the_way_out(
     app: App, lived: Lived, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +139,7 @@ async def test_what_is_not_in_a_signed_checkpoint_is_not_exported(
     assert refused.value.refusal.code is Code.NOT_FOUND
 
 
+@pytest.mark.slow
 async def test_who_waits_for_the_log_holds_no_connection(
     app: App, lived: Lived, monkeypatch: pytest.MonkeyPatch, tables: Tables
 ) -> None:

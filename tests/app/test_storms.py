@@ -136,6 +136,7 @@ async def test_another_project_is_paged_as_ever_and_has_a_storm_of_its_own(
     ]
 
 
+@pytest.mark.slow
 async def test_what_a_person_opens_and_what_tocsin_reports_is_never_folded(
     app: App, crew: Crew, tables: Tables, inbox: Inbox
 ) -> None:
@@ -199,6 +200,7 @@ async def test_the_operator_sets_the_threshold(app: App, crew: Crew, tables: Tab
     assert folded(tables) == 4
 
 
+@pytest.mark.slow
 async def test_two_processes_in_the_same_storm_lose_no_incident_and_page_the_storm_once(
     app: App, crew: Crew, tables: Tables, inbox: Inbox
 ) -> None:

@@ -246,6 +246,7 @@ class Slow:
         await self.inner.put(files, checkpoint)
 
 
+@pytest.mark.slow
 async def test_what_broke_off_is_tried_again_and_only_one_worker_is_at_it(
     keeper: Keeper, clock: FakeClock, tmp_path: Path
 ) -> None:

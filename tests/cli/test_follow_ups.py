@@ -57,6 +57,7 @@ def test_what_cannot_be_understood_is_wrong_usage(idle_cli: Cli, arguments: tupl
     assert (answer.code, answer.err.count("\n")) == (2, 1), answer.err
 
 
+@pytest.mark.slow
 def test_stats_tell_that_nothing_is_counted_without_a_worker(cli: Cli) -> None:
     closed(cli, "Alert")
     assert "Nothing is counted yet" in cli.done("stats").err

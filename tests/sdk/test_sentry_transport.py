@@ -156,6 +156,7 @@ def test_what_the_client_dropped_by_itself_is_told(tmp_path: Path) -> None:
     assert dropped == {"reason": "before_send", "category": "error", "quantity": 3}
 
 
+@pytest.mark.slow
 def test_the_factory_says_where_the_spool_lies(tmp_path: Path) -> None:
     program = BEGIN.replace("transport=SpoolingTransport", "transport=spooling_transport(directory=sys.argv[5])")
     ended = _run(program + CAPTURE + KILL, _unused_port(), tmp_path / "unused", 0, 1, "here", tmp_path / "chosen")

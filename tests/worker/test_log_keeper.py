@@ -133,6 +133,7 @@ async def test_a_worker_whose_turn_it_was_not_introduces_its_key_later(live: App
         assert (await until_signed(live)).keys == [signer.key().vkey]
 
 
+@pytest.mark.slow
 async def test_a_log_that_fails_for_long_is_an_incident(
     live: App, admin: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
