@@ -281,6 +281,31 @@ async def test_who_acknowledged_and_is_not_heard_of_is_asked_and_then_the_first_
     assert tables.value(entries) == 3
 
 
+async def test_a_page_that_waits_for_longer_than_a_lease_is_sent_however_often_it_lapses_meanwhile(
+    app: App, crew: Crew, clock: FakeClock, inbox: Inbox, tables: Tables
+) -> None:
+    add_policy(tables.connection, "brief", DEFAULT_STEPS, lease=minutes(60))
+    tables.connection.execute(
+        "INSERT INTO notification_rules (id, user_id, contact_method_id, after_seconds, created_at)"
+        " SELECT gen_random_uuid(), user_id, id, 90 * 60, created_at FROM contact_methods"
+    )
+    incident_id = await reported(app)
+    async with app.work() as work:
+        await respond.acknowledge(work, crew.sam, incident_id, Acknowledge("On it"))
+    assert await heard(app, clock, inbox, minutes(30), 6) == [
+        (0, "olga", "INCIDENT_OPENED"),
+        (60, "sam", "ACK_LAPSED"),
+        (120, "olga", "ACK_LAPSED"),
+        (120, "sam", "ACK_LAPSED"),
+        (150, "sam", "ACK_LAPSED"),
+    ]
+    async with app.work() as work:
+        await respond.add_note(work, crew.sam, incident_id, AddNote("The replica is back"))
+    assert await heard(app, clock, inbox, minutes(30), 2) == []
+    settled = tables.rows("SELECT because FROM notifications WHERE reason = 'ACK_LAPSED' AND state = 'CANCELLED'")
+    assert settled == [("PROGRESS",)] * 2
+
+
 async def test_an_acknowledgment_of_a_policy_without_a_lease_never_lapses(
     app: App, crew: Crew, clock: FakeClock, inbox: Inbox, tables: Tables
 ) -> None:

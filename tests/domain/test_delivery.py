@@ -22,7 +22,7 @@ class Page:
     acknowledged_at: datetime | None = None
     root_cause_at: datetime | None = None
     closed_at: datetime | None = None
-    lease_from: datetime | None = None
+    progressed_at: datetime | None = None
 
 
 def test_first_alerts_go_alone_and_nothing_else_does() -> None:
@@ -50,8 +50,8 @@ def test_first_alerts_go_alone_and_nothing_else_does() -> None:
         (Page("MANUAL_ESCALATION", closed_at=AFTER), "CLOSED"),
         (Page("NO_ROOT_CAUSE_24HR", acknowledged_at=AFTER), None),
         (Page("NO_ROOT_CAUSE_24HR", acknowledged_at=BEFORE, root_cause_at=AFTER), "ROOT_CAUSE_KNOWN"),
-        (Page("ACK_LAPSED", acknowledged_at=BEFORE, lease_from=OWED), None),
-        (Page("ACK_LAPSED", acknowledged_at=BEFORE, lease_from=AFTER), "PROGRESS"),
+        (Page("ACK_LAPSED", acknowledged_at=BEFORE, progressed_at=OWED), None),
+        (Page("ACK_LAPSED", acknowledged_at=BEFORE, progressed_at=AFTER), "PROGRESS"),
         (Page("SOMETHING_NEW", acknowledged_at=BEFORE), None),
     ],
 )

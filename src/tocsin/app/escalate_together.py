@@ -7,7 +7,7 @@ page is held back: as a rule that is every incident. The others are looked at on
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -62,7 +62,6 @@ async def _plain_looks(work: Work, heads: Sequence[Head]) -> list[_Look]:
         if (
             head.incident_id in held_back
             or holding(arrangements.silences, facts, work.now)
-            or len(firing) > 1
             or not all(isinstance(timer.action, Escalate) for timer in firing)
         ):
             continue
@@ -75,25 +74,37 @@ async def _plain_looks(work: Work, heads: Sequence[Head]) -> list[_Look]:
 
 
 async def _take_steps(work: Work, looks: Sequence[_Look]) -> None:
-    """Take the step that is due of each incident: escalations, entries, decisions, pages, each with one statement."""
+    """Take the steps that are due: the first one of each incident together, then the second ones, and so on."""
+    due_now = [look for look in looks if look.firing]
+    while due_now:
+        await _take_first(work, due_now)
+        due_now = await _after_first(work, [look for look in due_now if len(look.firing) > 1])
+
+
+async def _after_first(work: Work, looks: Sequence[_Look]) -> list[_Look]:
+    heads = await incidents.lock_heads(work.tx, [look.head.incident_id for look in looks]) if looks else []
+    now = {head.incident_id: head for head in heads}
+    return [replace(look, head=now[look.head.incident_id], firing=look.firing[1:]) for look in looks]
+
+
+async def _take_first(work: Work, looks: Sequence[_Look]) -> None:
+    """Take the first due step of each incident: escalations, entries, decisions, pages, each with one statement."""
     made, details, taken = [], [], []
     decided: dict[tuple[UUID, str, bool], tuple[Decision, ...]] = {}
     for look in looks:
-        for timer in look.firing:
-            assert timer.asked is not None
-            assert isinstance(timer.action, Escalate)
-            case = (look.arranged.policy.id, timer.asked.name, look.head.in_storm)
-            if case not in decided:
-                decided[case] = look.arranged.decide(timer.asked, work.now, in_storm=look.head.in_storm)
-            one = Made(Subject.of(look.head), timer.asked, decided[case], "", work.new_id())
-            steps = decide(look.head.state(), timer.action)
-            if isinstance(steps, Refusal):
-                raise TocsinError(steps)
-            made.append(one)
-            details.append(detail_of(work, look.head, one, None, facts_of(timer.action, look.arranged, timer.asked)))
-            taken.append((look.head, steps[0]))
-    if not made:
-        return
+        timer = look.firing[0]
+        assert timer.asked is not None
+        assert isinstance(timer.action, Escalate)
+        case = (look.arranged.policy.id, timer.asked.name, look.head.in_storm)
+        if case not in decided:
+            decided[case] = look.arranged.decide(timer.asked, work.now, in_storm=look.head.in_storm)
+        one = Made(Subject.of(look.head), timer.asked, decided[case], "", work.new_id())
+        steps = decide(look.head.state(), timer.action)
+        if isinstance(steps, Refusal):
+            raise TocsinError(steps)
+        made.append(one)
+        details.append(detail_of(work, look.head, one, None, facts_of(timer.action, look.arranged, timer.asked)))
+        taken.append((look.head, steps[0]))
     sealed = await record.write_many(work.tx, "incident_escalations", [detail.columns for detail in details])
     entries = [
         entry_columns(work, head.incident_id, head, step, None, row.checksum, detail.metadata)

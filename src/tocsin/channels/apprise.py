@@ -19,6 +19,7 @@ import msgspec
 
 from tocsin.address_guard import AddressGuard, Network
 from tocsin.channels import Delivered, Message, Outcome, Rejected, Retry, clean_line, not_configured
+from tocsin.child_process import end, launch
 from tocsin.domain.contact_method import address_problem
 
 MAX_PROCESSES = 4
@@ -113,9 +114,7 @@ async def _run(order: Order) -> Result | _Failed:
     try:
         said, _ = await process.communicate(msgspec.json.encode(order))
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await end(process)
     try:
         return msgspec.json.decode(said, type=Result)
     except msgspec.DecodeError:
@@ -123,25 +122,15 @@ async def _run(order: Order) -> Result | _Failed:
 
 
 async def _launched() -> Process:
-    launching = asyncio.ensure_future(
-        asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", _CHILD),
-            stdin=PIPE,
-            stdout=PIPE,
-            # What it might print there could hold the address; its result says what is to be known.
-            stderr=DEVNULL,
-            env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
-            start_new_session=True,
-        )
+    return await launch(
+        *(sys.executable, "-P", "-m", _CHILD),
+        stdin=PIPE,
+        stdout=PIPE,
+        # What it might print there could hold the address; its result says what is to be known.
+        stderr=DEVNULL,
+        env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+        start_new_session=True,
     )
-    try:
-        # Cut off in the middle of this, there would be a process that nobody knows of.
-        return await asyncio.shield(launching)
-    except asyncio.CancelledError:
-        process = await launching
-        process.kill()
-        await process.wait()
-        raise
 
 
 def _outcome(result: Result | _Failed) -> Outcome:

@@ -16,7 +16,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.message import EmailMessage
@@ -35,6 +35,7 @@ from tocsin.app.verify_log import OutsideCheckpoint
 from tocsin.app.verify_result import Verification
 from tocsin.app.work import App
 from tocsin.bootstrap import Sources
+from tocsin.child_process import end, launch
 from tocsin.domain.access import Actor, Role
 from tocsin.domain.incident import Severity, Status
 from tocsin.domain.policy import Duty
@@ -279,16 +280,14 @@ async def _hire(app: App) -> Actor:
 
 
 async def _run_program(stage: Stage, bug: str) -> None:
-    program = await asyncio.create_subprocess_exec(
+    program = await launch(
         sys.executable, "-m", "tocsin.cli.demo_program", stage.dsn, bug, stdin=asyncio.subprocess.DEVNULL
     )
     try:
         async with asyncio.timeout(PROGRAM_SECONDS):
             code = await program.wait()
-    except BaseException:
-        with suppress(ProcessLookupError):
-            program.kill()
-        raise
+    finally:
+        await end(program)
     if code != 0:
         raise refuse(Code.UNAVAILABLE, f"The demo's program ended with {code}.", "Its own message stands above.")
 

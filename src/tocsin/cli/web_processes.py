@@ -26,6 +26,7 @@ import structlog
 from tocsin.app.report_internal import report_internal
 from tocsin.app.work import App
 from tocsin.bootstrap import Sources
+from tocsin.child_process import end, launch
 from tocsin.clock import monotonic_seconds
 from tocsin.errors import Code, Refusal, TocsinError, refuse
 from tocsin.settings import Settings
@@ -136,7 +137,7 @@ class _Place:
             yield process
         finally:
             stopping.cancel()
-            await _end(process)
+            await end(process)
             *_, place = self.orders
             self.shares.leave(place)
 
@@ -149,8 +150,8 @@ class _Place:
 
 
 async def _launched(*descriptors: int) -> Process:
-    launching = asyncio.ensure_future(
-        asyncio.create_subprocess_exec(
+    try:
+        return await launch(
             *(sys.executable, "-P", "-m", _CHILD, *map(str, descriptors)),
             stdin=PIPE,
             stdout=PIPE,
@@ -158,22 +159,9 @@ async def _launched(*descriptors: int) -> Process:
             # Out of reach of the terminal's Ctrl-C while it cannot ignore that yet.
             start_new_session=True,
         )
-    )
-    try:
-        # Cut off in the middle of this, there would be a process that nobody knows of.
-        return await asyncio.shield(launching)
-    except asyncio.CancelledError:
-        await _end(await launching)
-        raise
     except OSError as error:
         message = f"A web process cannot be started: {error.strerror or error}."
         raise refuse(Code.UNAVAILABLE, message, "This machine is short of memory or of processes.") from None
-
-
-async def _end(process: Process) -> None:
-    if process.returncode is None:
-        process.kill()
-        await process.wait()
 
 
 async def _pass_on(stop: asyncio.Event, process: Process) -> None:

@@ -100,7 +100,8 @@ class Owed(Protocol):
     def closed_at(self) -> datetime | None: ...
 
     @property
-    def lease_from(self) -> datetime | None: ...
+    def progressed_at(self) -> datetime | None:
+        """Return when a person last did something about the incident; only asked where an acknowledgment lapsed."""
 
 
 def moot(page: Owed) -> str | None:
@@ -119,7 +120,7 @@ def moot(page: Owed) -> str | None:
         return "CLOSED"
     if page.reason == EscalationReason.NO_ROOT_CAUSE_24HR.value and page.root_cause_at is not None:
         return "ROOT_CAUSE_KNOWN"
-    if page.reason == ACK_LAPSED and since(page.lease_from):
+    if page.reason == ACK_LAPSED and since(page.progressed_at):
         return "PROGRESS"
     if page.reason in _GOES_ON_ACKNOWLEDGED:
         return None

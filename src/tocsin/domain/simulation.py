@@ -32,7 +32,7 @@ from tocsin.domain.paging import Asked, Because, Decision, Directory, decide, sp
 from tocsin.domain.policy import Policy
 from tocsin.domain.reach import Planned
 from tocsin.domain.silence import Silence, SilenceFacts, holding
-from tocsin.domain.workflow import Acknowledge, IncidentState, LapseAcknowledgment, RecordRootCause, Resolve
+from tocsin.domain.workflow import Acknowledge, IncidentState, RecordRootCause, Resolve
 
 MAX_PLAYED = 1_000
 """Steps that are played; a short lease alone would make more in the longest time."""
@@ -82,7 +82,7 @@ class Standing:
     acknowledged_at: datetime | None = None
     root_cause_at: datetime | None = None
     closed_at: datetime | None = None
-    lease_from: datetime | None = None
+    progressed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +111,9 @@ class Page:
         return self.standing.closed_at
 
     @property
-    def lease_from(self) -> datetime | None:
-        """Return when a person last did something, or was last asked why nothing is heard."""
-        return self.standing.lease_from
+    def progressed_at(self) -> datetime | None:
+        """Return when a person last did something about it."""
+        return self.standing.progressed_at
 
     @property
     def cancelled_because(self) -> str | None:
@@ -196,7 +196,8 @@ class _Run:
         """Let somebody do something, and note which steps that makes moot."""
         name = self.snapshot.directory.people[one.by].name
         self.state = answered(self.state, one.action, one.by, name, one.at)
-        self._stands(one.at, **{_SINCE[type(one.action)]: one.at})
+        changed = {_SINCE[type(one.action)]: one.at}
+        self.standings.append(replace(self.standings[-1], since=one.at, progressed_at=one.at, **changed))
         for step in moot(self.state, self.snapshot.policy):
             spared = spare(step.asked, self.snapshot.directory, one.at, step.because, one.by)
             self._record(one.at, step.asked, spared, one.action)
@@ -212,11 +213,6 @@ class _Run:
         else:
             self.ask(at, timer.asked)
         self.state = after(self.state, timer, at)
-        if isinstance(timer.action, LapseAcknowledgment):
-            self._stands(at)
-
-    def _stands(self, at: datetime, **changed: datetime) -> None:
-        self.standings.append(replace(self.standings[-1], since=at, lease_from=at, **changed))
 
     def _record(self, at: datetime, asked: Asked, decisions: Sequence[Decision], answer: Answer | None = None) -> None:
         """Put decisions on record: of one step and candidate the first stands."""

@@ -6,9 +6,11 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tocsin.child_process import end, launch
 from tocsin.outside import File, OutsideError
 from tocsin.outside.directory import CHECKPOINT, write_file
 
@@ -70,7 +72,7 @@ class GitCopy:
         environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ} | _QUIET
         pipe = asyncio.subprocess.PIPE
         try:
-            process = await asyncio.create_subprocess_exec(
+            process = await launch(
                 "git", *_FILES_ONLY, *arguments, cwd=self.clone, env=environment, stdin=asyncio.subprocess.DEVNULL,
                 stdout=pipe, stderr=pipe, start_new_session=True,
             )  # fmt: skip
@@ -85,8 +87,9 @@ class GitCopy:
         finally:
             if process.returncode is None:
                 # Its helpers as well: ssh would go on holding the pipes.
-                os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
+                with suppress(ProcessLookupError):  # it ended in this moment
+                    os.killpg(process.pid, signal.SIGKILL)
+                await end(process)
         if process.returncode:
             words = " ".join(complained.decode("utf-8", "replace").split())[-300:]
             raise OutsideError(f"git {arguments[0] if arguments[0] != '-c' else 'commit'} failed: {words}")

@@ -42,7 +42,7 @@ class Notification:
     acknowledged_at: datetime | None
     root_cause_at: datetime | None
     closed_at: datetime | None
-    lease_from: datetime | None
+    progressed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,10 @@ FROM json_to_recordset(%(rows)s) AS r (id uuid, incident_id uuid, decision_id uu
 -- Pages, whom they are for, and how their incidents stand.
 SELECT n.id, n.incident_id, n.reason, n.user_id, u.name AS user_name, u.role AS user_role, u.active AS user_active, n.channel,
        n.address, n.subject, n.body, n.payload, n.created_at, n.due_at, n.state, n.bundle_id,
-       h.acknowledged_at, h.root_cause_at, h.closed_at, h.lease_from
+       h.acknowledged_at, h.root_cause_at, h.closed_at,
+       CASE WHEN n.reason = 'ACK_LAPSED' THEN (
+           SELECT max(e.event_at)::timestamptz FROM incident_lifecycle e WHERE e.incident_id = n.incident_id
+           AND e.actor_user_id IS NOT NULL AND e.event_type <> 'PERSONAL_DATA_ERASED') END AS progressed_at
 FROM notifications n JOIN users u ON u.id = n.user_id JOIN incident_heads h ON h.incident_id = n.incident_id
 WHERE n.id = ANY (%(ids)s) ORDER BY n.due_at, n.created_at, n.id
 
