@@ -161,6 +161,7 @@ def test_an_event_keeps_its_id_however_often_it_is_sent(tmp_path: Path) -> None:
     assert len(ids) == 1
 
 
+@pytest.mark.slow
 def test_what_the_client_dropped_by_itself_is_told(tmp_path: Path) -> None:
     program = BEGIN.replace("transport=", "before_send=lambda event, hint: None, transport=") + CAPTURE
     with receiving() as receiver:
@@ -170,6 +171,7 @@ def test_what_the_client_dropped_by_itself_is_told(tmp_path: Path) -> None:
     assert dropped == {"reason": "before_send", "category": "error", "quantity": 3}
 
 
+@pytest.mark.slow
 def test_the_factory_says_where_the_spool_lies(tmp_path: Path) -> None:
     program = BEGIN.replace("transport=SpoolingTransport", "transport=spooling_transport(directory=sys.argv[5])")
     ended = _run(program + CAPTURE + KILL, _unused_port(), tmp_path / "unused", 0, 1, "here", tmp_path / "chosen")
@@ -178,6 +180,7 @@ def test_the_factory_says_where_the_spool_lies(tmp_path: Path) -> None:
     assert not (tmp_path / "unused").exists()
 
 
+@pytest.mark.slow
 def test_where_the_disk_cannot_be_used_the_host_goes_on_and_errors_leave_from_memory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way of a directory")
     with receiving() as receiver:
