@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import argon2
 import pytest
+import structlog
 from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
 
@@ -29,6 +30,10 @@ from tocsin.store.database import Database
 hypothesis_settings.register_profile("tocsin", deadline=None, derandomize=os.environ.get("CI") == "true")
 hypothesis_settings.register_profile("everyday", hypothesis_settings.get_profile("tocsin"), max_examples=20)
 hypothesis_settings.load_profile("tocsin")
+
+# Plain tracebacks, as the product writes them: a pretty one takes a third of a second.
+_plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[structlog.processors.add_log_level, _plain])
 
 ADMIN_EMAIL = "ada@example.org"
 ADMIN_PASSWORD = "correct horse battery"
