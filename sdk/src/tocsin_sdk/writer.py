@@ -79,7 +79,8 @@ class Writer:
     def keep(self, parcel: Parcel) -> bool:
         """Keep a parcel; return whether it is on the disk now (in memory, while the disk refuses).
 
-        If not, it is late and follows, or it is lost; both are told to `on_problem`.
+        If not, it is late and follows, or it is lost; both are told to `on_problem`. What came while its own thread was
+        writing (in a signal handler) follows at once, and is not told.
         """
         if self._queue.qsize() >= MAX_QUEUED:
             self._lost.put(1)
