@@ -280,7 +280,8 @@ def _decoded(message: M, body: bytes) -> M:
 def _converted(document: object, kind: type[S]) -> S:
     try:
         return msgspec.convert(document, kind)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.ValidationError, RecursionError, UnicodeEncodeError) as error:
+        # No field has a name with half a surrogate pair in it: that is where a name cannot be encoded.
         raise refuse(Code.INVALID, f"This is not OTLP in JSON: {error}.", "Send what the exporters send.") from error
 
 
