@@ -43,6 +43,7 @@ def test_whatever_comes_is_taken_or_refused_in_time(name: str, data: st.DataObje
     keeps_promise(name, data.draw(damaged(name)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_megabyte_of_the_worst_kind_is_read_in_time(shape: str) -> None:
     name, make = SHAPES[shape]

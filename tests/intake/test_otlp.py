@@ -398,6 +398,7 @@ def test_spans_say_the_same_in_protobuf() -> None:
 # ---- limits and what is wrong
 
 
+@pytest.mark.slow
 def test_records_beyond_the_limit_are_rejected_one_by_one() -> None:
     request = ExportLogsServiceRequest()
     scopes = request.resource_logs.add().scope_logs
