@@ -461,6 +461,12 @@ def test_half_a_surrogate_pair_costs_no_record() -> None:
     assert only(take(logs(log("cut \ud83d")))).message == "cut \ufffd"
 
 
+def test_half_a_surrogate_pair_in_the_name_of_a_field_is_refused() -> None:
+    assert refusal_of({"resourceLogs": [{"\ud83d": 1}]}) is Code.INVALID
+    outcomes = take(logs({"\ud83d": 1}, log("b")))
+    assert [isinstance(one, Rejected) for one in outcomes] == [True, False]
+
+
 @pytest.mark.parametrize("content_type", ["", "text/plain", "application/x-protobufs", "application/grpc"])
 def test_another_content_type_is_unsupported(content_type: str) -> None:
     with pytest.raises(TocsinError) as refused:
