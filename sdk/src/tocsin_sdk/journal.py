@@ -68,12 +68,9 @@ class Journal:
         self._mark = b""
         self._end = _FIRST
 
-    def add(self, rows: Sequence[Row], *, waits: bool = True) -> bool:
-        """Bring rows to the disk; False, and nothing is done, if they do not fit in.
-
-        With `waits=False` nothing is done either if another process has the file, or it must be opened first.
-        """
-        if not IS_SUPPORTED or not (waits or (self._handle >= 0 and _is_locked(self._handle))):
+    def add(self, rows: Sequence[Row]) -> bool:
+        """Bring rows to the disk; False, and nothing is done, if they do not fit in."""
+        if not IS_SUPPORTED:
             return False
         self._lock()
         try:

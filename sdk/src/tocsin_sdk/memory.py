@@ -100,15 +100,6 @@ class DiskOrMemory:
         self._lost += kept.count(False)
         return kept
 
-    def put_at_once(self, parcel: Parcel) -> bool:
-        """Keep a parcel on the disk if nobody must be waited for but that; False: nothing is done."""
-        if self._lost or not self.memory.is_empty() or time.monotonic() < self._disk_is_left_alone_until:
-            return False
-        try:
-            return self.disk.put_at_once(parcel)
-        except SpoolUnusableError:
-            return False  # Whoever waits for the disk finds the same, and says so.
-
     def take(self, limit: int) -> list[tuple[int, Parcel]]:
         """Return what may be sent now; what is in memory first, for it is less safe there."""
         taken = self.memory.take(limit)

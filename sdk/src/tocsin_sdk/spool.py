@@ -162,14 +162,7 @@ class Spool:
 
     def put_all(self, parcels: Sequence[Parcel]) -> list[bool]:
         """Keep several parcels in one commit; the answers are those of `put`, in the same order."""
-        return self._attempt(lambda: self._put(parcels)) if parcels else []
-
-    def put_at_once(self, parcel: Parcel) -> bool:
-        """Keep a parcel if nobody must be waited for but the disk; False: nothing is done."""
-        try:
-            return self._attempt(lambda: self._is_as_it_was() and self._add((parcel,), waits=False), 0.0)
-        except SpoolBusyError:
-            return False
+        return self._attempt(lambda: self._put(parcels))
 
     def take(self, limit: int) -> list[tuple[int, Parcel]]:
         """Return the oldest parcels that nobody else has, and lease them for LEASE_SECONDS."""
@@ -229,20 +222,13 @@ class Spool:
 
     def _put(self, parcels: Sequence[Parcel]) -> list[bool]:
         self._connection(durable=True)  # Where somebody deleted the files, the journal is closed with them.
-        if self._add(parcels, waits=True):
-            return [True] * len(parcels)
+        costs = [_cost(parcel) for parcel in parcels]
+        is_granted = self._is_granted(len(costs), sum(costs))
+        if is_granted and self._journal.add([_row(parcel) for parcel in parcels]):
+            self._use(len(costs), sum(costs))
+            return [True] * len(costs)
         self._gather()
         return self._transaction(lambda connection: self._insert(connection, parcels), True, "BEGIN IMMEDIATE")
-
-    def _add(self, parcels: Sequence[Parcel], *, waits: bool) -> bool:
-        """Add parcels to the journal; False if there is no room in it, or none that is granted."""
-        costs = [_cost(parcel) for parcel in parcels]
-        if not self._is_granted(len(costs), sum(costs)):
-            return False
-        if not self._journal.add([_row(parcel) for parcel in parcels], waits=waits):
-            return False
-        self._use(len(costs), sum(costs))
-        return True
 
     def _gather(self) -> None:
         """Move what is in the journal to the database."""
@@ -364,15 +350,12 @@ class Spool:
             raise OSError("it has been closed")
         if self._cut_off:
             raise OSError("this process was forked while its disk hung")
-        if self._open and not self._is_as_it_was():
+        if self._open and self._identity != _identity(self._file):
             # Somebody deleted or replaced the file: what is written into the old one would be gone.
             self._disconnect()
         if durable not in self._open:
             self._open[durable] = self._connect(durable)
         return self._open[durable]
-
-    def _is_as_it_was(self) -> bool:
-        return self._identity == _identity(self._file)
 
     def _connect(self, durable: bool) -> sqlite3.Connection:
         first = not self._open

@@ -1,9 +1,7 @@
 """Puts reports on the disk: one thread writes, so that many callers share a commit and none waits for a slow disk.
 
-A caller waits for its commit, but no longer than it was promised. To wake a thread and to be woken takes as long as the
-disk itself, though: of many reports in a row those behind the first are written by their callers, for as long as each
-one before was quick. A signal handler may interrupt a caller anywhere and capture too: nothing that both would need is
-locked (SimpleQueue is made for that), and what comes while its own thread writes goes to the other one.
+A caller waits for its commit, but no longer than it was promised. A signal handler may interrupt a caller anywhere and
+capture too: nothing that both would need is locked (SimpleQueue is made for that).
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from __future__ import annotations
 import queue
 import sys
 import threading
-import time
 from typing import Callable
 
 from tocsin_sdk import forks
@@ -22,11 +19,6 @@ MAX_QUEUED = 1_000
 """Reports that wait for the disk; what comes on top is dropped and counted."""
 MAX_COMMIT = 100
 """Reports in one commit."""
-
-QUICK_SECONDS = 0.01
-"""A disk that took no longer than this is quick,"""
-TRUSTED_SECONDS = 1.0
-"""and for so long it is taken to be so. When it begins to hang just then, one caller waits longer than promised."""
 
 
 class Ticket:
@@ -79,8 +71,7 @@ class Writer:
     def keep(self, parcel: Parcel) -> bool:
         """Keep a parcel; return whether it is on the disk now (in memory, while the disk refuses).
 
-        If not, it is late and follows, or it is lost; both are told to `on_problem`. What came while its own thread was
-        writing (in a signal handler) follows at once, and is not told.
+        If not, it is late and follows, or it is lost; both are told to `on_problem`.
         """
         if self._queue.qsize() >= MAX_QUEUED:
             self._lost.put(1)
@@ -90,10 +81,18 @@ class Writer:
         if sys.is_finalizing() or not self._is_running():
             self._write([ticket])  # The interpreter is ending: no thread runs or starts any more.
             return ticket.is_kept
-        if threading.get_ident() == self._thread_id or self._here.__dict__.get("is_writing", False):
-            self._queue.put(ticket)  # It came while its own thread was writing: to wait for that would be for ever.
+        self._queue.put(ticket)
+        if threading.get_ident() == self._thread_id:
             return False
-        return self._keep_at_once(parcel) or self._keep_by_thread(ticket)
+        if ticket.settled.acquire(timeout=self._max_wait_seconds):
+            return ticket.is_kept
+        if self._is_finished:
+            self._write([ticket])  # It came just as the thread ended. Written twice it would still be one event.
+            return ticket.is_kept
+        self._on_problem(
+            f"the disk took longer than {self._max_wait_seconds:g} s: the report is in memory, and written when it can"
+        )
+        return False
 
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until what was late is on the disk as well; return whether it was in time."""
@@ -111,39 +110,6 @@ class Writer:
         self._queue.put(None)
         thread.join(timeout_seconds)
         return not thread.is_alive()
-
-    def _keep_by_thread(self, ticket: Ticket) -> bool:
-        self._queue.put(ticket)
-        if ticket.settled.acquire(timeout=self._max_wait_seconds):
-            return ticket.is_kept
-        if self._is_finished:
-            self._write([ticket])  # It came just as the thread ended. Written twice it would still be one event.
-            return ticket.is_kept
-        self._on_problem(
-            f"the disk took longer than {self._max_wait_seconds:g} s: the report is in memory, and written when it can"
-        )
-        return False
-
-    def _keep_at_once(self, parcel: Parcel) -> bool:
-        """Write a parcel in its caller's thread, if the disk is quick and nothing else is to be done."""
-        began = time.monotonic()
-        if began >= self._trusted_until or self._is_owing_notice or not (self._queue.empty() and self._lost.empty()):
-            return False
-        self._here.is_writing = True
-        try:
-            is_kept = self._store.put_at_once(parcel)
-        finally:
-            self._here.is_writing = False
-        if is_kept:
-            self._judge(began)
-            self._on_kept()
-        return is_kept
-
-    def _judge(self, began: float) -> None:
-        """Remember whether the disk was quick."""
-        ended = time.monotonic()
-        is_quick = ended - began < min(QUICK_SECONDS, self._max_wait_seconds)
-        self._trusted_until = ended + TRUSTED_SECONDS if is_quick else 0.0
 
     def _is_running(self) -> bool:
         if self._thread is not None:
@@ -174,7 +140,6 @@ class Writer:
 
     def _write(self, tickets: list[Ticket]) -> None:
         kept: list[bool] = []
-        began = time.monotonic()
         try:
             full = [ticket for ticket in tickets if ticket.parcel is not None]
             kept = self._store.put_all([ticket.parcel for ticket in full if ticket.parcel is not None])
@@ -185,8 +150,6 @@ class Writer:
         finally:
             for ticket in tickets:
                 ticket.settle()
-        if kept:
-            self._judge(began)
         self._on_kept()
         self._report_losses(has_room=all(kept))
 
@@ -215,8 +178,6 @@ class Writer:
         self._lost: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._thread = None
         self._thread_id = 0
-        self._here = threading.local()
-        self._trusted_until = 0.0
         self._is_finished = False
         self._is_owing_notice = True
 
