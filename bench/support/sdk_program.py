@@ -2,6 +2,7 @@
 
     python -m bench.support.sdk_program capture tocsin_sdk|sentry_sdk DSN SPOOL COUNT
     python -m bench.support.sdk_program commit DIRECTORY COUNT
+    python -m bench.support.sdk_program sync DIRECTORY COUNT
     python -m bench.support.sdk_program guard DSN
 
 The SDKs are imported when they are asked for: they are distributions of their own, and only one of them is measured.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import sqlite3
 import sys
 from collections.abc import Awaitable, Callable, Iterable
@@ -22,6 +24,7 @@ from typing import Any
 DEPTH = 6
 WARM_UP = 50
 ROW_BYTES = 2_048
+BLOCK_BYTES, BLOCKS = 4_096, 256
 GUARD_CALLS, GUARD_ROUNDS = 5_000, 21
 FIRST_ANSWER_SECONDS = 10.0
 PAUSE_SECONDS = 0.01
@@ -70,6 +73,22 @@ def commit(directory: str, count: int) -> dict[str, object]:
         connection.execute("INSERT INTO plain (body) VALUES (?)", (bytes(ROW_BYTES),))
         samples.append((perf_counter() - began) * 1e6)
     connection.close()
+    return {"microseconds": samples}
+
+
+def sync(directory: str, count: int) -> dict[str, object]:
+    """Write as many blocks to a file that does not grow, each to the disk; return how long each took (µs)."""
+    samples = []
+    file = os.open(Path(directory) / "plain.blocks", os.O_RDWR | os.O_CREAT, 0o600)
+    os.write(file, bytes(BLOCK_BYTES * BLOCKS))
+    os.fsync(file)
+    block = os.urandom(BLOCK_BYTES)
+    for number in range(count):
+        began = perf_counter()
+        os.pwrite(file, block, number % BLOCKS * BLOCK_BYTES)
+        os.fdatasync(file)
+        samples.append((perf_counter() - began) * 1e6)
+    os.close(file)
     return {"microseconds": samples}
 
 
@@ -133,6 +152,8 @@ def main() -> None:
         result = capture(rest[0], rest[1], rest[2], int(rest[3]))
     elif what == "commit":
         result = commit(rest[0], int(rest[1]))
+    elif what == "sync":
+        result = sync(rest[0], int(rest[1]))
     else:
         result = guard(rest[0])
     print(json.dumps(result))

@@ -17,7 +17,7 @@ from tocsin.domain.report import ErrorReport
 from tocsin.intake import native
 from tocsin_sdk import clock
 from tocsin_sdk.bounds import MAX_EXCEPTIONS, MAX_FRAMES, cut, tail
-from tocsin_sdk.report import Details, Origin, of_exception, of_message
+from tocsin_sdk.report import Details, Origin, encode, encode_made, of_exception, of_message
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 
@@ -59,6 +59,13 @@ def test_the_server_reads_every_field_that_is_sent() -> None:
     assert raised.frames[-1].source_line.startswith("raise ValueError(")
     assert raised.frames[-1].filename == __file__[-256:]
     assert raised.frames[-1].in_app
+
+
+def test_the_quick_way_to_json_says_the_same_as_the_plain_one() -> None:
+    chain = of_exception(_caught(_fail, _caught(_deep, 5)), handled=True)
+    for fields in (chain, of_exception(_Mute(), handled=False), of_message("no such order “7”\n")):
+        report = {"eventId": "e" * 32, "tags": {"region": "eu"}, **fields}
+        assert json.loads(encode_made(report)) == json.loads(encode(report)) == report
 
 
 def test_a_secret_in_a_message_and_in_a_line_of_source_stays_here() -> None:

@@ -14,7 +14,7 @@ from typing import Any, Callable
 from tocsin_sdk import clock, complaints
 from tocsin_sdk.dsn import Dsn
 from tocsin_sdk.memory import DiskOrMemory
-from tocsin_sdk.report import SEVERITIES, Details, Origin, of_exception, of_message
+from tocsin_sdk.report import SEVERITIES, Details, Origin, encode, encode_made, of_exception, of_message
 from tocsin_sdk.sender import ERRORS_PATH, LINES_TYPE, Sender
 from tocsin_sdk.spool import MAX_SPOOL_BYTES, MAX_SPOOL_PARCELS, Parcel, Spool, SpoolUnusableError
 from tocsin_sdk.writer import Writer
@@ -33,7 +33,6 @@ MAX_REPORT_BYTES = 1_048_576
 
 _MARK = "__tocsin_report__"
 _HEADERS = (("Content-Type", LINES_TYPE),)
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 @dataclass(frozen=True)
@@ -175,13 +174,13 @@ class Client:
 
     def _body(self, report: dict[str, Any]) -> bytes | None:
         """Return a report's line, after the host had its say; None if the host does not want it sent."""
-        body = _encode(report).encode()
+        body = encode_made(report).encode()
         if self._options.before_send is not None:
             try:
                 changed = self._options.before_send(json.loads(body))
                 if changed is None:
                     return None
-                body = _encode(changed).encode()
+                body = encode(changed).encode()
             except Exception as error:  # noqa: BLE001  # the host's code: the failure that it was to look at comes first
                 complaints.say(f"before_send failed, so the report goes as it was: {type(error).__name__}: {error}")
         if len(body) > MAX_REPORT_BYTES:
@@ -198,7 +197,7 @@ class Client:
             "type": "tocsin_sdk.ReportsDropped",
             **of_message(text, "%d error reports were dropped: the spool on the disk was full"),
         }
-        return Parcel(ERRORS_PATH, _encode(report).encode(), _HEADERS)
+        return Parcel(ERRORS_PATH, encode(report).encode(), _HEADERS)
 
 
 def _known(severity: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import linecache
 import os
 import sys
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any
@@ -36,8 +36,20 @@ MAX_CACHED_LINES = 4_096
 MAX_WALKED_FRAMES = 10_000
 
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-_places: dict[tuple[str, int, str, str], dict[str, Any]] = {}
 _library: list[str] = []
+
+encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False).encode
+
+
+class _Place(dict[str, Any]):
+    """A frame, which is a place in the code, and its JSON: most of a report's text, and the same in every report."""
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(fields)
+        self.text = encode(self)
+
+
+_places: dict[tuple[str, int, str, str], _Place] = {}
 
 
 @dataclass(frozen=True)
@@ -109,6 +121,22 @@ def of_message(message: str, template: str = "") -> dict[str, Any]:
     return fields
 
 
+def encode_made(report: Mapping[str, Any]) -> str:
+    """Return a report that was made here as JSON: what `encode` returns, but for the order, in less time."""
+    exceptions = report.get("exceptions")
+    if not exceptions:
+        return encode(report)
+    texts = [_with(one, "frames", [frame.text for frame in one["frames"]]) for one in exceptions]
+    return _with(report, "exceptions", texts)
+
+
+def _with(fields: Mapping[str, Any], name: str, items: list[str]) -> str:
+    """Return an object as JSON, of which the items of one list are JSON already."""
+    rest = dict(fields)
+    del rest[name]
+    return f'{encode(rest)[:-1]},"{name}":[{",".join(items)}]}}'
+
+
 def _tags(tags: Mapping[str, object]) -> dict[str, str]:
     kept: dict[str, str] = {}
     for key, value in list(tags.items())[:MAX_TAGS]:
@@ -162,21 +190,16 @@ def _text_of(value: object) -> str:
 
 def _stack(traceback: TracebackType | None, limit: int) -> list[tuple[FrameType, int]]:
     """Return the outermost and the innermost frames, `limit` together."""
-    walk = _walk(traceback)
-    half = max(1, limit // 2)
-    first = [place for _, place in zip(range(half), walk)]
-    return [*first, *deque(walk, maxlen=half)]
-
-
-def _walk(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
-    for _ in range(MAX_WALKED_FRAMES):
-        if traceback is None:
-            return
-        yield traceback.tb_frame, traceback.tb_lineno or 0
+    walked: list[TracebackType] = []
+    while traceback is not None and len(walked) < MAX_WALKED_FRAMES:
+        walked.append(traceback)
         traceback = traceback.tb_next
+    half = max(1, limit // 2)
+    kept = walked if len(walked) <= 2 * half else walked[:half] + walked[-half:]
+    return [(one.tb_frame, one.tb_lineno or 0) for one in kept]
 
 
-def _frame(frame: FrameType, line: int) -> dict[str, Any]:
+def _frame(frame: FrameType, line: int) -> _Place:
     code = frame.f_code
     function = getattr(code, "co_qualname", code.co_name)
     module = str(frame.f_globals.get("__name__", ""))
@@ -185,14 +208,14 @@ def _frame(frame: FrameType, line: int) -> dict[str, Any]:
     if place is None:
         if len(_places) >= MAX_CACHED_LINES:
             _places.clear()
-        place = _places[key] = {
-            "function": cut(function, MAX_FRAME_NAME_CHARACTERS),
-            "module": cut(module, MAX_FRAME_NAME_CHARACTERS),
-            "filename": tail(code.co_filename, MAX_FRAME_NAME_CHARACTERS),
-            "line": line,
-            "sourceLine": _source_line(frame, line),
-            "inApp": _is_in_app(code.co_filename),
-        }
+        place = _places[key] = _Place(
+            function=cut(function, MAX_FRAME_NAME_CHARACTERS),
+            module=cut(module, MAX_FRAME_NAME_CHARACTERS),
+            filename=tail(code.co_filename, MAX_FRAME_NAME_CHARACTERS),
+            line=line,
+            sourceLine=_source_line(frame, line),
+            inApp=_is_in_app(code.co_filename),
+        )
     return place
 
 

@@ -1,10 +1,11 @@
 """What is owed to the server, on disk: a directory with one SQLite database, shared by threads and processes.
 
-`put` returns True only after the commit has reached the disk. Everything else (leases, what is done) is written without
-waiting for the disk: after a power cut a parcel may be sent twice, and the server knows it by its event id.
+`put` returns True only after the parcel has reached the disk: mostly in the journal, from which it is moved to the
+database by whoever looks for parcels next. Everything else (leases, what is done) is written without waiting for the
+disk: after a power cut a parcel may be sent twice, and the server knows it by its event id.
 
-Over a fork no connection is open: it is closed before and opened again on both sides. SQLite keeps its locks per
-process, and a child that inherits them believes that it holds what it does not.
+Over a fork no file is open: all are closed before and opened again on both sides. SQLite keeps its locks per process,
+and a child that inherits them believes that it holds what it does not.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Callable, TypeVar
 
-from tocsin_sdk import clock, forks
+from tocsin_sdk import clock, files, forks
+from tocsin_sdk.journal import Journal, Row
 
 MAX_SPOOL_BYTES = 268_435_456
 MAX_SPOOL_PARCELS = 1_000_000
@@ -39,15 +41,20 @@ LOCK_SECONDS = 10.0
 """How long an action waits for another one of its own process."""
 
 _FILE = "spool.db"
+_JOURNAL_FILE = "spool.journal"
+_JOURNAL_BYTES = 1_048_576
+_JOURNAL_SHARE = 8
+"""Of a small spool the journal takes no more than this part."""
 _BUSY_SECONDS = 5.0
 _ENDING_SECONDS = 0.2
 _FORK_SECONDS = 1.0
 _PAGE_BYTES = 8_192
 """Three reports of the usual size fit on a page: of half of it SQLite would write three for each of them."""
-_CHECKPOINT_PAGES = 128
-"""A commit is quickest where the log does not grow: it is begun anew after 1 MiB, and not after SQLite's 4."""
-_GRANT_PARCELS = 64
-_GRANT_BYTES = 1_048_576
+_CHECKPOINT_PAGES = 512
+"""SQLite's log is begun anew after 4 MiB, as it would be with pages of the usual size."""
+_GRANT_PARCELS = 512
+"""Some more than the journal holds: each grant after the first one is asked for when that is full."""
+_GRANT_BYTES = 4_194_304
 _ROW_BYTES = 64
 _MAX_CACHED_HEADERS = 32
 
@@ -66,6 +73,7 @@ CREATE TABLE IF NOT EXISTS totals (name TEXT PRIMARY KEY, value INTEGER NOT NULL
 INSERT OR IGNORE INTO totals VALUES ('refused', 0), ('dropped', 0), ('dropped_told', 0);
 COMMIT;
 """
+_INSERT = "INSERT INTO parcels (path, headers, body) VALUES (?, ?, ?)"
 
 T = TypeVar("T")
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -125,15 +133,17 @@ class Spool:
 
         Args:
             directory: for this spool alone; several processes may share it.
-            max_bytes: of the database; what is put beyond it is dropped and counted.
+            max_bytes: of the database and its journal; what is put beyond it is dropped and counted.
             max_parcels: that wait at one time.
-            on_problem: is told of a corrupt database that was moved aside.
+            on_problem: is told of damage: what cannot be read is moved aside.
         """
         self._open: dict[bool, sqlite3.Connection] = {}
         self.directory = os.path.abspath(os.fspath(directory))
         self._file = os.path.join(self.directory, _FILE)
-        self._max_bytes, self._max_parcels = max_bytes, max_parcels
-        self._on_problem = on_problem
+        journal_bytes = min(_JOURNAL_BYTES, max_bytes // _JOURNAL_SHARE)
+        self._max_bytes, self._max_parcels = max_bytes - journal_bytes, max_parcels
+        self._on_problem = on_problem or _ignore
+        self._journal = Journal(os.path.join(self.directory, _JOURNAL_FILE), journal_bytes, self._on_problem)
         self._lock = threading.RLock()
         self._identity: tuple[int, int] | None = None
         self._owner = os.urandom(16)
@@ -152,13 +162,11 @@ class Spool:
 
     def put_all(self, parcels: Sequence[Parcel]) -> list[bool]:
         """Keep several parcels in one commit; the answers are those of `put`, in the same order."""
-        # A statement alone is a transaction by itself, and three are slower than one.
-        begin = "" if len(parcels) == 1 else "BEGIN IMMEDIATE"
-        return self._do(lambda connection: self._insert(connection, parcels), durable=True, begin=begin)
+        return self._attempt(lambda: self._put(parcels))
 
     def take(self, limit: int) -> list[tuple[int, Parcel]]:
         """Return the oldest parcels that nobody else has, and lease them for LEASE_SECONDS."""
-        return self._do(lambda connection: _lease(connection, limit, self._owner))
+        return self._do(lambda connection: _lease(connection, limit, self._owner), gathers=True)
 
     def done(self, ids: Sequence[int]) -> None:
         """Forget parcels that the server has."""
@@ -183,13 +191,13 @@ class Spool:
     def is_empty(self, max_wait_seconds: float = LOCK_SECONDS) -> bool:
         """Return whether nothing waits, leased or not; False as well if that cannot be seen in time."""
         try:
-            return self._do(_is_empty, begin="BEGIN", max_wait_seconds=max_wait_seconds)
+            return self._do(_is_empty, gathers=True, begin="BEGIN", max_wait_seconds=max_wait_seconds)
         except SpoolBusyError:
             return False
 
     def counts(self) -> SpoolCounts:
         """Return how the spool stands."""
-        return self._do(_counts, begin="BEGIN")
+        return self._do(_counts, gathers=True, begin="BEGIN")
 
     def add_dropped(self, number: int) -> None:
         """Count parcels that were lost before they came here."""
@@ -197,7 +205,7 @@ class Spool:
 
     def tell_dropped(self, notice: Callable[[int], Parcel]) -> bool:
         """Keep the notice of what was dropped since the last one; False if nothing was, or it found no room itself."""
-        return self._do(lambda connection: self._tell(connection, notice), durable=True)
+        return self._do(lambda connection: self._tell(connection, notice), gathers=True, durable=True)
 
     def close(self, max_wait_seconds: float = LOCK_SECONDS) -> None:
         """Close the database. Nothing is lost; what still waits is sent by whoever opens the directory next."""
@@ -210,7 +218,24 @@ class Spool:
 
     def __del__(self) -> None:
         """Close what was not closed: a connection is part of a cycle, and might live on until after a fork."""
-        self._disconnect()
+        self._close_database()
+
+    def _put(self, parcels: Sequence[Parcel]) -> list[bool]:
+        self._connection(durable=True)  # Where somebody deleted the files, the journal is closed with them.
+        costs = [_cost(parcel) for parcel in parcels]
+        is_granted = self._is_granted(len(costs), sum(costs))
+        if is_granted and self._journal.add([_row(parcel) for parcel in parcels]):
+            self._use(len(costs), sum(costs))
+            return [True] * len(costs)
+        self._gather()
+        return self._transaction(lambda connection: self._insert(connection, parcels), True, "BEGIN IMMEDIATE")
+
+    def _gather(self) -> None:
+        """Move what is in the journal to the database."""
+        self._connection(durable=True)  # before the journal, for the same reason
+        with self._journal.emptied() as rows:
+            if rows:
+                self._transaction(lambda connection: connection.executemany(_INSERT, rows), True, "BEGIN IMMEDIATE")
 
     def _insert(self, connection: sqlite3.Connection, parcels: Sequence[Parcel]) -> list[bool]:
         kept = [self._has_room(connection, parcel) and _insert(connection, parcel) for parcel in parcels]
@@ -231,44 +256,61 @@ class Spool:
 
     def _has_room(self, connection: sqlite3.Connection, parcel: Parcel) -> bool:
         """Return whether a parcel fits. The database is measured now and then; in between it may grow by a grant."""
-        # Two rows do not share a page that both do not fit on: each may cost whole pages.
-        cost = -(-(len(parcel.body) + len(parcel.path) + _ROW_BYTES) // _PAGE_BYTES) * _PAGE_BYTES
-        if self._granted_parcels < 1 or self._granted_bytes < cost:
+        cost = _cost(parcel)
+        if not self._is_granted(1, cost):
             self._granted_bytes = min(self._max_bytes - _used_bytes(connection), max(_GRANT_BYTES, cost))
             self._granted_parcels = min(
                 self._max_parcels - _waiting_at_most(connection, self._max_parcels), _GRANT_PARCELS
             )
-        if self._granted_parcels < 1 or self._granted_bytes < cost:
+        if not self._is_granted(1, cost):
             return False
-        self._granted_parcels -= 1
-        self._granted_bytes -= cost
+        self._use(1, cost)
         return True
+
+    def _is_granted(self, parcels: int, cost: int) -> bool:
+        return self._granted_parcels >= parcels and self._granted_bytes >= cost
+
+    def _use(self, parcels: int, cost: int) -> None:
+        self._granted_parcels -= parcels
+        self._granted_bytes -= cost
 
     def _do(
         self,
         action: Callable[[sqlite3.Connection], T],
         *,
+        gathers: bool = False,
         durable: bool = False,
         begin: str = "BEGIN IMMEDIATE",
         max_wait_seconds: float = LOCK_SECONDS,
     ) -> T:
-        """Run one transaction. A corrupt database is moved aside, once, and the action runs on a new one.
+        """Run one transaction.
 
         Args:
             action: what is done.
+            gathers: whether it must see what is still in the journal.
             durable: whether the disk is waited for.
-            begin: the statement; "" for an action that writes with one statement, and needs none.
+            begin: the statement.
             max_wait_seconds: how long another action is waited for.
         """
+
+        def work() -> T:
+            if gathers:
+                self._gather()
+            return self._transaction(action, durable, begin)
+
+        return self._attempt(work, max_wait_seconds)
+
+    def _attempt(self, work: Callable[[], T], max_wait_seconds: float = LOCK_SECONDS) -> T:
+        """Hold the spool and work. A corrupt database is moved aside, once, and the work done on a new one."""
         self._hold(max_wait_seconds)
         try:
             try:
-                return self._transaction(action, durable, begin)
+                return work()
             except sqlite3.DatabaseError as error:
                 if not _is_corrupt(error):
                     raise
                 self._move_aside(str(error))
-                return self._transaction(action, durable, begin)
+                return work()
         except (sqlite3.Error, OSError) as error:
             self._disconnect()
             raise SpoolUnusableError(f"the spool {self.directory} cannot be used: {error}") from error
@@ -277,12 +319,10 @@ class Spool:
 
     def _transaction(self, action: Callable[[sqlite3.Connection], T], durable: bool, begin: str) -> T:
         connection = self._connection(durable)
-        if begin:
-            connection.execute(begin)
+        connection.execute(begin)
         try:
             result = action(connection)
-            if begin:
-                connection.execute("COMMIT")
+            connection.execute("COMMIT")
         except BaseException:
             self._granted_parcels = self._granted_bytes = 0
             if connection.in_transaction:
@@ -320,7 +360,7 @@ class Spool:
     def _connect(self, durable: bool) -> sqlite3.Connection:
         first = not self._open
         if first:
-            _make_file(self.directory, self._file)
+            files.make(self._file)
         connection = sqlite3.connect(self._file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             if first:
@@ -336,6 +376,10 @@ class Spool:
 
     def _disconnect(self) -> None:
         self._granted_parcels = self._granted_bytes = 0
+        self._journal.close()
+        self._close_database()
+
+    def _close_database(self) -> None:
         while self._open:
             _, connection = self._open.popitem()
             connection.close()
@@ -345,12 +389,8 @@ class Spool:
         self._disconnect()
         if opened is not None and opened != _identity(self._file):
             return  # Another process has moved it already; what lies there now is new.
-        aside = f"{self._file}.corrupt-{round(clock.now())}-{os.getpid()}"
-        for suffix in ("-wal", "-shm", ""):
-            if os.path.exists(self._file + suffix):
-                os.replace(self._file + suffix, aside + suffix)
-        if self._on_problem:
-            self._on_problem(f"the spool was damaged ({why}); it is kept as {aside}, and a new one is begun")
+        aside = files.move_aside(self._file, "-wal", "-shm")
+        self._on_problem(f"the spool was damaged ({why}); it is kept as {aside}, and a new one is begun")
 
     def before_fork(self) -> bool:
         """Close the database, so that nothing of it is inherited; False if that cannot be done in time."""
@@ -375,6 +415,8 @@ class Spool:
         if not before:
             _ABANDONED.append(self._open)
             self._open = {}
+            self._granted_parcels = self._granted_bytes = 0
+            self._journal.close()
             self._cut_off = True
 
 
@@ -388,11 +430,17 @@ def _encoded(headers: tuple[tuple[str, str], ...]) -> str:
     return _encode(headers)
 
 
+def _row(parcel: Parcel) -> Row:
+    return parcel.path, _encoded(parcel.headers), parcel.body
+
+
+def _cost(parcel: Parcel) -> int:
+    # Two rows do not share a page that both do not fit on: each may cost whole pages.
+    return -(-(len(parcel.body) + len(parcel.path) + _ROW_BYTES) // _PAGE_BYTES) * _PAGE_BYTES
+
+
 def _insert(connection: sqlite3.Connection, parcel: Parcel) -> bool:
-    connection.execute(
-        "INSERT INTO parcels (path, headers, body) VALUES (?, ?, ?)",
-        (parcel.path, _encoded(parcel.headers), parcel.body),
-    )
+    connection.execute(_INSERT, _row(parcel))
     return True
 
 
@@ -483,15 +531,5 @@ def _identity(file: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _make_file(directory: str, file: str) -> None:
-    """Make the directory and an empty database that nobody else may read; both survive a power cut."""
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    if os.path.exists(file):
-        return
-    os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
-    if os.name == "posix":
-        handle = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _ignore(_: str) -> None:
+    return

@@ -1,0 +1,31 @@
+"""Makes the files of a spool, and moves them out of the way when they are damaged."""
+
+from __future__ import annotations
+
+import os
+
+from tocsin_sdk import clock
+
+
+def make(file: str) -> None:
+    """Make a file and its directory, if they are not there; nobody else may read them, and both survive a power cut."""
+    directory = os.path.dirname(file)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    if os.path.exists(file):
+        return
+    os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+    if os.name == "posix":
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def move_aside(file: str, *suffixes: str) -> str:
+    """Rename a damaged file, and those that belong to it by their suffixes; return its new name."""
+    aside = f"{file}.corrupt-{round(clock.now())}-{os.getpid()}"
+    for suffix in (*suffixes, ""):
+        if os.path.exists(file + suffix):
+            os.replace(file + suffix, aside + suffix)
+    return aside
