@@ -661,9 +661,9 @@ async def test_a_new_failure_is_read_whole_once_and_spared_the_quick_way(
     quick: list[int] = []
     take_in_quickly = reports.take_in
 
-    async def counted(tx: Any, rows: Any, now: Any) -> Any:
+    async def counted(tx: Any, rows: Any, *rest: Any) -> Any:
         quick.append(len(rows))
-        return await take_in_quickly(tx, rows, now)
+        return await take_in_quickly(tx, rows, *rest)
 
     def arrival(error_type: str, severity: Severity = Severity.HIGH) -> Arrival:
         report = error_report(error_type, severity)

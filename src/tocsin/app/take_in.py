@@ -106,9 +106,10 @@ class Intake:
         return not is_watched and not (self._first_opens and item.is_first and item.is_loud)
 
     async def _take_in_quickly(self, items: Sequence[Item]) -> Sequence[Accepted | None]:
-        rows = [new_report(item, n, item.document if item.kept else None) for n, item in enumerate(items)]
+        rows = [new_report(item, n) for n, item in enumerate(items)]
+        documents = {n: item.document for n, item in enumerate(items) if item.kept}
         async with self._app.database.single() as tx:
-            taken = await reports.take_in(tx, rows, self._app.clock())
+            taken = await reports.take_in(tx, rows, documents, self._app.clock())
         accepted: list[Accepted | None] = [None] * len(items)
         for one in taken:
             if one.outcome is not None:
@@ -178,5 +179,5 @@ class Intake:
             self._samples.written(failure, latest, monotonic_seconds())
 
 
-def _documents(due: Sequence[tuple[FailureKey, Latest]]) -> dict[UUID, str]:
-    return {latest.report_id: report_document(latest.arrival.whole()).decode() for _, latest in due}
+def _documents(due: Sequence[tuple[FailureKey, Latest]]) -> dict[UUID, bytes]:
+    return {latest.report_id: report_document(latest.arrival.whole()) for _, latest in due}
