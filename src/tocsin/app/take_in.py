@@ -116,7 +116,7 @@ class Intake:
                 outcome = Outcome(one.outcome)
                 for place in one.places:
                     accepted[place] = Accepted(items[place].arrival.event_id, outcome, one.incident_id)
-        self._remember_thinned(items, accepted)
+        self._remember(items, accepted)
         return accepted
 
     async def _take_in_carefully(self, items: Sequence[Item]) -> Sequence[Accepted]:
@@ -125,7 +125,7 @@ class Intake:
         for item, one in zip(items, accepted, strict=True):
             if item.is_first and item.is_loud:
                 self._first_opens = one.outcome is Outcome.OPENED
-        self._remember_thinned(items, accepted)
+        self._remember(items, accepted)
         return accepted
 
     async def _count(self, counts: Sequence[Count]) -> Sequence[None]:
@@ -136,8 +136,12 @@ class Intake:
             await ledger.count(tx, total, self._app.clock())
         return [None] * len(counts)
 
-    def _remember_thinned(self, items: Sequence[Item], accepted: Sequence[Accepted | None]) -> None:
+    def _remember(self, items: Sequence[Item], accepted: Sequence[Accepted | None]) -> None:
+        """Remember what may turn out to be the latest report of its failure, and which failures others knew before."""
         now = monotonic_seconds()
+        for item, one in zip(items, accepted, strict=True):
+            if item.is_first and one is not None and one.outcome is Outcome.JOINED:
+                self._samples.joined_at_first(item.failure)
         latest = {
             item.failure: item
             for item, one in zip(items, accepted, strict=True)
