@@ -51,7 +51,7 @@ LOG_TAIL_LINES = 15
 LINT = [
     ("ruff check", [str(BIN / "ruff"), "check", "."]),
     ("ruff format", [str(BIN / "ruff"), "format", "--check", "."]),
-    ("mypy", [str(BIN / "mypy")]),
+    ("mypy", [str(BIN / "mypy"), "-n", "2"]),  # two processes, for two cores
     ("import contracts", [str(BIN / "lint-imports"), "--no-logo"]),
 ]
 # Two processes, for two cores: with a third one the tests that race four workers starve beside the browser's.

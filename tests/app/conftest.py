@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Installation
+from tests.conftest import Beginning, Installation, make_template
 from tests.support.by_hand import Connection, connected
 from tests.support.clock import FakeClock
 from tests.support.lives import actor_of
@@ -20,6 +20,7 @@ from tocsin.app.work import App
 from tocsin.channels import Delivered, Message, Outcome
 from tocsin.domain.access import Actor, Role
 from tocsin.domain.policy import Duty
+from tocsin.settings import Settings
 from tocsin.worker.run import run_due
 
 PASSWORD = "correct horse battery"
@@ -71,10 +72,26 @@ class Crew:
     mia: Actor
 
 
-@pytest.fixture
-async def crew(installation: Installation) -> Crew:
-    """The crew, with the duties assigned."""
-    app, ada = installation.app, installation.admin
+@dataclass(frozen=True, slots=True)
+class Crewed:
+    """A template with the crew in it."""
+
+    template: str
+    crew: Crew
+
+
+@pytest.fixture(scope="session")
+def crewed(settings_elsewhere: Settings, server: Server, beginning: Beginning) -> Crewed:
+    """The crew, made once: a test that wants it has a clone of its database."""
+
+    async def fill(app: App) -> Crew:
+        return await _add_crew(app, beginning.admin)
+
+    name = f"{beginning.template}_crew"
+    return Crewed(name, make_template(settings_elsewhere, server, name, beginning.template, fill))
+
+
+async def _add_crew(app: App, ada: Actor) -> Crew:
     people = {"olga": Role.RESPONDER, "sam": Role.SUPERADMIN, "dee": Role.AUDITOR, "mia": Role.MEMBER}
     for name, role in people.items():
         async with app.work() as work:
@@ -86,6 +103,21 @@ async def crew(installation: Installation) -> Crew:
             await accounts.assign_duty(work, ada, duty, f"{name}@example.org")
     actors = {name: await actor_of(app, f"{name}@example.org") for name in people}
     return Crew(ada=ada, **actors)
+
+
+@pytest.fixture
+def template(request: pytest.FixtureRequest, template: str) -> str:
+    """Of which database the test's own is a clone: the one with the crew where it wants that."""
+    if "crew" not in request.fixturenames:
+        return template
+    crewed: Crewed = request.getfixturevalue("crewed")
+    return crewed.template
+
+
+@pytest.fixture
+def crew(crewed: Crewed, installation: Installation) -> Crew:
+    """The crew of this test's installation, with the duties assigned."""
+    return crewed.crew
 
 
 @pytest.fixture

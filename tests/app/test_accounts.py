@@ -11,6 +11,7 @@ import pytest
 from tests.app.conftest import PASSWORD, Crew, Tables
 from tests.conftest import ADMIN_EMAIL, INTAKE_KEY, Installation
 from tests.support import reached
+from tests.support.cases import cases
 from tests.support.lives import actor_of
 from tocsin.app import accounts, contacts, projects
 from tocsin.app.projects import IntakeKeys
@@ -98,7 +99,7 @@ async def test_a_shut_out_superadmin_does_not_count_as_another_one(app: App, cre
     assert code is Code.CONFLICT
 
 
-@pytest.mark.parametrize(
+@cases(
     "email",
     [
         "",

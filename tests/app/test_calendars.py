@@ -126,6 +126,7 @@ def _adding(ada: Actor, email: str) -> Any:
     return lambda work: accounts.add_user(work, ada, email=email, name="somebody", role=Role.RESPONDER, password=None)
 
 
+@pytest.mark.slow
 async def test_a_feed_taken_in_elsewhere_gives_the_same_shifts(
     app: App, crew: Crew, primary: str, elsewhere: App
 ) -> None:

@@ -72,6 +72,7 @@ async def every_kind(app: App, crew: Crew, clock: FakeClock, tables: Tables) -> 
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hours", [0.1, 1, 1.5, 4, 5, 24, 30])
 async def test_looks_together_do_what_each_does_by_itself(
     app: App, crew: Crew, clock: FakeClock, tables: Tables, hours: float

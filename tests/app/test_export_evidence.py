@@ -87,6 +87,7 @@ async def test_what_people_wrote_comes_along_unless_it_is_left_out(app: App, liv
     assert len(bare.texts) == len(report.texts)
 
 
+@pytest.mark.slow
 async def test_the_evidence_of_an_incident_whose_texts_were_erased_is_proven(
     app: App, lived: Lived, signer: Signer
 ) -> None:
@@ -110,6 +111,7 @@ async def test_the_evidence_of_an_incident_whose_texts_were_erased_is_proven(
         assert "and nobody can prove any more what they said" in report.about_texts[-1]
 
 
+@pytest.mark.slow
 async def test_evidence_that_is_too_large_names_the_way_out(
     app: App, lived: Lived, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +125,7 @@ async def test_evidence_that_is_too_large_names_the_way_out(
     assert await export_vouched_evidence(app, admin, lived["closed"], 0, with_texts=False)
 
 
+@pytest.mark.slow
 async def test_what_is_not_in_a_signed_checkpoint_is_not_exported(
     app: App, lived: Lived, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +139,7 @@ async def test_what_is_not_in_a_signed_checkpoint_is_not_exported(
     assert refused.value.refusal.code is Code.NOT_FOUND
 
 
+@pytest.mark.slow
 async def test_who_waits_for_the_log_holds_no_connection(
     app: App, lived: Lived, monkeypatch: pytest.MonkeyPatch, tables: Tables
 ) -> None:
@@ -155,6 +159,7 @@ async def test_who_waits_for_the_log_holds_no_connection(
     assert set(while_waiting) == {0}
 
 
+@pytest.mark.slow
 async def test_without_a_signature_of_the_last_batch_completeness_is_not_claimed(
     app: App, lived: Lived, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +173,7 @@ async def test_without_a_signature_of_the_last_batch_completeness_is_not_claimed
     assert "no further entries" in report.missing[0]
 
 
+@pytest.mark.slow
 async def test_evidence_taken_while_the_log_grows_is_proven(app: App, lived: Lived, signer: Signer) -> None:
     stop = asyncio.Event()
 

@@ -206,6 +206,7 @@ async def test_the_worker_reminds_and_the_on_call_is_paged(
     assert tables.value("SELECT severity FROM incidents WHERE project_id = 0") == "HIGH"
 
 
+@pytest.mark.slow
 async def test_many_at_once_are_one_page(app: App, crew: Crew, clock: FakeClock, tables: Tables) -> None:
     for index in range(follow_ups.MANY + 1):
         await closed(app, crew.olga, [FollowUpAction("alert", None, in_days(clock, 0))], f"Failure{index}")

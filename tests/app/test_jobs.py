@@ -249,6 +249,7 @@ async def poison(app: App, kind: str = ESCALATE, key: str = "poison") -> UUID:
     return job_id
 
 
+@pytest.mark.slow
 async def test_a_poisoned_job_is_set_aside_loudly(
     app: App, crew: Crew, clock: FakeClock, inbox: Inbox, tables: Tables
 ) -> None:
@@ -276,6 +277,7 @@ async def test_a_poisoned_job_holds_up_no_other(app: App, crew: Crew, inbox: Inb
     assert inbox.taken() == [("olga", "INCIDENT_OPENED")]
 
 
+@pytest.mark.slow
 async def test_a_channel_that_raises_against_its_word_is_tried_again(
     app: App, crew: Crew, clock: FakeClock, inbox: Inbox, tables: Tables
 ) -> None:

@@ -87,6 +87,7 @@ ACTS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
 @given(ACTS)
 async def test_received_is_the_sum_of_what_became_of_it_in_each_project_and_minute(

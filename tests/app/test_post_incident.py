@@ -52,6 +52,7 @@ def _streams(data: bytes) -> bytes:
     return b"".join(zlib.decompress(one) for one in found if one[:1] == b"x")
 
 
+@pytest.mark.slow
 def test_a_pdf_has_text_that_can_be_searched_and_numbered_pages() -> None:
     rows = tuple((str(index), "said " * 300) for index in range(MAX_ROWS + 5))
     data = pdf(report(Texts(("Zoë Ελένη 漢字 \U0001f600 {nb} " + "x" * 10_000,)), Rows(("No.", "What"), rows)), NOW)

@@ -170,6 +170,7 @@ async def test_an_incident_that_does_not_exist_is_not_found(app: App, crew: Crew
 LONGEST = {"control characters": "\x07" * MAX_TEXT_CHARACTERS, "emoji": "🔔" * MAX_TEXT_CHARACTERS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", LONGEST.values(), ids=LONGEST)
 async def test_the_longest_texts_that_are_allowed_can_be_recorded(app: App, crew: Crew, text: str) -> None:
     action = FollowUpAction("🔔" * MAX_FOLLOW_UP_CHARACTERS, "🔔" * MAX_FOLLOW_UP_CHARACTERS, "2026-12-01")

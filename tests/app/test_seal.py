@@ -63,6 +63,7 @@ async def test_a_whole_life_is_sealed_once_and_in_order(app: App, clock: FakeClo
     assert len(whole_log(superuser).leaves) == sealed.size + 2
 
 
+@pytest.mark.slow
 async def test_batches_of_any_size_make_whole_tiles(
     app: App, clock: FakeClock, superuser: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

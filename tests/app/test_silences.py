@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from tests.app.conftest import Crew, Tables
+from tests.support.cases import cases
 from tests.support.clock import FakeClock
 from tests.support.lives import FOLLOW_UPS, LESSONS, RESOLVED, ROOT_CAUSE, reported
 from tocsin import ids
@@ -108,7 +109,7 @@ async def test_a_window_that_began_already_begins_now(app: App, crew: Crew, cloc
     assert (row.starts_at, row.ends_at) == (clock.now, clock.now + 2 * HOUR)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "field"),
     [
         ({"reason": " "}, "reason"),

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.app.conftest import Crew, Tables, with_settings
+from tests.support.cases import cases
 from tests.support.clock import FakeClock
 from tests.support.policies import add_policy, add_schedule, add_silence
 from tocsin.app.simulate import Foreseen, Question, simulate
@@ -155,7 +156,7 @@ async def test_a_short_lease_is_cut_off_after_a_thousand_steps(app: App, crew: C
     assert len(found.steps) == 1_000
 
 
-@pytest.mark.parametrize(
+@cases(
     ("said", "words"),
     [
         ({"days": 0}, "days must be between 1 and 60"),

@@ -91,6 +91,7 @@ async def test_the_same_failure_a_thousand_times_is_no_storm_of_incidents(
     assert (folded(tables), storm_incidents(tables)) == (0, [])
 
 
+@pytest.mark.slow
 async def test_a_storm_that_goes_on_is_paged_once(
     app: App, crew: Crew, tables: Tables, inbox: Inbox, clock: FakeClock
 ) -> None:
@@ -135,6 +136,7 @@ async def test_another_project_is_paged_as_ever_and_has_a_storm_of_its_own(
     ]
 
 
+@pytest.mark.slow
 async def test_what_a_person_opens_and_what_tocsin_reports_is_never_folded(
     app: App, crew: Crew, tables: Tables, inbox: Inbox
 ) -> None:
@@ -160,6 +162,7 @@ async def test_the_first_critical_failure_of_a_storm_raises_the_storm(
     assert await paged(app, inbox) == []
 
 
+@pytest.mark.slow
 async def test_folded_incidents_escalate_by_the_clock_in_the_record_and_page_nobody(
     app: App, crew: Crew, tables: Tables, inbox: Inbox, clock: FakeClock
 ) -> None:
@@ -197,6 +200,7 @@ async def test_the_operator_sets_the_threshold(app: App, crew: Crew, tables: Tab
     assert folded(tables) == 4
 
 
+@pytest.mark.slow
 async def test_two_processes_in_the_same_storm_lose_no_incident_and_page_the_storm_once(
     app: App, crew: Crew, tables: Tables, inbox: Inbox
 ) -> None:

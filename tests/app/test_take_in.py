@@ -233,6 +233,7 @@ def world(app: App, admin: Actor, tables: Tables, clock: FakeClock) -> World:
 _SUPPRESSED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
+@pytest.mark.slow
 @settings(max_examples=15, suppress_health_check=_SUPPRESSED, database=None)
 @given(history=st.lists(STEPS, min_size=20, max_size=40), threshold=THRESHOLDS, window=WINDOWS)
 async def test_both_ways_do_with_every_report_what_the_rules_say(
@@ -492,6 +493,7 @@ def test_the_latest_report_waits_a_few_seconds_and_not_longer() -> None:
     assert QUIET_SECONDS + 2 * take_in.LATEST_TICK_SECONDS <= 5.0
 
 
+@pytest.mark.slow
 async def test_in_a_storm_without_end_the_latest_is_written_now_and_then(
     intake: Intake, project: Project, tables: Tables, clock: FakeClock, monotonic: Monotonic
 ) -> None:

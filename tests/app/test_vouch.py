@@ -140,6 +140,7 @@ def recomputed(root: Path, signer: Signer) -> int:
     return checkpoint.size
 
 
+@pytest.mark.slow
 async def test_a_copy_is_the_whole_log_and_grows_with_it(keeper: Keeper, tmp_path: Path) -> None:
     app, root, remote = keeper.app, tmp_path / "copy", tmp_path / "remote.git"
     git("init", "-q", "--bare", str(remote))
@@ -158,6 +159,7 @@ async def test_a_copy_is_the_whole_log_and_grows_with_it(keeper: Keeper, tmp_pat
     assert git("-C", str(remote), "show", "log:checkpoint") == (root / "checkpoint").read_bytes()
 
 
+@pytest.mark.slow
 async def test_a_copy_that_has_more_or_other_leaves_is_a_critical_incident(
     keeper: Keeper, tmp_path: Path, tables: Tables
 ) -> None:
@@ -179,6 +181,7 @@ def contents(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["emptied", "gone", "rolled back"])
 async def test_a_copy_that_lost_something_is_a_critical_incident_and_is_not_filled_again(
     keeper: Keeper, clock: FakeClock, tmp_path: Path, tables: Tables, loss: str
@@ -208,6 +211,7 @@ async def test_a_copy_that_lost_something_is_a_critical_incident_and_is_not_fill
     assert said == [("CRITICAL",)]
 
 
+@pytest.mark.slow
 async def test_a_witness_that_is_down_is_told_and_becomes_an_incident(
     keeper: Keeper, clock: FakeClock, tables: Tables
 ) -> None:
@@ -242,6 +246,7 @@ class Slow:
         await self.inner.put(files, checkpoint)
 
 
+@pytest.mark.slow
 async def test_what_broke_off_is_tried_again_and_only_one_worker_is_at_it(
     keeper: Keeper, clock: FakeClock, tmp_path: Path
 ) -> None:
@@ -255,6 +260,7 @@ async def test_what_broke_off_is_tried_again_and_only_one_worker_is_at_it(
     recomputed(tmp_path / "slow", keeper.signer)
 
 
+@pytest.mark.slow
 async def test_a_worker_looks_after_all_of_them(keeper: Keeper, tmp_path: Path, tables: Tables) -> None:
     app, root = keeper.app, tmp_path / "copy"
     with witness_process(tmp_path / "witness", keeper.signer.key().vkey) as witness:
@@ -271,6 +277,7 @@ async def test_a_worker_looks_after_all_of_them(keeper: Keeper, tmp_path: Path, 
     assert tables.value("SELECT count(*) FROM log_cosignatures") == 1
 
 
+@pytest.mark.slow
 async def test_after_a_rotation_either_key_is_believed_as_long_as_both_sign(keeper: Keeper) -> None:
     app, old = keeper.app, keeper.signer.key().vkey
     await rotate_key(app, keeper.signer, timedelta(days=1), "the yearly one")

@@ -57,6 +57,7 @@ async def test_page_arrives_by_apprise() -> None:
     assert document["type"] == "failure"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [400, 404, 429, 500])
 async def test_failure_is_tried_again_with_what_apprise_said(status: int) -> None:
     async with answering(status) as url:
@@ -65,11 +66,13 @@ async def test_failure_is_tried_again_with_what_apprise_said(status: int) -> Non
     assert f"error={status}" in outcome.answer
 
 
+@pytest.mark.slow
 async def test_url_cannot_call_a_failure_a_success() -> None:
     async with answering(500) as url:
         assert isinstance(await send(as_json(url) + "?optional=yes&retry=3"), Retry)
 
 
+@pytest.mark.slow
 async def test_inside_is_refused_whichever_plugin_connects() -> None:
     accepted = 0
 
@@ -91,6 +94,7 @@ async def test_inside_is_refused_whichever_plugin_connects() -> None:
     assert accepted == 0
 
 
+@pytest.mark.slow
 async def test_redirect_is_not_followed() -> None:
     requests: list[str] = []
 
@@ -104,6 +108,7 @@ async def test_redirect_is_not_followed() -> None:
     assert requests == ["/hook"]
 
 
+@pytest.mark.slow
 async def test_hanging_receiver_is_cut_off_and_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     launched: list[asyncio.subprocess.Process] = []
     launch = channel._launched
@@ -123,6 +128,7 @@ async def test_hanging_receiver_is_cut_off_and_leaves_no_process(monkeypatch: py
     assert launched[0].returncode is not None
 
 
+@pytest.mark.slow
 async def test_process_whose_parent_was_killed_ends_by_itself() -> None:
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
@@ -138,11 +144,13 @@ async def test_process_whose_parent_was_killed_ends_by_itself() -> None:
         assert await process.wait() == -signal.SIGALRM
 
 
+@pytest.mark.slow
 async def test_giant_answer_is_bounded() -> None:
     async with answering(400, "x" * 2_000_000) as url:
         assert len((await send(as_json(url))).answer) <= 500
 
 
+@pytest.mark.slow
 async def test_refused_connection_is_tried_again_and_no_secret_is_told() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -152,6 +160,7 @@ async def test_refused_connection_is_tried_again_and_no_secret_is_told() -> None
     assert "topsecret" not in outcome.answer
 
 
+@pytest.mark.slow
 async def test_address_that_apprise_cannot_use_is_final_and_not_repeated() -> None:
     outcome = await send("tgram://123456789:abcdefg_hijklmnop/lead2gold/")
     assert isinstance(outcome, Rejected | Retry)
@@ -170,6 +179,7 @@ async def test_process_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     )
 
 
+@pytest.mark.slow
 async def test_more_messages_than_processes_wait_for_room() -> None:
     async with answering(200) as url:
         one = AppriseChannel(LOOPBACK, timeout_seconds=30)
@@ -247,6 +257,7 @@ def test_log_lines_lose_every_piece_of_the_address() -> None:
     assert json.dumps(text)
 
 
+@pytest.mark.slow
 async def test_text_beyond_the_bound_is_cut() -> None:
     seen: list[int] = []
 

@@ -128,6 +128,7 @@ async def test_hanging_receiver_is_given_up_in_time(message: Message, peer: Peer
     assert outcome == Retry(f"no answer from 127.0.0.1:{port} within 0.1 seconds")
 
 
+@pytest.mark.slow
 @every_channel
 async def test_slow_receiver_is_waited_for(message: Message, peer: Peer) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:

@@ -488,6 +488,7 @@ async def test_cancelled_send_leaves_nothing_open(message: Message) -> None:
             await sending
 
 
+@pytest.mark.slow
 async def test_many_pages_at_once_all_arrive(channel: WebhookChannel, message: Message) -> None:
     async with answering(200) as url:
         outcomes = await asyncio.gather(*(channel.send(url, message) for _ in range(150)))

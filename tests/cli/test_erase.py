@@ -17,6 +17,7 @@ def report(cli: Cli, message: str) -> None:
     cli.done("report", stdin=json.dumps(document))
 
 
+@pytest.mark.slow
 def test_reports_are_shown_before_they_are_erased(fresh_cli: Cli) -> None:
     cli = fresh_cli
     report(cli, "carol@example.net cannot sign in")

@@ -44,6 +44,7 @@ def test_a_file_is_verified_without_a_database(idle_cli: Cli, files: tuple[str, 
     assert json.loads(said.out)["proven"] is True
 
 
+@pytest.mark.slow
 def test_a_file_comes_from_standard_input_too(idle_cli: Cli, files: tuple[str, str]) -> None:
     text = (idle_cli.directory / files[0]).read_text()
     done = idle_cli.process("verify", "-", "--policy", files[1], stdin=text)

@@ -57,6 +57,7 @@ def test_what_cannot_be_understood_is_wrong_usage(idle_cli: Cli, arguments: tupl
     assert (answer.code, answer.err.count("\n")) == (2, 1), answer.err
 
 
+@pytest.mark.slow
 def test_stats_tell_that_nothing_is_counted_without_a_worker(cli: Cli) -> None:
     closed(cli, "Alert")
     assert "Nothing is counted yet" in cli.done("stats").err
@@ -65,6 +66,7 @@ def test_stats_tell_that_nothing_is_counted_without_a_worker(cli: Cli) -> None:
     assert cli("stats", "--weeks", "53").code == 2
 
 
+@pytest.mark.slow
 def test_a_report_is_written_as_markdown_and_as_a_pdf(cli: Cli, tmp_path: Path) -> None:
     number = closed(cli, "Alert *now*|ana|2020-01-01")
     text = cli.done("incidents", "report", number).out

@@ -83,6 +83,7 @@ def test_an_incident_lives_its_whole_life_and_each_answer_names_the_next_step(cl
         assert part in story
 
 
+@pytest.mark.slow
 def test_a_resolve_with_lessons_and_follow_ups_closes_at_once(cli: Cli) -> None:
     number = opened(cli)
     cli.done("incidents", "ack", number, "--notes", "on it")
@@ -150,6 +151,7 @@ def test_an_incident_that_is_not_there_is_a_refusal(cli: Cli) -> None:
         assert "`tocsin incidents list`" in refused.err
 
 
+@pytest.mark.slow
 def test_the_list_filters_and_goes_on_with_its_cursor(fresh_cli: Cli) -> None:
     cli = fresh_cli
     for severity in ("HIGH", "CRITICAL", "MEDIUM"):

@@ -51,6 +51,7 @@ def test_the_log_is_shown_with_its_key_and_its_checkpoint(logged: Cli) -> None:
     assert (document["size"], document["signedSize"], document["waiting"]) == (3, 3, 0)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_was_kept_elsewhere_finds_what_the_database_has_lost(logged: Cli, tmp_path: Path) -> None:
     copy = tmp_path / "checkpoint.txt"
     copy.write_text(logged.done("log", "show", "--json").json["checkpoint"])
@@ -68,6 +69,7 @@ def test_a_checkpoint_that_was_kept_elsewhere_finds_what_the_database_has_lost(l
     assert any("the log has 0 leaves" in problem and "knows of 3" in problem for problem in problems)
 
 
+@pytest.mark.slow
 def test_signatures_by_keys_that_only_the_log_names_prove_nothing(logged: Cli) -> None:
     key = logged.done("log", "show", "--json").json["keys"][0]
     rewrote = "by a key known from outside: who had the database, but not the signing key, rewrote nothing"
@@ -83,6 +85,7 @@ def test_signatures_by_keys_that_only_the_log_names_prove_nothing(logged: Cli) -
     assert (answer.code, "cannot be read as a key" in answer.err) == (1, True)
 
 
+@pytest.mark.slow
 def test_it_is_said_that_earlier_heads_are_not_made_anew(logged: Cli) -> None:
     said = logged.done("verify", "--db", "--json").json["notProven"]
     assert any("That each batch sealed earlier named the newest entries truly" in line for line in said)
@@ -97,6 +100,7 @@ def test_what_is_no_checkpoint_is_refused(logged: Cli, tmp_path: Path) -> None:
     assert logged("verify", "--db", "--checkpoint", str(tmp_path / "absent")).code == 1
 
 
+@pytest.mark.slow
 def test_a_key_is_rotated_where_the_signer_is(logged: Cli, fresh_cli: Cli) -> None:
     rotated = logged.done("log", "rotate-key", "--reason", "yearly", "--json").json
     keep_log(logged)

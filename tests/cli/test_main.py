@@ -95,6 +95,7 @@ def test_migrate_says_what_is_missing_and_applies_it_once(cli: Cli) -> None:
     assert cli.done("migrate", "--json").json == {"applied": []}
 
 
+@pytest.mark.slow
 def test_what_an_administrator_is_handed_hardens_the_schema(fresh_cli: Cli) -> None:
     fresh_cli.sql(
         "SELECT tocsin_guard.suspend(); DROP EVENT TRIGGER tocsin_difference; DROP EVENT TRIGGER tocsin_rewrite;"
@@ -111,6 +112,7 @@ def test_what_an_administrator_is_handed_hardens_the_schema(fresh_cli: Cli) -> N
     assert "not hardened" not in fresh_cli.done("verify", "--db").out
 
 
+@pytest.mark.slow
 def test_a_schema_that_is_behind_stops_everything_but_migrate(fresh_cli: Cli) -> None:
     fresh_cli.sql("SELECT tocsin_guard.suspend()")
     fresh_cli.sql("DROP SCHEMA tocsin CASCADE")
@@ -137,6 +139,7 @@ def test_a_sign_in_that_inherits_nothing_is_enough_and_one_without_the_role_is_t
         cli.sql("DROP ROLE cli_sign_in")
 
 
+@pytest.mark.slow
 def test_in_a_process_of_its_own_the_answer_is_json_and_nothing_else(cli: Cli) -> None:
     answer = cli.process("incidents", "list", "--json")
     assert (answer.code, answer.err) == (0, "")

@@ -16,10 +16,10 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from tests.clients.conftest import node_modules
 from tests.console.stage import Stage, staged
 from tests.support.servers import Server
-from tests.web.conftest import Live, email_of, live, password_of, tokens
+from tests.web.conftest import Live, email_of, live, password_of, peopled, template, tokens
 from tocsin.domain.access import Role
 
-__all__ = ["live", "node_modules", "tokens"]
+__all__ = ["live", "node_modules", "peopled", "template", "tokens"]
 
 DESK = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}

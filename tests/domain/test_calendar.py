@@ -155,6 +155,7 @@ def test_what_cannot_be_taken_is_named(event: tuple[str, ...], reason: str) -> N
     assert reason in found.message
 
 
+@pytest.mark.slow
 def test_a_file_has_bounds() -> None:
     event = ("DTSTART:20260401T090000Z", "DURATION:PT1H")
     assert len(taken(*[event] * MAX_EVENTS)) == MAX_EVENTS

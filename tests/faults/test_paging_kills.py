@@ -27,6 +27,7 @@ CUT_SHORT_AT = {
 FEWEST_POINTS = {"two ways": 20, "dead address": 30}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("story", "end"), ENDS)
 async def test_an_end_at_any_point_loses_no_page_and_doubles_at_most_the_one_it_was_at(
     server: Server, story: str, end: End

@@ -29,6 +29,7 @@ _END_CONNECTIONS = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", FLEETS)
 async def test_workers_that_share_the_work_send_each_page_once(server: Server, workers: int) -> None:
     async with staged(server, [0] * workers) as stage:
@@ -56,6 +57,7 @@ async def test_workers_that_die_at_any_point_lose_no_page(server: Server, worker
     assert pages.delivered >= 2 * INCIDENTS
 
 
+@pytest.mark.slow
 async def test_the_database_is_gone_while_pages_are_under_way_and_each_arrives(server: Server) -> None:
     async with staged(server, [0, 0]) as stage:
         stage.receivers.answers["webhook"] = [Answer(200, wait_seconds=0.5)] * 4
@@ -70,6 +72,7 @@ async def test_the_database_is_gone_while_pages_are_under_way_and_each_arrives(s
     assert pages.delivered >= 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hours", [1, -1])
 async def test_a_clock_that_steps_while_a_page_is_under_way_neither_loses_nor_doubles_it(
     server: Server, hours: int
@@ -88,6 +91,7 @@ async def test_a_clock_that_steps_while_a_page_is_under_way_neither_loses_nor_do
     assert set(times.values()) == {1}
 
 
+@pytest.mark.slow
 async def test_a_receiver_that_hangs_holds_up_no_other(server: Server) -> None:
     async with staged(server, [0]) as stage:
         await stage.begin_anew()

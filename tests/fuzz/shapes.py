@@ -48,6 +48,16 @@ def protobuf_exceptions() -> bytes:
     return bytes(request.SerializeToString())
 
 
+def protobuf_messages() -> bytes:
+    """Return a megabyte of log records, each with a message of its own in which nearly everything varies."""
+    request = ExportLogsServiceRequest()
+    records = request.resource_logs.add().scope_logs.add().log_records
+    while request.ByteSize() < MEGABYTE:
+        for _ in range(200):
+            records.add().body.string_value = f"{len(records)}" + "+1" * 90
+    return bytes(request.SerializeToString())
+
+
 SHAPES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "smallest alerts": ("alertmanager-webhook", lambda: filled(_ALERT, b'{"version":"4","alerts":[', b"{}]}")),
     "empty alerts": ("alertmanager-alerts", lambda: filled(b"{},", b"[", b"{}]")),
@@ -70,6 +80,7 @@ SHAPES: dict[str, tuple[str, Callable[[], bytes]]] = {
     ),
     "smallest log records": ("otlp-logs", lambda: protobuf_logs(0)),
     "log records of attributes": ("otlp-logs", lambda: protobuf_logs(60)),
+    "messages of numbers": ("otlp-logs", protobuf_messages),
     "smallest exceptions": ("otlp-logs", protobuf_exceptions),
     "smallest items": ("generic", lambda: filled(b'{"message":1},', b"[", b"{}]")),
     "wide items": ("generic", lambda: b"[" + b",".join([b'{"message":{"a":[' + b"1," * 480 + b"1]}}"] * 1_000) + b"]"),

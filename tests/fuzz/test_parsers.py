@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz import targets
+from tests.fuzz.golden import GOLDEN, INPUTS, digest
 from tests.fuzz.shapes import SHAPES
 from tests.fuzz.targets import CORPUS, TARGETS, BrokenPromiseError, keeps_promise, seeds
 from tocsin.errors import Code, refuse
@@ -41,11 +43,17 @@ def test_whatever_comes_is_taken_or_refused_in_time(name: str, data: st.DataObje
     keeps_promise(name, data.draw(damaged(name)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_megabyte_of_the_worst_kind_is_read_in_time(shape: str) -> None:
     name, make = SHAPES[shape]
     # On a quiet machine it is within the promise. A busy one shares its caches, and takes up to three times as long.
     keeps_promise(name, make(), slowness=5.0)
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_what_is_made_of_an_input_does_not_change_by_itself(name: str) -> None:
+    assert digest(name) == json.loads(GOLDEN.read_text(encoding="utf-8"))[name]
 
 
 @pytest.mark.parametrize("name", TARGETS)

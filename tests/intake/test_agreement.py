@@ -202,6 +202,7 @@ READERS: dict[str, tuple[Parser, st.SearchStrategy[bytes]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 @settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())

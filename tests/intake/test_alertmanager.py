@@ -195,6 +195,15 @@ def test_the_fingerprint_is_that_of_alertmanager(labels: dict[str, str], known: 
     assert label_fingerprint(labels) == known
 
 
+@given(st.dictionaries(st.text(st.characters()), st.text(st.characters())))
+def test_the_fingerprint_is_fnv_1a_over_the_bytes_one_by_one(labels: dict[str, str]) -> None:
+    value = 0xCBF29CE484222325
+    for text in (text for label in sorted(labels.items()) for text in label):
+        for byte in text.encode("utf-8", "surrogatepass") + b"\xff":
+            value = (value ^ byte) * 0x100000001B3 % 2**64
+    assert label_fingerprint(labels) == f"{value:016x}"
+
+
 def test_the_order_of_labels_and_empty_ones_do_not_change_the_failure() -> None:
     turned = dict(reversed(LABELS.items()))
     assert only(posted({"labels": {**turned, "zone": ""}})).fingerprint == ("alertmanager", FINGERPRINT)

@@ -398,6 +398,7 @@ def test_spans_say_the_same_in_protobuf() -> None:
 # ---- limits and what is wrong
 
 
+@pytest.mark.slow
 def test_records_beyond_the_limit_are_rejected_one_by_one() -> None:
     request = ExportLogsServiceRequest()
     scopes = request.resource_logs.add().scope_logs
@@ -458,6 +459,12 @@ def test_unknown_fields_are_skipped_and_an_empty_request_is_nothing() -> None:
 
 def test_half_a_surrogate_pair_costs_no_record() -> None:
     assert only(take(logs(log("cut \ud83d")))).message == "cut \ufffd"
+
+
+def test_half_a_surrogate_pair_in_the_name_of_a_field_is_refused() -> None:
+    assert refusal_of({"resourceLogs": [{"\ud83d": 1}]}) is Code.INVALID
+    outcomes = take(logs({"\ud83d": 1}, log("b")))
+    assert [isinstance(one, Rejected) for one in outcomes] == [True, False]
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "application/x-protobufs", "application/grpc"])

@@ -78,6 +78,7 @@ def reports(sent: list[Request]) -> dict[str, list[ErrorReport]]:
     return by_title
 
 
+@pytest.mark.slow
 def test_every_failure_of_the_real_program_arrives_once(reports: dict[str, list[ErrorReport]]) -> None:
     assert {title: len(found) for title, found in reports.items()} == {
         "plain words": 1,
@@ -93,6 +94,7 @@ def test_every_failure_of_the_real_program_arrives_once(reports: dict[str, list[
     }
 
 
+@pytest.mark.slow
 def test_real_events_are_judged_without_reading_them_whole(sent: list[Request]) -> None:
     arrivals = [item for request in sent for item in take(request.plain).arrivals if isinstance(item, Arrival)]
     # The endless recursion has more frames than are kept: only the full reader knows which.

@@ -150,6 +150,7 @@ async def test_a_link_that_was_pushed_leads_nowhere(tmp_path: Path, remote: Path
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.slow
 async def test_a_huge_checkpoint_is_not_held_in_memory(tmp_path: Path, remote: Path) -> None:
     copy = GitCopy(str(remote), "log", tmp_path / "clone")
     assert await copy.held() is None
@@ -198,11 +199,13 @@ def bucket(s3: tuple[str, Any], name: str, **more: Any) -> Bucket:
     return Bucket(s3[0], "eu-central-1", name, **more)
 
 
+@pytest.mark.slow
 async def test_a_bucket_holds_the_files(http: Http, s3: tuple[str, Any]) -> None:
     await lives(S3Copy(http, bucket(s3, "plain", prefix="tocsin/"), ACCESS, system_clock))
     assert s3[1].get_object(Bucket="plain", Key="tocsin/tile/0/000")["Body"].read() == WHOLE[0].content
 
 
+@pytest.mark.slow
 async def test_a_locked_object_cannot_be_deleted_and_every_checkpoint_stays(http: Http, s3: tuple[str, Any]) -> None:
     await lives(S3Copy(http, bucket(s3, "locked", lock_days=30), ACCESS, system_clock))
     versions = s3[1].list_object_versions(Bucket="locked", Prefix="checkpoint")["Versions"]
@@ -215,6 +218,7 @@ async def test_a_locked_object_cannot_be_deleted_and_every_checkpoint_stays(http
     assert (kept["ObjectLockRetainUntilDate"] - datetime.now(UTC)).days == 29
 
 
+@pytest.mark.slow
 async def test_a_bucket_that_is_not_there_is_said(http: Http, s3: tuple[str, Any]) -> None:
     copy = S3Copy(http, Bucket(s3[0], "eu-central-1", "nowhere"), ACCESS, system_clock)
     with pytest.raises(OutsideError, match="404"):

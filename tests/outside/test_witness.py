@@ -60,6 +60,7 @@ async def test_a_bundle_with_a_real_witnesss_cosignature_is_proven(http: Http, t
     assert verify(bundle, parse_policy(policy.encode())).proven
 
 
+@pytest.mark.slow
 async def test_a_size_that_we_do_not_know_is_told_by_the_witness(http: Http, tmp_path: Path) -> None:
     log, sizes = grown()
     with witness_process(tmp_path, log.vkey) as real:

@@ -81,6 +81,7 @@ for number in range(100_000):
     assert Spool(programs.spool).counts().waiting == 0
 
 
+@pytest.mark.slow
 def test_a_program_that_ends_while_the_server_is_down_ends_in_time_and_the_next_one_sends(tmp_path: Path) -> None:
     with receiving() as earlier:
         programs = Programs(tmp_path / "spool", earlier.port)

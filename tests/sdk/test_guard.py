@@ -226,6 +226,7 @@ def test_before_the_first_answer_the_chosen_setting_holds(serve: Serve, when_unr
             assert "cannot be reached" in problem["detail"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("when_unreachable", "said", "later"),
     [("open", BLOCKING, None), ("closed", OPEN_ANSWER, Block(None))],

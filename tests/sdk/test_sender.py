@@ -196,6 +196,7 @@ class _Busy(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@pytest.mark.slow
 def test_a_server_that_asks_for_time_gets_it_even_when_somebody_flushes(tmp_path: Path) -> None:
     server = HTTPServer(("127.0.0.1", 0), _Busy)
     server.asked = 0  # type: ignore[attr-defined]

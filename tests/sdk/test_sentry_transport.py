@@ -38,6 +38,12 @@ from tocsin_sdk.spool import Spool
 put_all = Spool.put_all
 Spool.put_all = lambda spool, parcels: time.sleep(1.5) or put_all(spool, parcels)
 """
+SLOW_TO_TAKE = """
+import time
+from tocsin_sdk import spool
+lease = spool._lease
+spool._lease = lambda *arguments: time.sleep(0.3) or lease(*arguments)
+"""
 CAPTURE = """
 for number in range(int(sys.argv[3])):
     sentry_sdk.capture_message(f"{sys.argv[4]} {number}", level="error")
@@ -106,6 +112,15 @@ def test_what_waits_for_a_slow_disk_when_the_program_ends_arrives_too(tmp_path: 
 
 
 @pytest.mark.slow
+def test_a_program_that_ends_while_its_spool_is_busy_waits_for_the_delivery(tmp_path: Path) -> None:
+    with receiving() as receiver:
+        ended = _run(SLOW_TO_TAKE + BEGIN + CAPTURE, receiver.port, tmp_path, 20, 4, "busy")
+        assert ended.returncode == 0, ended.stderr
+        assert "tocsin_sdk" not in ended.stderr, "there is nothing to complain of"
+        assert Counter(receiver.messages()) == Counter(f"busy {number}" for number in range(4))
+
+
+@pytest.mark.slow
 def test_what_was_captured_while_the_server_was_down_arrives_once_it_is_up(tmp_path: Path) -> None:
     """sentry-sdk by itself delivered 0 of 300."""
     port = _unused_port()
@@ -146,6 +161,7 @@ def test_an_event_keeps_its_id_however_often_it_is_sent(tmp_path: Path) -> None:
     assert len(ids) == 1
 
 
+@pytest.mark.slow
 def test_what_the_client_dropped_by_itself_is_told(tmp_path: Path) -> None:
     program = BEGIN.replace("transport=", "before_send=lambda event, hint: None, transport=") + CAPTURE
     with receiving() as receiver:
@@ -155,6 +171,7 @@ def test_what_the_client_dropped_by_itself_is_told(tmp_path: Path) -> None:
     assert dropped == {"reason": "before_send", "category": "error", "quantity": 3}
 
 
+@pytest.mark.slow
 def test_the_factory_says_where_the_spool_lies(tmp_path: Path) -> None:
     program = BEGIN.replace("transport=SpoolingTransport", "transport=spooling_transport(directory=sys.argv[5])")
     ended = _run(program + CAPTURE + KILL, _unused_port(), tmp_path / "unused", 0, 1, "here", tmp_path / "chosen")
@@ -163,6 +180,7 @@ def test_the_factory_says_where_the_spool_lies(tmp_path: Path) -> None:
     assert not (tmp_path / "unused").exists()
 
 
+@pytest.mark.slow
 def test_where_the_disk_cannot_be_used_the_host_goes_on_and_errors_leave_from_memory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way of a directory")
     with receiving() as receiver:

@@ -8,6 +8,8 @@ import sqlite3
 import stat
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,25 @@ def _parcel(number: int = 0, size: int = 0) -> Parcel:
 
 def _bodies(spool: Spool, limit: int = 100) -> list[bytes]:
     return [parcel.body for _, parcel in spool.take(limit)]
+
+
+@contextmanager
+def _held(spool: Spool) -> Iterator[None]:
+    """Keep a spool busy from another thread."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    def action(_: sqlite3.Connection) -> None:
+        inside.set()
+        assert go_on.wait(20)
+
+    thread = threading.Thread(target=spool._do, args=(action,))
+    thread.start()
+    assert inside.wait(20)
+    try:
+        yield
+    finally:
+        go_on.set()
+        thread.join()
 
 
 def _later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
@@ -339,3 +360,15 @@ def test_memory_is_bounded_and_what_it_drops_is_counted_on_the_disk_later(tmp_pa
     both._disk_is_left_alone_until = 0.0
     both.put_all([_parcel()])
     assert both.disk.counts() == SpoolCounts(waiting=MAX_MEMORY_PARCELS + 1, refused=0, dropped=2)
+
+
+def test_a_spool_that_is_busy_is_neither_empty_nor_broken(spool: Spool) -> None:
+    """A program that ended while its spool was busy left behind what it had promised to wait for."""
+    said: list[str] = []
+    both = DiskOrMemory(spool, said.append)
+    assert both.put_all([_parcel(1)]) == [True]
+    with _held(spool):
+        assert not both.is_empty(0.01)
+    assert both.put_all([_parcel(2)]) == [True]
+    assert said == []
+    assert _bodies(Spool(spool.directory)) == [b"1", b"2"], "the disk is used as before"

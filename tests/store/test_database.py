@@ -21,6 +21,7 @@ def _hang_up(server: Server, database_name: str) -> None:
         )
 
 
+@pytest.mark.slow
 async def test_idle_connections_that_the_server_closed_are_replaced_unnoticed(
     server: Server, database_name: str
 ) -> None:

@@ -273,6 +273,7 @@ def test_a_leaf_erases_what_belongs_to_no_incident_and_says_as_much(lived: Lived
             assert (row["title"], row["error_type"], row["document"], row["checksum"]) == (None, None, None, None)
 
 
+@pytest.mark.slow
 def test_how_much_was_erased_before_does_not_slow_an_erasure(lived: LivedDatabase) -> None:
     base: dict[str, Any] = {"record": "log_erasure", "v": 1, "actor_role": "superadmin", "reason": "why"}
     with nothing_changes(lived), application(lived) as connection, connection.transaction(force_rollback=True):

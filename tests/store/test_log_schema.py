@@ -144,6 +144,7 @@ def test_the_database_computes_the_same_roots(logged: LivedDatabase) -> None:
         assert [root for (root,) in roots] == [root_of(leaves[:size]) for size in range(len(leaves) + 1)]
 
 
+@pytest.mark.slow
 def test_what_was_recorded_before_there_was_a_log_waits_in_order(
     server: Server, past: LivedDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

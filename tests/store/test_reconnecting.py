@@ -68,6 +68,7 @@ async def _entrance(server: Server) -> AsyncIterator[Entrance]:
         await asyncio.wait(entrance.open, timeout=5)
 
 
+@pytest.mark.slow
 async def test_whoever_waits_has_the_database_soon_after_it_is_back(
     server: Server, database_name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +85,7 @@ async def test_whoever_waits_has_the_database_soon_after_it_is_back(
         await database.close()
 
 
+@pytest.mark.slow
 async def test_many_dead_connections_delay_nobody(server: Server, database_name: str) -> None:
     """The pool's own check would pause for 1, 2 and 4 seconds before the fifth."""
     database = Database(server.conninfo(database_name, user="tocsin_app"), size=8)

@@ -259,6 +259,7 @@ async def test_migrating_twice_changes_nothing(server: Server, bare: str) -> Non
     assert await pending_migrations(server.conninfo(bare, user="tocsin_app")) == []
 
 
+@pytest.mark.slow
 async def test_several_migrations_at_once_wait_for_each_other(server: Server, bare: str) -> None:
     applied = await asyncio.gather(*(migrate(server.conninfo(bare)) for _ in range(4)))
     assert sorted(map(len, applied)) == [0, 0, 0, len(migrations())]

@@ -113,6 +113,7 @@ def change(connection: Connection, table: str, row_id: UUID, column: str, value:
     assert connection.execute(statement, [parameter, row_id]).rowcount == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", RECORD)
 async def test_a_changed_column_is_named_with_its_row(
     own_copy: LivedDatabase, checked: App, superuser: Connection, table: str
@@ -184,6 +185,7 @@ HEAD_LIES: dict[str, object] = {
 }
 
 
+@pytest.mark.slow
 async def test_every_column_of_a_head_is_checked_against_the_timeline(
     own_copy: LivedDatabase, checked: App, superuser: Connection
 ) -> None:

@@ -260,6 +260,7 @@ async def _lose(world: World, email: str) -> None:
 # --- alertmanager#2222, #4108 ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_two_nodes_send_a_page_once(server: Server) -> None:
     """alertmanager#2222, #4108: every node of the cluster sent it. Here one claims it, in the database."""
     async with staged(server, [0, 0]) as stage:
@@ -378,6 +379,7 @@ async def test_a_flood_hides_no_first_alert_and_all_the_rest_comes_in_few_messag
 # --- oncall#4208, oneuptime#2413 -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes_on", [date(2026, 3, 29), date(2026, 10, 25)])
 async def test_no_change_of_the_clocks_leaves_an_hour_without_anybody(world: World, changes_on: date) -> None:
     """oncall#4208, oneuptime#2413: gaps of an hour and the wrong turn, whenever the clocks changed."""

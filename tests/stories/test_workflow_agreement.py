@@ -440,6 +440,7 @@ def opened(world: World, severity: Severity, stage: int) -> Lives:
     return life
 
 
+@pytest.mark.slow
 def test_python_and_the_database_agree_on_every_action_at_every_stage(world: World) -> None:
     at_every_stage(world)
     assert world.work(verify_database, streaming=True).findings == []

@@ -8,6 +8,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 
@@ -32,6 +33,16 @@ def prepare_template(server: Server) -> None:
         connection.execute("ALTER ROLE tocsin_app LOGIN")
 
 
+def derive_template(server: Server, name: str, template: str) -> None:
+    """Make a template out of another; whoever fills it must have left before it is cloned."""
+    with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+        _copy(connection, name, template)
+
+
+def _copy(connection: psycopg.Connection[Any], name: str, template: str) -> None:
+    connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+
+
 @contextmanager
 def clone(server: Server, template: str = TEMPLATE) -> Iterator[str]:
     """Give the name of a fresh clone of the template, or of another database that nobody uses.
@@ -43,7 +54,7 @@ def clone(server: Server, template: str = TEMPLATE) -> Iterator[str]:
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
         while len(_done[server]) > 1:
             connection.execute(f"DROP DATABASE {_done[server].pop(0)} WITH (FORCE)")
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        _copy(connection, name, template)
     try:
         yield name
     finally:

@@ -158,6 +158,7 @@ def test_a_witness_says_which_size_it_knows(tmp_path: Path) -> None:
         assert submit(witness, request_body(0, [], checkpoint(300))) == KnowsAnother(100)
 
 
+@pytest.mark.slow
 def test_a_witness_refuses_a_rollback_even_after_it_was_killed(tmp_path: Path) -> None:
     with witness_that_has_seen(300, tmp_path / "state") as witness:
         assert submit(witness, request_body(0, [], checkpoint(200))) == KnowsAnother(300)

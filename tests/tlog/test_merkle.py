@@ -168,6 +168,7 @@ def damaged(proof: list[bytes], draw: st.DataObject) -> list[bytes]:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(sizes, st.data())
 def test_inclusion_is_refused_where_the_rfc_refuses_it(size: int, draw: st.DataObject) -> None:
@@ -182,6 +183,7 @@ def test_inclusion_is_refused_where_the_rfc_refuses_it(size: int, draw: st.DataO
     assert accepted(verify_inclusion, *case) == rfc.inclusion_holds(*case)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(sizes, st.data())
 def test_consistency_is_refused_where_the_rfc_refuses_it(size: int, draw: st.DataObject) -> None:

@@ -13,10 +13,20 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.conftest import ADMIN_EMAIL, ADMIN_PASSWORD, ADMIN_TOKEN, INTAKE_KEY
+from tests.conftest import (
+    ADMIN_EMAIL,
+    ADMIN_PASSWORD,
+    ADMIN_TOKEN,
+    INTAKE_KEY,
+    Beginning,
+    Installation,
+    make_template,
+)
+from tests.support.servers import Server
 from tocsin.app.accounts import add_token, add_user
 from tocsin.app.work import App
 from tocsin.domain.access import Actor, Role
+from tocsin.settings import Settings
 from tocsin.web.server import serve
 
 PASSWORD = "a long enough password"
@@ -148,10 +158,38 @@ async def serving(app: App) -> AsyncIterator[Live]:
         await finish(running)
 
 
+@dataclass(frozen=True, slots=True)
+class Peopled:
+    """A template with somebody of every role in it."""
+
+    template: str
+    tokens: dict[Role, str]
+
+
+@pytest.fixture(scope="session")
+def peopled(settings_elsewhere: Settings, server: Server, beginning: Beginning) -> Peopled:
+    """Somebody of every role, made once: a test that wants their tokens has a clone of their database."""
+
+    async def fill(app: App) -> dict[Role, str]:
+        return await add_people(app, beginning.admin)
+
+    name = f"{beginning.template}_people"
+    return Peopled(name, make_template(settings_elsewhere, server, name, beginning.template, fill))
+
+
 @pytest.fixture
-async def tokens(app: App, admin: Actor) -> dict[Role, str]:
+def template(request: pytest.FixtureRequest, template: str) -> str:
+    """Of which database the test's own is a clone: the one with somebody of every role where it wants tokens."""
+    if "tokens" not in request.fixturenames:
+        return template
+    peopled: Peopled = request.getfixturevalue("peopled")
+    return peopled.template
+
+
+@pytest.fixture
+def tokens(peopled: Peopled, installation: Installation) -> dict[Role, str]:
     """A token of somebody of every role; everybody's password is PASSWORD, the superadmin's ADMIN_PASSWORD."""
-    return await add_people(app, admin)
+    return dict(peopled.tokens)
 
 
 async def add_people(app: App, admin: Actor) -> dict[Role, str]:

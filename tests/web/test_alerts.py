@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import INTAKE_KEY
+from tests.support.cases import cases
 from tests.support.clock import START
 from tests.web.conftest import Answer, Live, rows
 from tocsin.domain.report import MAX_REPORT_BYTES
@@ -129,7 +130,7 @@ async def test_pagerdutys_signals_are_noted_and_move_nothing(live: Live) -> None
     assert kinds == ["REPORTED", "SIGNAL_RECEIVED", "SIGNAL_RECEIVED"], "the same word twice is one entry"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("event", "named"),
     [
         (TRIGGER | {"routing_key": "short"}, "routing_key"),

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from tests.conftest import ADMIN_EMAIL
+from tests.support.cases import cases
 from tests.support.clock import FakeClock
 from tests.web.conftest import Live, email_of
 from tests.web.test_console import HOSTILE, report, signed_in
@@ -22,8 +23,8 @@ ENDPOINTS = [f"/api/audit/{what}{end}" for what in ("accesses", "entries") for e
 ALLOWED = [(Role.SUPERADMIN, 200), (Role.RESPONDER, 403), (Role.AUDITOR, 200), (Role.MEMBER, 403)]
 
 
-@pytest.mark.parametrize("path", PAGES)
-@pytest.mark.parametrize(("role", "status"), ALLOWED)
+@cases("path", PAGES)
+@cases(("role", "status"), ALLOWED)
 async def test_who_may_read_the_pages(live: Live, tokens: dict[Role, str], path: str, role: Role, status: int) -> None:
     await report(live)
     browser = await signed_in(live, role)
@@ -32,8 +33,8 @@ async def test_who_may_read_the_pages(live: Live, tokens: dict[Role, str], path:
     assert ('href="/audit"' in home) is (status == 200)
 
 
-@pytest.mark.parametrize("path", ENDPOINTS)
-@pytest.mark.parametrize(("role", "status"), ALLOWED)
+@cases("path", ENDPOINTS)
+@cases(("role", "status"), ALLOWED)
 async def test_who_may_read_the_endpoints(
     live: Live, tokens: dict[Role, str], path: str, role: Role, status: int
 ) -> None:
@@ -88,7 +89,7 @@ async def test_entries_are_found_by_kind_and_actor(live: Live) -> None:
     assert "<script>alert" not in page.body.decode()
 
 
-@pytest.mark.parametrize(
+@cases(
     "query",
     ["user=nobody@example.org", "since=x", "since=0001-01-01", "before=x", "before=9~9", "user=%00", "until=9999-1"],
 )
@@ -101,7 +102,7 @@ async def test_a_wrong_filter_is_said_on_a_page(live: Live, query: str) -> None:
         assert file.status == 422
 
 
-@pytest.mark.parametrize("query", ["kind=NO", "cursor=2026-01-01T00:00:00Z~x", "limit=0", "since=2026-01-01"])
+@cases("query", ["kind=NO", "cursor=2026-01-01T00:00:00Z~x", "limit=0", "since=2026-01-01"])
 async def test_a_wrong_query_is_a_problem(live: Live, query: str) -> None:
     assert (await live.get(f"/api/audit/entries?{query}")).code == "INVALID"
 

@@ -49,6 +49,7 @@ async def test_who_is_not_known_is_led_to_the_sign_in_and_back(live: Live, path:
     assert answer.headers["Location"] == f"/sign-in?next={quote(path, safe='')}"
 
 
+@pytest.mark.slow
 async def test_who_listens_is_told_at_once_when_the_page_is_older_than_what_was_recorded(live: Live) -> None:
     browser = await signed_in(live)
     (made,) = set(re.findall(r'data-pulse="([^"]+)"', (await live.call("GET", "/", headers=browser)).body.decode()))

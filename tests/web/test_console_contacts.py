@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.conftest import ADMIN_EMAIL
+from tests.support.cases import cases
 from tests.web.conftest import Answer, Live, rows
 from tests.web.test_console import HOSTILE, csrf_in, signed_in
 from tests.web.test_contacts import hook, work_off
@@ -38,7 +39,7 @@ def test_who_may_read_may_change_their_own() -> None:
     assert len(FORMS) == 5
 
 
-@pytest.mark.parametrize("role", list(Role))
+@cases("role", list(Role))
 async def test_who_sees_the_page(live: Live, tokens: dict[Role, str], role: Role) -> None:
     browser = await signed_in(live, role)
     may = role is not Role.MEMBER
@@ -72,7 +73,7 @@ async def test_one_adds_verifies_and_removes_it(live: Live, tokens: dict[Role, s
     assert its not in await page(live, browser)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("channel", "address", "status"),
     [
         ("email", HOSTILE, 422),

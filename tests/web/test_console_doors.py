@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from tests.conftest import ADMIN_EMAIL, ADMIN_PASSWORD
 from tests.web.conftest import Live, email_of, rows
 from tests.web.furnished import OTHER_EMAIL, csrf_for, furnish
@@ -294,6 +296,7 @@ class Visitors:
         return dict(await rows(self.live.app, SNAPSHOT))
 
 
+@pytest.mark.slow
 async def test_each_door_is_open_to_whom_it_should_be_and_to_no_forged_form(
     live: Live, tokens: dict[Role, str]
 ) -> None:

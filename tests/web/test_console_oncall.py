@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.conftest import ADMIN_EMAIL
+from tests.support.cases import cases
 from tests.support.clock import FakeClock
 from tests.web.conftest import Live, email_of, rows
 from tests.web.test_console import HOSTILE, csrf_in, report, signed_in
@@ -28,6 +29,12 @@ async def schedule(live: Live, admin: Actor, *, until: time | None = None) -> UU
         rotation = Rotation(RotationKind.DAILY, 1, date(2020, 1, 1), time(9))
         await schedules.add_layer(work, admin, made.id, Layer("days", rotation, (admin.user_id,), hours))
     return made.id
+
+
+@pytest.fixture
+async def its(live: Live, admin: Actor) -> UUID:
+    """The id of such a schedule."""
+    return await schedule(live, admin)
 
 
 async def send(live: Live, browser: dict[str, str], page: str, path: str, **said: str) -> tuple[int, str]:
@@ -54,8 +61,8 @@ async def test_gaps_are_marked(live: Live, admin: Actor) -> None:
     assert "1 of 1 missing" in page
 
 
-@pytest.mark.parametrize("path", ["/oncall", "/oncall/coverage", "/oncall/schedules/{its}"])
-@pytest.mark.parametrize(
+@cases("path", ["/oncall", "/oncall/coverage", "/oncall/schedules/{its}"])
+@cases(
     ("role", "status", "forms"),
     [
         (Role.SUPERADMIN, 200, True),
@@ -65,9 +72,8 @@ async def test_gaps_are_marked(live: Live, admin: Actor) -> None:
     ],
 )
 async def test_who_may_read_and_who_finds_forms(
-    live: Live, tokens: dict[Role, str], admin: Actor, path: str, role: Role, status: int, forms: bool
+    live: Live, tokens: dict[Role, str], its: UUID, path: str, role: Role, status: int, forms: bool
 ) -> None:
-    its = await schedule(live, admin)
     answer = await live.call("GET", path.format(its=its), headers=await signed_in(live, role))
     assert answer.status == status
     actions = [one for one in re.findall(r'action="([^"]+)"', answer.body.decode()) if one != "/sign-out"]
@@ -92,14 +98,12 @@ async def test_an_override_is_on_the_schedules_clock(
     assert await rows(live.app, b"SELECT count(*) FROM schedule_overrides") == [(0,)]
 
 
-@pytest.mark.parametrize(
+@cases(
     "wrong",
     [{"startsAt": "yesterday"}, {"endsAt": "2001-01-01T00:00"}, {"user": HOSTILE}, {"startsAt": "9999-12-31T23:59"}],
 )
-async def test_a_wrong_override_is_refused_on_its_page_and_kept(
-    live: Live, admin: Actor, wrong: dict[str, str]
-) -> None:
-    its, browser = await schedule(live, admin), await signed_in(live)
+async def test_a_wrong_override_is_refused_on_its_page_and_kept(live: Live, its: UUID, wrong: dict[str, str]) -> None:
+    browser = await signed_in(live)
     page = f"/oncall/schedules/{its}"
     said = {"user": ADMIN_EMAIL, "startsAt": "2099-01-01T00:00", "endsAt": "2099-01-02T00:00"} | wrong
     status, body = await send(live, browser, page, f"{page}/overrides", **said)
@@ -150,7 +154,7 @@ async def test_a_responder_silences_one_incident_and_nothing_else(live: Live, to
         assert (await send(live, browser, "/oncall", "/oncall/silences", reason="x", **wider))[0] == 403
 
 
-@pytest.mark.parametrize(
+@cases(
     "path",
     [
         "/oncall/schedules/nothing",
@@ -160,8 +164,7 @@ async def test_a_responder_silences_one_incident_and_nothing_else(live: Live, to
         "/oncall/schedules/{its}?from=x",
     ],
 )
-async def test_what_cannot_be_shown_is_said_on_a_page(live: Live, admin: Actor, path: str) -> None:
-    its = await schedule(live, admin)
+async def test_what_cannot_be_shown_is_said_on_a_page(live: Live, its: UUID, path: str) -> None:
     answer = await live.call("GET", path.format(its=its), headers=await signed_in(live))
     assert answer.status in (404, 422)
     assert answer.headers["Content-Type"].startswith("text/html")

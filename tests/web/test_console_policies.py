@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ADMIN_EMAIL
+from tests.support.cases import cases
 from tests.web.conftest import Live
 from tests.web.test_console import csrf_in, signed_in
 
@@ -46,6 +47,13 @@ class Desk:
 async def desk(live: Live) -> Desk:
     browser = await signed_in(live)
     return Desk(live, browser, csrf_in(await live.call("GET", "/admin/policies", headers=browser)))
+
+
+@pytest.fixture
+async def nights(desk: Desk) -> str:
+    """Where a schedule without layers is."""
+    _, its = await desk.send("/oncall/schedules", name="Nights", timeZone="Europe/Vienna", people="1")
+    return its
 
 
 async def added(desk: Desk, name: str = "payments", targets: str = "duty:ON_CALL") -> str:
@@ -183,7 +191,7 @@ async def test_a_schedule_is_made_with_layers_and_removed(desk: Desk) -> None:
     assert await desk.send(f"{its}/remove") == (303, "/oncall")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("wrong", "reason"),
     [
         ([("member", ADMIN_EMAIL), ("every", "0")], "must be 1 to"),
@@ -201,10 +209,9 @@ async def test_a_schedule_is_made_with_layers_and_removed(desk: Desk) -> None:
     ],
 )
 async def test_a_layer_that_cannot_be_is_refused_and_what_was_filled_in_stays(
-    desk: Desk, wrong: list[tuple[str, str]], reason: str
+    desk: Desk, nights: str, wrong: list[tuple[str, str]], reason: str
 ) -> None:
-    _, its = await desk.send("/oncall/schedules", name="Nights", timeZone="Europe/Vienna", people="1")
-    status, shown = await desk.send(f"{its}/layer", *WEEK, *wrong)
+    status, shown = await desk.send(f"{nights}/layer", *WEEK, *wrong)
     refused((status, shown), 422, reason)
     if wrong and wrong[0][1] == ADMIN_EMAIL and len(wrong) < 54:
         assert f'<option value="{ADMIN_EMAIL}" selected>' in shown

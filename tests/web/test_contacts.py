@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from tests.conftest import ADMIN_EMAIL
+from tests.support.cases import cases
 from tests.web.conftest import Live, rows, sign_in
 from tocsin.app.work import App
 from tocsin.bootstrap import outbound_channels
@@ -113,7 +114,7 @@ async def test_only_a_superadmin_changes_what_is_somebody_elses(live: Live, toke
     assert (await live.post(f"/api/contacts/{one['id']}/send-code")).status == 200
 
 
-@pytest.mark.parametrize(
+@cases(
     "said",
     [
         {},

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.cases import cases
 from tests.web.conftest import Live, rows
 from tocsin.domain.access import Role
 from tocsin.errors import Code
@@ -40,7 +41,7 @@ async def test_texts_reports_and_users_are_erased(live: Live, tokens: dict[Role,
     assert recorded == [(PATH,)] * 5
 
 
-@pytest.mark.parametrize(
+@cases(
     "body",
     [
         {},

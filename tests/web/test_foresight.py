@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.cases import cases
 from tests.web.conftest import Live
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +26,7 @@ async def test_an_incident_is_played_and_nothing_comes_of_it(live: Live) -> None
     assert (await live.get("/api/incidents")).json["incidents"] == []
 
 
-@pytest.mark.parametrize(
+@cases(
     ("said", "status"),
     [
         ({"days": 61}, 422),

@@ -9,6 +9,7 @@ from html import unescape
 
 import pytest
 
+from tests.support.cases import cases
 from tests.support.clock import FakeClock
 from tests.web.conftest import Answer, Live, email_of
 from tests.web.test_console import csrf_in, signed_in
@@ -67,6 +68,7 @@ async def test_what_is_erased_is_not_found_any_more(live: Live) -> None:
     assert await listed(live, browser, "search=byron") == []
 
 
+@pytest.mark.slow
 async def test_a_search_goes_on_where_its_page_ended(live: Live) -> None:
     for number in range(53):
         await live.open_incident(title=f"Needle {number}")
@@ -80,6 +82,7 @@ async def test_a_search_goes_on_where_its_page_ended(live: Live) -> None:
     assert await listed(live, browser, "search=needle") == list(range(53, 3, -1))
 
 
+@pytest.mark.slow
 async def test_periods_and_projects_let_through_what_belongs_to_them(live: Live, clock: FakeClock) -> None:
     first = clock.now.date()
     for number in range(1, 9):
@@ -106,6 +109,7 @@ async def test_periods_and_projects_let_through_what_belongs_to_them(live: Live,
     assert re.search(r"\b3\b", page)
 
 
+@pytest.mark.slow
 async def test_words_that_are_frequent_lately_and_rare_before_are_all_found(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,7 +155,7 @@ UNREADABLE = [
 ]
 
 
-@pytest.mark.parametrize("query", [*UNREADABLE, "search=" + 201 * "x", "before=0"])
+@cases("query", [*UNREADABLE, "search=" + 201 * "x", "before=0"])
 async def test_a_list_that_cannot_be_is_refused_on_a_page(live: Live, query: str) -> None:
     answer = await live.call("GET", f"/incidents?{query}", headers=await signed_in(live))
     assert answer.status in (404, 422)

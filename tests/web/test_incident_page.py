@@ -223,6 +223,7 @@ async def test_who_was_paged_and_why_is_told(live: Live) -> None:
     assert "Said that the escalation arrived" in await shown(live, browser)
 
 
+@pytest.mark.slow
 async def test_the_seal_says_what_the_log_vouches_for(live: Live, tmp_path: Path) -> None:
     await live.report(CHAIN)
     browser = await signed_in(live)

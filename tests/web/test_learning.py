@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.cases import cases
 from tests.web.conftest import Live, rows
 from tests.web.test_console import HOSTILE, csrf_in, signed_in
 from tocsin.app import learning
@@ -42,7 +43,7 @@ async def test_the_api_lists_and_marks(live: Live) -> None:
     assert [one["title"] for one in whole] == [PROMISE["title"]]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("path", "status"),
     [
         ("/api/follow-ups/999", 404),

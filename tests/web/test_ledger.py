@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tests.conftest import INTAKE_KEY
+from tests.support.cases import cases
 from tests.support.clock import FakeClock
 from tests.support.servers import Server
 from tests.web.conftest import Live
@@ -68,7 +69,7 @@ async def test_the_ledger_says_what_was_received_and_what_became_of_it(live: Liv
     assert earlier.json["projects"] == []
 
 
-@pytest.mark.parametrize(
+@cases(
     "query",
     [
         "since=2026-03-02T00:00:00Z",

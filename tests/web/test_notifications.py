@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ADMIN_EMAIL
+from tests.support.cases import cases
 from tests.support.clock import FakeClock
 from tests.support.reached import also_by
 from tests.web.conftest import Live, rows
@@ -134,7 +135,7 @@ async def test_the_secret_path_of_a_webhook_is_not_shown(live: Live, admin: Acto
     assert b"s3cret" not in answer.body
 
 
-@pytest.mark.parametrize(
+@cases(
     "query", ["limit=0", "limit=201", "cursor=7", "state=SENT", "since=yesterday", "user=x", "user=%00@a", "usr=a@b"]
 )
 async def test_a_wrong_query_is_refused(live: Live, query: str) -> None:

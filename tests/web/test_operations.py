@@ -64,6 +64,7 @@ async def without_database(
         await nowhere.close()
 
 
+@pytest.mark.slow
 async def test_without_a_database_everything_says_so_and_nothing_is_accepted(without_database: Live) -> None:
     live = without_database
     assert (await live.call("GET", "/healthz")).status == 200
@@ -81,6 +82,7 @@ async def test_without_a_database_everything_says_so_and_nothing_is_accepted(wit
         assert int(answer.headers["Retry-After"]) > 0
 
 
+@pytest.mark.slow
 async def test_a_failure_of_ours_is_a_500_and_an_incident(live: Live, server: Server, database_name: str) -> None:
     with psycopg.connect(server.conninfo(database_name), autocommit=True) as superuser:
         superuser.execute("SELECT tocsin_guard.suspend()")
@@ -93,6 +95,7 @@ async def test_a_failure_of_ours_is_a_500_and_an_incident(live: Live, server: Se
     assert logged == [(500, "INTERNAL")]
 
 
+@pytest.mark.slow
 async def test_a_failure_that_leaves_the_database_usable_is_reported_to_people(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from bench.support.furnishing import Furnished
 from bench.support.pages import NO_PAGES, addresses
 from bench.support.population import People, Person, Population
 from tests.conftest import ADMIN_EMAIL
+from tests.support.cases import cases
 from tests.web.conftest import Answer, Live
 from tests.web.test_console import csrf_in, report, signed_in
 from tocsin.app import learning, schedules
@@ -103,6 +104,7 @@ async def furnished(live: Live, admin: Actor) -> dict[str, object]:
     return ids | {"id": incident["number"]}
 
 
+@pytest.mark.slow
 async def test_every_page_is_below_100_kb_on_first_load(live: Live, admin: Actor) -> None:
     ids, browser = await furnished(live, admin), await signed_in(live)
     sizes: dict[str, int] = {}
@@ -134,7 +136,7 @@ def test_the_benchmark_measures_every_page() -> None:
     assert all(one.at(0).startswith("/") for one in measured)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("accepted", "coding"),
     [
         ("gzip, deflate, br, zstd", "br"),
@@ -160,7 +162,7 @@ async def test_pages_and_files_are_compressed_for_who_takes_it(live: Live, accep
             assert whole[-8:].decode().strip().endswith(("</html>", "}"))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("site", "path", "coding"),
     [
         ("same-origin", "/incidents?search=guess", "br"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ADMIN_EMAIL, ADMIN_TOKEN
+from tests.support.cases import cases
 from tests.web.conftest import Answer, Live, rows
 from tocsin.domain.access import Role
 
@@ -49,7 +50,7 @@ async def test_what_is_shown_can_be_sent_again(live: Live) -> None:
     assert (await live.get(path)).code == "NOT_FOUND"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("said", "code"),
     [
         ({"name": "default"}, "CONFLICT"),
@@ -149,7 +150,7 @@ def _days(ahead: int) -> str:
     return now.replace(day=now.day + ahead).isoformat()
 
 
-@pytest.mark.parametrize(
+@cases(
     "said",
     [
         {"service": None},

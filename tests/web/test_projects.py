@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ADMIN_TOKEN, INTAKE_KEY
+from tests.support.cases import cases
 from tests.web.conftest import Answer, Live, rows, sign_in
 from tocsin.app import projects
 from tocsin.app.projects import FRESH_SECONDS
@@ -106,7 +107,7 @@ async def test_a_project_s_rules_decide_about_its_reports(live: Live, monkeypatc
     assert incident["severity"] == "CRITICAL"
 
 
-@pytest.mark.parametrize(
+@cases(
     "body",
     [
         {"incidentThreshold": "CRITICAL"},

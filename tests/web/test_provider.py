@@ -125,6 +125,7 @@ def session_in(answer: Answer) -> dict[str, str]:
     return {"Cookie": next(cookie for cookie in cookies if cookie.startswith("tocsin_session="))}
 
 
+@pytest.mark.slow
 async def test_the_sign_in_leads_there_only_where_there_is_one(live: Live, site: Site) -> None:
     assert "Sign in with 127.0.0.1" in (await site.live.call("GET", "/sign-in")).body.decode()
     assert "Sign in with 1" not in (await live.call("GET", "/sign-in")).body.decode()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ADMIN_EMAIL, ADMIN_TOKEN
+from tests.support.cases import cases
 from tests.support.clock import FakeClock
 from tests.web.conftest import Live, email_of, rows
 from tocsin.domain.access import Role
@@ -32,6 +33,12 @@ async def made(live: Live, *members: str) -> str:
     changed = await live.call("PATCH", path, token=ADMIN_TOKEN, json=body)
     assert changed.status == 200, changed.body
     return path
+
+
+@pytest.fixture
+async def primary(live: Live) -> str:
+    """The path of a schedule."""
+    return await made(live)
 
 
 async def test_a_schedule_is_added_changed_shown_and_removed(
@@ -151,7 +158,7 @@ async def test_a_calendar_is_taken_in_or_refused(live: Live, tokens: dict[Role, 
         assert (await live.post(f"{path}/import", data=broken, headers=headers)).code == "INVALID"
 
 
-@pytest.mark.parametrize(
+@cases(
     "change",
     [
         {"people": 0},
@@ -170,10 +177,9 @@ async def test_a_calendar_is_taken_in_or_refused(live: Live, tokens: dict[Role, 
         {"overrides": []},
     ],
 )
-async def test_a_change_that_cannot_work_is_refused_and_named(live: Live, change: dict[str, Any]) -> None:
-    path = await made(live)
-    before = (await live.get(path)).json
-    answer = await live.call("PATCH", path, token=ADMIN_TOKEN, json=change)
+async def test_a_change_that_cannot_work_is_refused_and_named(live: Live, primary: str, change: dict[str, Any]) -> None:
+    before = (await live.get(primary)).json
+    answer = await live.call("PATCH", primary, token=ADMIN_TOKEN, json=change)
     assert answer.code == "INVALID"
     assert answer.json["errors"]
-    assert (await live.get(path)).json["schedule"]["layers"] == before["schedule"]["layers"]
+    assert (await live.get(primary)).json["schedule"]["layers"] == before["schedule"]["layers"]

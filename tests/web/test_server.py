@@ -109,6 +109,7 @@ async def answers(line: socket.socket, seconds: float = 10.0) -> bool:
     return False
 
 
+@pytest.mark.slow
 async def test_a_connection_is_left_to_the_process_that_has_fewer_for_a_while(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,7 @@ async def problems(app: App) -> dict[str, str]:
         return {problem.name: problem.message for problem in (await health.condition(work)).problems}
 
 
+@pytest.mark.slow
 async def test_what_comes_after_a_pause_is_signed_at_once(live: App, signer: Signer) -> None:
     async with kept(live, None, signer, Signer(signer.directory)):
         first = await until_signed(live)
@@ -94,6 +95,7 @@ async def test_without_a_signer_entries_are_sealed_and_readiness_says_that_nobod
     assert "of 2 leaves none is signed" in (await problems(live))["log_unsigned"]
 
 
+@pytest.mark.slow
 async def test_a_signer_that_refuses_is_an_incident_and_a_problem(
     live: App, admin: Actor, signer: Signer, server: Server, database_name: str
 ) -> None:
@@ -119,6 +121,7 @@ async def test_a_signer_that_refuses_is_an_incident_and_a_problem(
     assert signer.memory().size == size
 
 
+@pytest.mark.slow
 async def test_a_worker_whose_turn_it_was_not_introduces_its_key_later(live: App, signer: Signer) -> None:
     await reported(live, "first")
     turn = Signer(signer.directory).turn()
@@ -130,6 +133,7 @@ async def test_a_worker_whose_turn_it_was_not_introduces_its_key_later(live: App
         assert (await until_signed(live)).keys == [signer.key().vkey]
 
 
+@pytest.mark.slow
 async def test_a_log_that_fails_for_long_is_an_incident(
     live: App, admin: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,6 +133,7 @@ async def test_timers_that_are_due_at_once_share_a_transaction(live: App, admin:
     assert len(set(fired)) == 1
 
 
+@pytest.mark.slow
 async def test_of_timers_that_are_due_at_once_a_bad_one_holds_up_no_other(live: App, admin: Actor) -> None:
     async with live.work() as work:
         bad = NewJob(work.new_id(), ESCALATE, "bad", {"incidentId": str(work.new_id())}, work.now)
@@ -150,6 +151,7 @@ async def test_a_worker_says_that_it_is_alive_and_that_it_left(live: App, server
         assert connection.execute("SELECT count(*) FROM tocsin.workers").fetchone() == (0,)
 
 
+@pytest.mark.slow
 async def test_a_worker_outlives_a_database_that_drops_every_connection(
     live: App, admin: Actor, server: Server, database_name: str
 ) -> None:

@@ -75,6 +75,10 @@ class SpoolUnusableError(OSError):
     """The spool's directory or database cannot be used now; the text says why."""
 
 
+class SpoolBusyError(SpoolUnusableError):
+    """Another action of this process did not end in time. Nothing is wrong with the spool."""
+
+
 @dataclass(frozen=True)
 class Parcel:
     """One request that is owed to the server. `path` may carry a query; `headers` say how `body` is to be read."""
@@ -177,8 +181,11 @@ class Spool:
         return self._do(lambda connection: [Refused(*row) for row in connection.execute(statement)], begin="BEGIN")
 
     def is_empty(self, max_wait_seconds: float = LOCK_SECONDS) -> bool:
-        """Return whether nothing waits, leased or not."""
-        return self._do(_is_empty, begin="BEGIN", max_wait_seconds=max_wait_seconds)
+        """Return whether nothing waits, leased or not; False as well if that cannot be seen in time."""
+        try:
+            return self._do(_is_empty, begin="BEGIN", max_wait_seconds=max_wait_seconds)
+        except SpoolBusyError:
+            return False
 
     def counts(self) -> SpoolCounts:
         """Return how the spool stands."""
@@ -288,10 +295,10 @@ class Spool:
         # While the interpreter ends, whoever holds the lock may never run again.
         patience = max(0.0, min(max_wait_seconds, _ENDING_SECONDS if sys.is_finalizing() else LOCK_SECONDS))
         if not self._lock.acquire(timeout=patience):
-            raise SpoolUnusableError(f"the spool {self.directory} has been busy for {patience:g} s")
+            raise SpoolBusyError(f"the spool {self.directory} has been busy for {patience:g} s")
         if self._busy:  # A signal handler interrupted an action of its own thread.
             self._lock.release()
-            raise SpoolUnusableError(f"the spool {self.directory} is in use by the code that was interrupted")
+            raise SpoolBusyError(f"the spool {self.directory} is in use by the code that was interrupted")
         self._busy = True
 
     def _let_go(self) -> None:

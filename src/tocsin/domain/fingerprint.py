@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from operator import attrgetter, itemgetter
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -22,6 +23,8 @@ FINGERPRINT_VERSION = 1
 
 MAX_REMEMBERED = 4_096
 """Fingerprints that are remembered; each takes a few hundred bytes, however much it was computed from."""
+MAX_KEY_BYTES = 256
+"""What a fingerprint was computed from is kept to know it by, unless it is larger: then its digest is."""
 
 MAX_NORMALISED_INPUT_CHARACTERS = 4_096
 MAX_NORMALISED_CHARACTERS = 512
@@ -83,9 +86,7 @@ class Evidence(Protocol):
 
 def fingerprint(report: Evidence) -> Fingerprint:
     """Tell which failure the report is about. Depends on nothing but the report."""
-    if not any(part.strip() for part in report.fingerprint):
-        return _default(report)
-    if all(_is_default(part) for part in report.fingerprint):
+    if not any(map(str.strip, report.fingerprint)) or all(map(_is_default, report.fingerprint)):
         return _default(report)
     # A part that stands for the default is a list, a literal part is text: no literal can pretend to be a default.
     default = [_default(report).value]
@@ -97,7 +98,8 @@ def normalise(text: str) -> str:
 
     One pass, in time linear in the text: at most MAX_NORMALISED_INPUT_CHARACTERS of it are looked at.
     """
-    replaced = _VARIABLE.sub(_VARIABLE_MARK, text[:MAX_NORMALISED_INPUT_CHARACTERS])
+    looked_at = text[:MAX_NORMALISED_INPUT_CHARACTERS]
+    replaced = _VARIABLE.sub(_VARIABLE_MARK, looked_at) if _IN_ALL_VARIABLES.search(looked_at) else looked_at
     return " ".join(replaced.split())[:MAX_NORMALISED_CHARACTERS]
 
 
@@ -118,6 +120,8 @@ _VARIABLE = re.compile(
     """,
     re.VERBOSE,
 )
+# Whatever varies has one of these in it; a name often has none, and then the pattern would take ten times as long.
+_IN_ALL_VARIABLES = re.compile(r"[-'\"`@\d]")
 # One mark for all of them: what looks like a digest now may look like a number in the next report.
 _VARIABLE_MARK = "<*>"
 
@@ -132,7 +136,7 @@ def _is_default(part: str) -> bool:
 
 
 def _default(report: Evidence) -> Fingerprint:
-    if any(exception.frames for exception in report.exceptions):
+    if any(map(_frames, report.exceptions)):
         stacks = [(_label(exception, report), exception.frames) for exception in report.exceptions]
         mark = _MEMORY.judged(stacks, _by_stack)
         if mark is not _NO_PLACE:
@@ -140,36 +144,55 @@ def _default(report: Evidence) -> Fingerprint:
     return _MEMORY.judged((report.error_type, report.message, report.template), _by_words)
 
 
-_encoded = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps makes an encoder at each call
+_in_ascii = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps makes an encoder at each call
+_in_utf_8 = msgspec.json.Encoder().encode
+_packed = msgspec.msgpack.Encoder().encode
+_frames, _known = attrgetter("frames"), itemgetter(1)
 
 
-def _make(basis: str, parts: list[object]) -> Fingerprint:
+def _make(basis: str, parts: Sequence[object]) -> Fingerprint:
     # JSON of nested lists says where each part ends: ["ab","c"] and ["a","bc"] stay two things.
-    material = _encoded([FINGERPRINT_VERSION, basis, parts])
-    return Fingerprint(FINGERPRINT_VERSION, hashlib.sha256(material.encode("ascii")).hexdigest(), basis)
+    digest = hashlib.sha256(_material([FINGERPRINT_VERSION, basis, parts])).hexdigest()
+    return Fingerprint(FINGERPRINT_VERSION, digest, basis)
+
+
+def _material(parts: list[object]) -> bytes:
+    """Return the JSON that is all ASCII. Where nothing but quotes has to be escaped, msgspec writes the same sooner."""
+    try:
+        material = _in_utf_8(parts)
+    except UnicodeEncodeError:  # half a surrogate pair
+        material = b"\x7f"
+    return _in_ascii(parts).encode("ascii") if b"\x7f" in material or not material.isascii() else material
 
 
 def _by_stack(stacks: Sequence[tuple[str, Sequence[Place]]]) -> Fingerprint:
     places = [(label, _places(frames)) for label, frames in stacks]
-    if not any(known for _, known in places):
+    if not any(map(_known, places)):
         return _NO_PLACE
     # A group of three equal errors is the same failure as a group of two.
-    return _make("stack", list(dict.fromkeys(places)))
+    return _make("stack", [*dict.fromkeys(places)] if len(places) > 1 else places)
 
 
 def _places(frames: Sequence[Place]) -> tuple[tuple[str, str, str], ...]:
     """Return where the program's own code stood. Each place once: that collapses recursion, however deep."""
-    places = (_place(frame) for frame in frames if frame.in_app is not False)
-    return tuple(dict.fromkeys(place for place in places if any(place)))
+    places: dict[tuple[str, str, str], None] = {}
+    for frame in frames:
+        if frame.in_app is not False and any(place := _place(frame)):
+            places[place] = None
+    return tuple(places)
 
 
 def _place(frame: Place) -> tuple[str, str, str]:
-    function = _ADDRESS.sub(_VARIABLE_MARK, (frame.function or "").strip())
+    function = _name(frame.function)
     return (
-        _ADDRESS.sub(_VARIABLE_MARK, (frame.module or "").strip()) or _file_name(frame.filename or ""),
+        _name(frame.module) or _file_name(frame.filename or ""),
         "" if function in _NAMELESS else function,
-        " ".join((frame.source_line or "").split()),
+        " ".join(frame.source_line.split()) if frame.source_line else "",
     )
+
+
+def _name(text: str | None) -> str:
+    return _ADDRESS.sub(_VARIABLE_MARK, text.strip()) if text else ""
 
 
 def _file_name(path: str) -> str:
@@ -215,16 +238,17 @@ class _Memory:
     __slots__ = ("_earlier", "_recent")
 
     def __init__(self) -> None:
-        self._recent: dict[bytes, Fingerprint] = {}
-        self._earlier: dict[bytes, Fingerprint] = {}
+        self._recent: dict[bytes | str, Fingerprint] = {}
+        self._earlier: dict[bytes | str, Fingerprint] = {}
 
     def __len__(self) -> int:
         return len(self._recent) + len(self._earlier)
 
     def judged(self, ingredients: T, judge: Callable[[T], Fingerprint]) -> Fingerprint:
-        """Return what `judge` makes of the ingredients. Their digest is the key, for they can be large."""
+        """Return what `judge` makes of the ingredients. Their digest, a text, is the key where they are large."""
         try:
-            key = hashlib.sha256(msgspec.msgpack.encode(ingredients)).digest()
+            packed = _packed(ingredients)
+            key = packed if len(packed) <= MAX_KEY_BYTES else hashlib.sha256(packed).hexdigest()
         except (UnicodeEncodeError, OverflowError):
             # Half a surrogate pair or an endless line number, which only a report has that nobody bounded.
             return judge(ingredients)

@@ -147,9 +147,9 @@ class ErrorReport(msgspec.Struct, frozen=True, gc=False):
 def title_of(error_type: str, message: str) -> str:
     """Return the title of a report of this type and message."""
     name = " ".join(error_type.split())
-    lines = message.strip().splitlines()
-    parts = [part for part in (name, lines[0].rstrip() if lines else "") if part]
-    return cut(": ".join(parts) or UNLABELED, MAX_TITLE_CHARACTERS)
+    said = message.strip()
+    line = said.splitlines()[0].rstrip() if said else ""
+    return cut(f"{name}: {line}" if name and line else name or line or UNLABELED, MAX_TITLE_CHARACTERS)
 
 
 def cut(text: str, limit: int) -> str:
@@ -206,10 +206,7 @@ def bounded(report: ErrorReport, *, received_at: datetime, left_out: Mapping[str
         culprit=cut(report.culprit, MAX_NAME_CHARACTERS),
         trace_id=cut(report.trace_id, MAX_NAME_CHARACTERS),
         user_id=cut(report.user_id, MAX_NAME_CHARACTERS),
-        tags={
-            cut(key, MAX_TAG_KEY_CHARACTERS): cut(value, MAX_TAG_VALUE_CHARACTERS)
-            for key, value in islice(report.tags.items(), MAX_TAGS)
-        },
+        tags=_bounded_tags(report.tags),
         context=_bounded_context(report.context, missing, None if occurred_at else report.occurred_at.isoformat()),
         signal=report.signal,
         expires_at=_believable(report.expires_at, received_at) if report.expires_at else None,
@@ -269,6 +266,13 @@ def is_short_chain(chain: Sequence[Raised]) -> bool:
 
 def _parts_fit(parts: Sequence[str]) -> bool:
     return is_short_fingerprint(parts) and is_storable("".join(parts))
+
+
+def _bounded_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    kept = dict(islice(tags.items(), MAX_TAGS))
+    if not kept or _tags_fit(kept):
+        return kept
+    return {cut(key, MAX_TAG_KEY_CHARACTERS): cut(value, MAX_TAG_VALUE_CHARACTERS) for key, value in kept.items()}
 
 
 def _tags_fit(tags: Mapping[str, str]) -> bool:

@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 from tocsin.domain.incident import Severity
 from tocsin.domain.report import MAX_INTEGER, MAX_NAME_CHARACTERS, ErrorReport, Signal, bounded, cut
@@ -130,11 +131,22 @@ def label_fingerprint(labels: Mapping[str, str]) -> str:
     order, each followed by its value, with a byte 0xff after either.
     """
     # The order of code points is that of the bytes of UTF-8.
-    texts = [text.encode("utf-8", "surrogatepass") for label in sorted(labels.items()) for text in label]
-    value = _FNV_OFFSET
-    for byte in b"\xff".join([*texts, b""]):
-        value = (value ^ byte) * _FNV_PRIME & _FNV_MASK
-    return f"{value:016x}"
+    value, hashed = _FNV_OFFSET, _joined([*chain.from_iterable(sorted(labels.items()))])
+    odd = len(hashed) % 4
+    for byte in hashed[:odd]:
+        value = (value ^ byte) * _FNV_PRIME
+    # Four at a time: no byte reads more than the lowest eight bits, so the others may be cut off later.
+    fours = iter(hashed[odd:])
+    for one, two, three, four in zip(fours, fours, fours, fours, strict=True):
+        value = ((((value ^ one) * _FNV_PRIME ^ two) * _FNV_PRIME ^ three) * _FNV_PRIME ^ four) * _FNV_PRIME & _FNV_MASK
+    return f"{value & _FNV_MASK:016x}"
+
+
+def _joined(texts: Sequence[str]) -> bytes:
+    """Return texts in UTF-8, with a byte 0xff after each."""
+    if "".join(texts).isascii():  # Most are, and to encode them all at once takes half the time.
+        return "\xff".join([*texts, ""]).encode("latin-1")
+    return b"\xff".join([*[text.encode("utf-8", "surrogatepass") for text in texts], b""])
 
 
 def _origin(notification: Mapping[str, object]) -> dict[str, object]:
@@ -246,7 +258,7 @@ def _message(annotations: Mapping[str, str]) -> str:
 
 def _as_written(labels: Mapping[str, str]) -> str:
     """Return the labels in Prometheus' notation: the name of an alert that has none."""
-    return "{" + ", ".join(f'{name}="{value}"' for name, value in labels.items()) + "}"
+    return "{" + ", ".join([f'{name}="{value}"' for name, value in labels.items()]) + "}"
 
 
 def _context(

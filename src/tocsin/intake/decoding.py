@@ -230,6 +230,6 @@ def _deeper_than(document: Any, limit: int) -> bool:
             child
             for container in level
             for child in (container.values() if type(container) is dict else container)
-            if type(child) in _CONTAINERS and child
+            if child and type(child) in _CONTAINERS
         ]
     return bool(level)

@@ -12,12 +12,12 @@ copies cannot be told from its repetitions, and to count twice is better than to
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from hashlib import sha256
 
+import msgspec
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsPartialSuccess, ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
@@ -28,6 +28,7 @@ from tocsin.domain.arrival import Arrival, Glimpse
 from tocsin.domain.incident import Severity
 from tocsin.domain.report import (
     ELLIPSIS,
+    MAX_FRAME_NAME_CHARACTERS,
     MAX_MESSAGE_CHARACTERS,
     MAX_NAME_CHARACTERS,
     ErrorReport,
@@ -39,7 +40,16 @@ from tocsin.domain.report import (
 )
 from tocsin.errors import TocsinError
 from tocsin.intake import Rejected
-from tocsin.intake.otlp_wire import JSON, MAX_RECORDS, PROTOBUF, Export, Record, encoding_of, read_exceptions, read_logs
+from tocsin.intake.otlp_wire import (
+    JSON,
+    MAX_RECORDS,
+    PROTOBUF,
+    Record,
+    Surplus,
+    encoding_of,
+    read_exceptions,
+    read_logs,
+)
 from tocsin.intake.reading import SEVERITIES, scalar_text
 from tocsin.intake.stack_text import read_stack
 
@@ -52,10 +62,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MAX_TIME = 2**63 - 1
 _TEMPLATES = ("message_template.text", "message_template", "messagetemplate.text", "log.template", "{OriginalFormat}")
+_ANY_TEMPLATE = frozenset(_TEMPLATES)
 _BODY_MESSAGES = ("message", "msg", "event", "error")
 _CULPRITS = ("code.function.name", "code.function")
 _USERS = ("user.id", "enduser.id")
 _ENVIRONMENTS = ("deployment.environment.name", "deployment.environment")
+_NOTHING = ("", "", "", "")
 _EXCEPTION = ("exception.type", "exception.message", "exception.stacktrace")
 _RESOURCE_READ = frozenset({"service.name", "service.version", "host.name", "telemetry.sdk.language", *_ENVIRONMENTS})
 _ATTRIBUTES_READ = frozenset({*_EXCEPTION, *_USERS})
@@ -78,11 +90,25 @@ class _Glimpse(Glimpse, frozen=True, gc=False):
     """What decides of a record, and what was looked at on the way.
 
     `log_message` is what the record said where its exception said something else; `stack` is one that is no chain.
+    `is_brief` says that all that was said of exceptions is too short for any part of them to be too long.
     """
 
     exceptions: tuple[RaisedException, ...]
     log_message: str
     stack: str
+    is_brief: bool
+
+
+class _Whole(msgspec.Struct, frozen=True, gc=False):
+    """Makes the report of a record. No `partial`: of thousands of those the collector would look through each."""
+
+    record: Record
+    origin: _Origin
+    glimpse: _Glimpse
+    received_at: datetime
+
+    def __call__(self) -> ErrorReport:
+        return _report(self.record, self.origin, self.glimpse, self.received_at)
 
 
 def parse_logs(
@@ -168,22 +194,26 @@ def _json_success(counted: str, rejected: int, message: str) -> bytes:
     return json.dumps({"partialSuccess": partial} if rejected or message else {}).encode("ascii")
 
 
-def _arrivals(export: Export, received_at: datetime, new_event_id: Callable[[], str]) -> list[Arrival | Rejected]:
+def _arrivals(
+    records: Iterable[Record | Rejected | Surplus], received_at: datetime, new_event_id: Callable[[], str]
+) -> list[Arrival | Rejected]:
     equals: dict[bytes, int] = {}
     origins: dict[bytes, _Origin] = {}
     arrivals: list[Arrival | Rejected] = []
-    for record in export.records:
+    for record in records:
         if isinstance(record, Rejected):
             arrivals.append(record)
             continue
+        if isinstance(record, Surplus):
+            beyond = Rejected(MAX_RECORDS, f"The request has more than {MAX_RECORDS:,} {record.kind}.")
+            arrivals += [beyond] * record.number
+            continue
         source = record.source
-        if source.identity not in origins:
-            origins[source.identity] = _origin(source.resource)
+        origin = origins.get(source.identity)
+        if origin is None:
+            origin = origins[source.identity] = _origin(source.resource)
         event_id = _event_id(record, equals) or new_event_id()
-        arrivals.append(_arrival(record, origins[source.identity], event_id, received_at))
-    for kind, number in export.surplus.items():
-        # One object for all of them: a request may hold hundreds of thousands.
-        arrivals += [Rejected(MAX_RECORDS, f"The request has more than {MAX_RECORDS:,} {kind}.")] * number
+        arrivals.append(_arrival(record, origin, event_id, received_at))
     return arrivals
 
 
@@ -199,22 +229,20 @@ def _event_id(record: Record, equals: dict[bytes, int]) -> str:
 def _arrival(record: Record, origin: _Origin, event_id: str, received_at: datetime) -> Arrival:
     """Return the arrival of a record: most are only counted, and their reports never asked for."""
     glimpse = _glimpse(record, event_id, received_at)
-    whole = partial(_report, record, origin, glimpse, received_at)
+    whole = _Whole(record, origin, glimpse, received_at)
     is_sound = (
         is_storable(glimpse.error_type + glimpse.message + glimpse.template)
         and glimpse.is_bounded(received_at)
-        and exceptions_fit(glimpse.exceptions)
+        and (glimpse.is_brief or exceptions_fit(glimpse.exceptions))
     )
     return glimpse.arrival(event_id, whole) if is_sound else Arrival.of(whole())
 
 
 def _glimpse(record: Record, event_id: str, received_at: datetime) -> _Glimpse:
-    # Most records have none of the attributes that are asked for, and asking costs more than the rest.
-    attributes = {} if _ATTRIBUTES_GLIMPSED.isdisjoint(record.attributes) else record.attributes
     said = _body_text(record.body)
-    raised_type, raised_message, stack = [_text(attributes, name) for name in _EXCEPTION]
+    raised_type, raised_message, stack, template = _asked(record.attributes)
     is_exception = bool(raised_type or raised_message)
-    chain = read_stack(stack, raised_type, raised_message)
+    chain = read_stack(stack, raised_type, raised_message) if stack else ()
     message = raised_message or said
     return _Glimpse(
         event_id=event_id,
@@ -222,12 +250,25 @@ def _glimpse(record: Record, event_id: str, received_at: datetime) -> _Glimpse:
         error_type=raised_type or record.event_name,
         message=message,
         occurred_at=_instant(record.time) or _instant(record.observed) or received_at,
-        template=_text(attributes, *_TEMPLATES),
+        template=template,
         fingerprint=(),
         exceptions=chain or ((RaisedException(raised_type, raised_message),) if is_exception else ()),
         log_message="" if said == message else said,
         stack="" if chain else stack,
+        is_brief=len(raised_message) + len(stack) <= MAX_FRAME_NAME_CHARACTERS and is_storable(stack),
     )
+
+
+def _asked(attributes: Mapping[str, object]) -> tuple[str, str, str, str]:
+    """Return type, message and stack of the exception that attributes tell of, and the template of what was logged."""
+    # Most records have none of these attributes, and asking for each costs more than the rest.
+    if _ATTRIBUTES_GLIMPSED.isdisjoint(attributes):
+        return _NOTHING
+    raised_type, raised_message, stack = [
+        said if isinstance(said := attributes.get(name, ""), str) else scalar_text(said) or "" for name in _EXCEPTION
+    ]
+    template = "" if _ANY_TEMPLATE.isdisjoint(attributes) else _text(attributes, *_TEMPLATES)
+    return raised_type, raised_message, stack, template
 
 
 def _report(record: Record, origin: _Origin, glimpse: _Glimpse, received_at: datetime) -> ErrorReport:
@@ -266,7 +307,7 @@ def _severity(record: Record, is_exception: bool) -> Severity:
     if number > 0:
         return Severity.LOW
     unknown = Severity.HIGH if is_exception or record.span_name else Severity.LOW
-    return SEVERITIES.get(record.severity_text.strip().lower(), unknown)
+    return SEVERITIES.get(record.severity_text.strip().lower(), unknown) if record.severity_text else unknown
 
 
 def _instant(nanoseconds: int) -> datetime | None:
@@ -277,7 +318,7 @@ def _instant(nanoseconds: int) -> datetime | None:
 
 def _text(attributes: Mapping[str, object], *names: str) -> str:
     """Return the first of some attributes that is there, as text."""
-    for name in names if attributes else ():
+    for name in names:
         if name in attributes and (text := scalar_text(attributes[name])):
             return text
     return ""

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -76,12 +74,11 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     span_name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
-    """What was read of one request; `surplus` counts, by kind, what came on top of MAX_RECORDS and was not read."""
+class Surplus(msgspec.Struct, frozen=True, gc=False):
+    """What came on top of MAX_RECORDS and was not read: how many of a kind, which may be hundreds of thousands."""
 
-    records: list[Record | Rejected] = field(default_factory=list)
-    surplus: Counter[str] = field(default_factory=Counter)
+    kind: str
+    number: int
 
 
 class _Json(msgspec.Struct, rename="camel"):
@@ -176,8 +173,8 @@ T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-def read_logs(body: bytes, content_type: str) -> Export:
-    """Return the log records of an ExportLogsServiceRequest, in their order.
+def read_logs(body: bytes, content_type: str) -> Iterator[Record | Rejected | Surplus]:
+    """Yield the log records of an ExportLogsServiceRequest, in their order.
 
     Raises:
         TocsinError: UNSUPPORTED_MEDIA_TYPE, MALFORMED, INVALID (JSON of another shape), TOO_LARGE (sources).
@@ -187,21 +184,22 @@ def read_logs(body: bytes, content_type: str) -> Export:
         request = _decoded(ExportLogsServiceRequest(), body)
     else:
         request = _converted(parse_json(body), _JsonLogs)
-    budget, export = _Budget(), Export()
+    budget, read, surplus = _Budget(), 0, 0
     for resource_logs in budget.sources(request.resource_logs):
         resource = _plain_attributes(_attributes_of(resource_logs.resource))[0]
         for scope_logs in budget.sources(resource_logs.scope_logs):
             source = _source(resource, scope_logs.scope)
             raw = scope_logs.log_records or ()
-            first = len(export.records)
-            taken = raw[: MAX_RECORDS - first]
-            export.records.extend([_log_record(source, one, index) for index, one in enumerate(taken, first)])
-            export.surplus["log records"] += len(raw) - len(taken)
-    return export
+            taken = raw[: MAX_RECORDS - read]
+            for index, one in enumerate(taken, read):
+                yield _log_record(source, one, index)
+            read += len(taken)
+            surplus += len(raw) - len(taken)
+    yield Surplus("log records", surplus)
 
 
-def read_exceptions(body: bytes, content_type: str) -> Export:
-    """Return the exceptions of an ExportTraceServiceRequest: the events of that name, span by span.
+def read_exceptions(body: bytes, content_type: str) -> Iterator[Record | Rejected | Surplus]:
+    """Yield the exceptions of an ExportTraceServiceRequest: the events of that name, span by span. As `read_logs`.
 
     Raises:
         TocsinError: as `read_logs`.
@@ -211,7 +209,7 @@ def read_exceptions(body: bytes, content_type: str) -> Export:
         request = _decoded(ExportTraceServiceRequest(), body)
     else:
         request = _converted(parse_json(body), _JsonTraces)
-    budget, export, spans = _Budget(), Export(), 0
+    budget, read, spans, surplus, surplus_spans = _Budget(), 0, 0, 0, 0
     for resource_spans in budget.sources(request.resource_spans):
         resource = _plain_attributes(_attributes_of(resource_spans.resource))[0]
         for scope_spans in budget.sources(resource_spans.scope_spans):
@@ -219,10 +217,14 @@ def read_exceptions(body: bytes, content_type: str) -> Export:
             raw = scope_spans.spans or ()
             taken = raw[: MAX_RECORDS - spans]
             for span in taken:
-                _read_span(source, span, export)
+                found, more = _exceptions(source, span, read)
+                yield from found
+                read += len(found)
+                surplus += more
             spans += len(taken)
-            export.surplus["spans"] += len(raw) - len(taken)
-    return export
+            surplus_spans += len(raw) - len(taken)
+    yield Surplus("exceptions", surplus)
+    yield Surplus("spans", surplus_spans)
 
 
 def encoding_of(content_type: str) -> str:
@@ -280,7 +282,8 @@ def _decoded(message: M, body: bytes) -> M:
 def _converted(document: object, kind: type[S]) -> S:
     try:
         return msgspec.convert(document, kind)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.ValidationError, RecursionError, UnicodeEncodeError) as error:
+        # No field has a name with half a surrogate pair in it: that is where a name cannot be encoded.
         raise refuse(Code.INVALID, f"This is not OTLP in JSON: {error}.", "Send what the exporters send.") from error
 
 
@@ -302,15 +305,33 @@ def _attributes_of(resource: object) -> Sequence[KeyValue | _JsonKeyValue]:
 
 def _log_record(source: Source, raw: LogRecord | object, index: int) -> Record | Rejected:
     if isinstance(raw, LogRecord):
-        return _record_of_log(source, raw, raw.SerializeToString(deterministic=True))
+        return _record_of_protobuf(source, raw)
     try:
-        return _record_of_log(source, _converted(raw, _JsonLogRecord), _canonical(raw))
+        return _record_of_json(source, _converted(raw, _JsonLogRecord), _canonical(raw))
     except TocsinError as error:
         return Rejected(index, error.refusal.message)
 
 
-def _record_of_log(source: Source, record: LogRecord | _JsonLogRecord, identity: bytes) -> Record:
-    attributes, left_out = _plain_attributes(record.attributes or ())
+def _record_of_protobuf(source: Source, record: LogRecord) -> Record:
+    attributes, left_out = _plain_attributes(record.attributes)
+    return Record(
+        source=source,
+        identity=record.SerializeToString(deterministic=True),
+        time=record.time_unix_nano,
+        observed=record.observed_time_unix_nano,
+        attributes=attributes,
+        attributes_left_out=left_out,
+        body=_plain(record.body) if record.HasField("body") else None,
+        severity_number=record.severity_number,
+        severity_text=record.severity_text,
+        event_name=record.event_name,
+        trace_id=record.trace_id.hex(),
+        span_id=record.span_id.hex(),
+    )
+
+
+def _record_of_json(source: Source, record: _JsonLogRecord, identity: bytes) -> Record:
+    attributes, left_out = _plain_attributes(record.attributes) if record.attributes else ({}, 0)
     return Record(
         source=source,
         identity=identity,
@@ -318,31 +339,30 @@ def _record_of_log(source: Source, record: LogRecord | _JsonLogRecord, identity:
         observed=_integer(record.observed_time_unix_nano),
         attributes=attributes,
         attributes_left_out=left_out,
-        body=_plain(record.body),
+        body=_plain(record.body) if record.body else None,
         severity_number=record.severity_number or 0,
         severity_text=record.severity_text or "",
         event_name=record.event_name or "",
-        trace_id=_hexadecimal(record.trace_id),
-        span_id=_hexadecimal(record.span_id),
+        trace_id=record.trace_id.lower() if record.trace_id else "",
+        span_id=record.span_id.lower() if record.span_id else "",
     )
 
 
-def _read_span(source: Source, raw: Span | object, export: Export) -> None:
-    """Add the exceptions of one span."""
+def _exceptions(source: Source, raw: Span | object, read: int) -> tuple[Sequence[Record | Rejected], int]:
+    """Return the exceptions of one span, and how many more there are than may be read after those before."""
     try:
         span = raw if isinstance(raw, Span) else _converted(raw, _JsonSpan)
     except TocsinError as error:
-        export.records.append(Rejected(len(export.records), error.refusal.message))
-        return
+        return (Rejected(read, error.refusal.message),), 0
     events = [event for event in span.events or () if event.name == _EXCEPTION_EVENT]
-    taken = events[: max(0, MAX_RECORDS - len(export.records))]
-    export.records.extend(_exception(source, span, event) for event in taken)
-    export.surplus["exceptions"] += len(events) - len(taken)
+    surplus = min(len(events), max(0, read + len(events) - MAX_RECORDS))
+    taken = events[: len(events) - surplus] if surplus else events
+    return [_exception(source, span, event) for event in taken], surplus
 
 
 def _exception(source: Source, span: Span | _JsonSpan, event: Span.Event | _JsonEvent) -> Record:
     trace_id, span_id = _hexadecimal(span.trace_id), _hexadecimal(span.span_id)
-    attributes, left_out = _plain_attributes(event.attributes or ())
+    attributes, left_out = _plain_attributes(event.attributes) if event.attributes else ({}, 0)
     time = _integer(event.time_unix_nano)
     return Record(
         source=source,
@@ -363,30 +383,35 @@ def _hexadecimal(identifier: bytes | str | None) -> str:
 
 def _integer(value: int | str | None) -> int:
     """Return an integer of 64 bits, which JSON writes as text; 0 for what is none."""
+    if not value:
+        return 0
     if isinstance(value, str):
         return int(value) if len(value) <= _MAX_INTEGER_CHARACTERS and value.isdecimal() else 0
-    return value or 0
+    return value
 
 
 def _plain_attributes(attributes: Sequence[KeyValue | _JsonKeyValue]) -> tuple[dict[str, object], int]:
     """Return the first MAX_ATTRIBUTES as plain JSON, and how many more there are."""
     left_out = len(attributes) - MAX_ATTRIBUTES
     kept = attributes if left_out <= 0 else attributes[:MAX_ATTRIBUTES]
-    return {attribute.key: _plain(attribute.value) for attribute in kept}, max(0, left_out)
+    return _plain_pairs(kept), max(0, left_out)
+
+
+def _plain_pairs(pairs: Sequence[KeyValue | _JsonKeyValue]) -> dict[str, object]:
+    # Most values are texts: to ask for that here saves a call for each.
+    return {pair.key: ((value := pair.value) and value.string_value) or _plain(value) for pair in pairs}
 
 
 def _plain(value: AnyValue | _JsonValue | None) -> object:
     """Return a value as plain JSON. Both encodings have a depth limit of their own, so the recursion has one."""
     if value is None:
         return None
-    if text := value.string_value:  # Most values are texts.
-        return text
     kind = _kind_of_json(value) if isinstance(value, _JsonValue) else value.WhichOneof("value")
     content: Any = getattr(value, kind) if kind else None
     if kind == "array_value":
         return _plain_entries(content.values or ())
     if kind == "kvlist_value":
-        return {pair.key: _plain(pair.value) for pair in _first(content.values or ())}
+        return _plain_pairs(_first(content.values or ()))
     if kind == "int_value" and isinstance(content, str):
         return _integer_or_text(content)
     # As JSON writes them.
@@ -398,11 +423,11 @@ def _kind_of_json(value: _JsonValue) -> str | None:
 
 
 def _plain_entries(values: Sequence[AnyValue | _JsonValue]) -> list[object]:
-    kept = [_plain(value) for value in _first(values)]
+    kept = [value.string_value or _plain(value) for value in _first(values)]
     return [*kept, f"{ELLIPSIS} {len(values) - len(kept)} more"] if len(values) > len(kept) else kept
 
 
-def _first(items: Sequence[T]) -> Iterable[T]:
+def _first(items: Sequence[T]) -> Sequence[T]:
     return items[:MAX_ENTRIES]
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from tocsin.domain.report import Frame, RaisedException, both_ends
 
@@ -36,11 +37,10 @@ _FOREIGN_STARTS = ("<frozen ", "node:", "internal/", "<anonymous>")
 _FOREIGN_MODULES = ("java.", "javax.", "jakarta.", "jdk.", "sun.", "com.sun.", "kotlin.", "kotlinx.", "scala.")
 
 
-@dataclass(slots=True)
-class _Section:
+class _Section(msgspec.Struct):
     """One exception of a text, while it is read."""
 
-    frames: list[Frame] = field(default_factory=list)
+    frames: list[Frame] = msgspec.field(default_factory=list)
     said: str = ""
 
 
@@ -53,16 +53,15 @@ def read_stack(text: str, error_type: str, message: str) -> tuple[RaisedExceptio
             than the text does.
         message: and what it said.
     """
-    if not text:
-        return ()
-    lines = [line[:MAX_LINE_CHARACTERS] for line in text[:MAX_STACK_CHARACTERS].splitlines()]
-    lines = list(both_ends(lines, MAX_STACK_LINES))
+    lines = both_ends(text[:MAX_STACK_CHARACTERS].splitlines(), MAX_STACK_LINES)
+    if len(text) > MAX_LINE_CHARACTERS:
+        lines = [line[:MAX_LINE_CHARACTERS] for line in lines]
     sections = _python_sections(lines) if _PYTHON_START in text else _sections_of_calls(lines)
     known = [section for section in sections if section.frames]
     if not known:
         return ()
-    causes = [_raised(section) for section in known[:-1]]
-    return (*causes, RaisedException(type=error_type, message=message, frames=tuple(known[-1].frames)))
+    last = RaisedException(error_type, message, frames=tuple(known.pop().frames))
+    return (*map(_raised, known), last)
 
 
 def _raised(section: _Section) -> RaisedException:
@@ -80,12 +79,13 @@ def _python_sections(lines: Sequence[str]) -> list[_Section]:
     sections: list[_Section] = []
     section = _Section()
     for index, line in enumerate(lines):
-        if line.startswith(_PYTHON_START):
+        if line.startswith(" "):
+            if frame := _PYTHON_FRAME.fullmatch(line):
+                section.frames.append(_python_frame(frame, lines[index + 1] if index + 1 < len(lines) else ""))
+        elif line.startswith(_PYTHON_START):
             section = _Section()
             sections.append(section)
-        elif frame := _PYTHON_FRAME.fullmatch(line):
-            section.frames.append(_python_frame(frame, lines[index + 1] if index + 1 < len(lines) else ""))
-        elif section.frames and not section.said and not line.startswith(" "):
+        elif section.frames and not section.said:
             section.said = line
     return sections
 
@@ -93,13 +93,8 @@ def _python_sections(lines: Sequence[str]) -> list[_Section]:
 def _python_frame(match: re.Match[str], following: str) -> Frame:
     filename, line, function = match.groups()
     is_source = following.startswith(_SOURCE_INDENTATION) and not _MARKERS.issuperset(following)
-    return Frame(
-        function=function or "",
-        filename=filename,
-        line=int(line),
-        source_line=following.strip() if is_source else "",
-        in_app=_is_own(filename),
-    )
+    source_line = following.strip() if is_source else ""
+    return Frame(function or "", "", filename, int(line), source_line, _is_own(filename))
 
 
 def _sections_of_calls(lines: Sequence[str]) -> list[_Section]:

@@ -147,7 +147,8 @@ class Database:
             self.conninfo,
             # A transaction begins when `transaction` says so; a statement on its own is one by itself.
             kwargs={"options": connection_options(), "application_name": "tocsin", "autocommit": True},
-            min_size=1,
+            # None is made ahead: who asks first would not wait for it, but have a second one made.
+            min_size=0,
             max_size=size,
             timeout=POOL_TIMEOUT_SECONDS,
             # The pool's own pauses double from one second on. Requests are held meanwhile, so each pause counts.

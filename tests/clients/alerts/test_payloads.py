@@ -20,7 +20,12 @@ from tocsin.domain.report import ErrorReport, Signal
 from tocsin.intake.alertmanager import label_fingerprint, parse_alerts, parse_webhook
 from tocsin.intake.pagerduty import Enqueued, parse_enqueue
 
-pytestmark = [pytest.mark.slow, needs(alertmanager.PROGRAM), needs(prometheus.PROGRAM)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("alert-payloads"),
+    needs(alertmanager.PROGRAM),
+    needs(prometheus.PROGRAM),
+]
 
 KEY = "0123456789abcdef0123456789abcdef"
 ROUTING_KEY = "fedcba9876543210fedcba9876543210"
