@@ -663,9 +663,9 @@ async def test_a_new_failure_is_read_whole_once_and_spared_the_quick_way(
     quick: list[int] = []
     take_in_quickly = reports.take_in
 
-    async def counted(tx: Any, rows: Any, now: Any) -> Any:
+    async def counted(tx: Any, rows: Any, *rest: Any) -> Any:
         quick.append(len(rows))
-        return await take_in_quickly(tx, rows, now)
+        return await take_in_quickly(tx, rows, *rest)
 
     def arrival(error_type: str, severity: Severity = Severity.HIGH) -> Arrival:
         report = error_report(error_type, severity)
@@ -701,6 +701,24 @@ async def test_a_failure_that_only_this_process_does_not_know_joins(app: App) ->
         (taken,) = await intake.take_in(project, [Arrival.of(error_report())], "native")
         outcomes.append(taken.outcome)
     assert outcomes == [Outcome.OPENED, Outcome.JOINED]
+
+
+async def test_of_a_failure_that_another_process_opened_one_is_kept_to_begin_with(
+    app: App, project: Project, tables: Tables, clock: FakeClock, monotonic: Monotonic
+) -> None:
+    opener, careful, quick = Intake(app), Intake(app), Intake(app)
+    await storm(opener, project, clock, 1, 1)
+    await storm(careful, project, clock, 2, 20)
+    assert whole_messages(tables) == [f"number {n}" for n in (1, 2, 14)]
+    await take(quick, project, error_report("Other"))  # opens one
+    await take(careful, project, error_report("Third"))
+    await take(quick, project, error_report("Third"))  # joins: now the quick way looks first
+    await storm(quick, project, clock, 22, 20)
+    assert whole_messages(tables)[-2:] == ["number 22", "number 34"]
+    await storm(opener, project, clock, 42, 2)
+    assert whole_messages(tables)[-2:] == ["number 42", "number 43"], "whoever opened it keeps the first three"
+    for one in (opener, careful, quick):
+        await one.close()
 
 
 async def test_what_the_last_failure_turned_out_to_be_decides_the_way_of_the_next_new_one(

@@ -23,7 +23,7 @@ from tocsin.store.database import LostRaceError, TooMuchError
 HOLD_SECONDS = 20.0
 """How long a request waits for a database that cannot be reached; Sentry's SDK gives up after 30."""
 MAX_RACES = 5
-MOMENT_SECONDS = 0.002
+MOMENT_SECONDS = 0.004
 """How long a batch waits for those who were just answered, from one that comes back to the next."""
 MAX_MOMENTS = 5
 ENOUGH_ITEMS = 50

@@ -103,6 +103,8 @@ class _Batch:
 
     failures: dict[FailureKey, _Failure]
     rows: list[NewReport] = field(default_factory=list)
+    documents: dict[int, bytes] = field(default_factory=dict)
+    """What is kept whole of the rows, by their places."""
     openings: list[Opening] = field(default_factory=list)
 
 
@@ -161,8 +163,9 @@ def _take_in(work: Work, item: Item, batch: _Batch) -> Accepted:
     elif outcome is Outcome.JOINED:
         failure.worst = max(failure.worst, arrival.severity, key=lambda severity: severity.rank)
     incident_id = failure.latest.incident_id if failure.latest and outcome is not Outcome.RECORDED else None
-    content = item.document if item.kept or outcome is Outcome.OPENED else None
-    batch.rows.append(new_report(item, len(batch.rows), content, outcome, incident_id))
+    if item.kept or outcome is Outcome.OPENED:
+        batch.documents[len(batch.rows)] = item.document
+    batch.rows.append(new_report(item, len(batch.rows), outcome, incident_id))
     return Accepted(arrival.event_id, outcome, incident_id)
 
 
@@ -171,9 +174,7 @@ def report_document(report: ErrorReport) -> bytes:
     return msgspec.json.encode(document(report))
 
 
-def new_report(
-    item: Item, n: int, content: bytes | None, outcome: Outcome | None = None, incident_id: UUID | None = None
-) -> NewReport:
+def new_report(item: Item, n: int, outcome: Outcome | None = None, incident_id: UUID | None = None) -> NewReport:
     """Return the row of a report."""
     arrival, project = item.arrival, item.project
     return NewReport(
@@ -191,7 +192,6 @@ def new_report(
         opens=item.is_loud,
         window_seconds=int(project.dedup_window.total_seconds()),
         protocol=item.protocol,
-        document=content.decode() if content is not None else None,
         signal=arrival.signal.value if arrival.signal else None,
         outcome=outcome.value if outcome else None,
         incident_id=incident_id,
@@ -219,7 +219,7 @@ async def _write(work: Work, batch: _Batch) -> None:
     stormy = await find_storms(work, batch.openings)
     openings = [replace(one, in_storm=one.incident_id in stormy.folded) for one in batch.openings]
     await open_incidents(work, openings)
-    await reports.insert_many(work.tx, batch.rows, work.now)
+    await reports.insert_many(work.tx, batch.rows, batch.documents, work.now)
     for failure in batch.failures.values():
         await _tell_incident(work, failure)
     if stormy.reports:

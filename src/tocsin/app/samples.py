@@ -1,6 +1,7 @@
 """Samples: which reports of a failure this process keeps whole, and the latest one of each storm.
 
-The counts are this process's own: after a restart the first few of each failure are kept again, which costs little.
+The counts are this process's own. If the first report of a failure that comes here joins an incident, another process
+opened that, or this one before a restart, and kept the first few reports: of those this one adds only its first.
 The latest report of a failure that is thinned out waits here until it is quiet, or until the one in the database has
 become old; a process that is killed may thereby leave an older latest one, never a wrong count.
 """
@@ -14,7 +15,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from tocsin.domain.arrival import Arrival
-from tocsin.domain.sampling import is_kept
+from tocsin.domain.sampling import ALWAYS_KEPT, is_kept
 from tocsin.store.reports import FailureKey
 
 MAX_FAILURES = 20_000
@@ -69,6 +70,11 @@ class Samples:
         seen.kept_at_seconds = seen.written_at_seconds = now_seconds
         self._waiting.pop(failure, None)
         return True
+
+    def joined_at_first(self, failure: FailureKey) -> None:
+        """Say that others kept the first reports of a failure: here the series goes on where it thins out."""
+        if (seen := self._seen.get(failure)) is not None:
+            seen.count = max(seen.count, ALWAYS_KEPT + 1)
 
     def thinned(self, failure: FailureKey, report_id: UUID, arrival: Arrival, now_seconds: float) -> None:
         """Remember a report of which only the row was recorded: it may turn out to be the latest."""

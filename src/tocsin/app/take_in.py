@@ -106,16 +106,17 @@ class Intake:
         return not is_watched and not (self._first_opens and item.is_first and item.is_loud)
 
     async def _take_in_quickly(self, items: Sequence[Item]) -> Sequence[Accepted | None]:
-        rows = [new_report(item, n, item.document if item.kept else None) for n, item in enumerate(items)]
+        rows = [new_report(item, n) for n, item in enumerate(items)]
+        documents = {n: item.document for n, item in enumerate(items) if item.kept}
         async with self._app.database.single() as tx:
-            taken = await reports.take_in(tx, rows, self._app.clock())
+            taken = await reports.take_in(tx, rows, documents, self._app.clock())
         accepted: list[Accepted | None] = [None] * len(items)
         for one in taken:
             if one.outcome is not None:
                 outcome = Outcome(one.outcome)
                 for place in one.places:
                     accepted[place] = Accepted(items[place].arrival.event_id, outcome, one.incident_id)
-        self._remember_thinned(items, accepted)
+        self._remember(items, accepted)
         return accepted
 
     async def _take_in_carefully(self, items: Sequence[Item]) -> Sequence[Accepted]:
@@ -124,7 +125,7 @@ class Intake:
         for item, one in zip(items, accepted, strict=True):
             if item.is_first and item.is_loud:
                 self._first_opens = one.outcome is Outcome.OPENED
-        self._remember_thinned(items, accepted)
+        self._remember(items, accepted)
         return accepted
 
     async def _count(self, counts: Sequence[Count]) -> Sequence[None]:
@@ -135,8 +136,12 @@ class Intake:
             await ledger.count(tx, total, self._app.clock())
         return [None] * len(counts)
 
-    def _remember_thinned(self, items: Sequence[Item], accepted: Sequence[Accepted | None]) -> None:
+    def _remember(self, items: Sequence[Item], accepted: Sequence[Accepted | None]) -> None:
+        """Remember what may turn out to be the latest report of its failure, and which failures others knew before."""
         now = monotonic_seconds()
+        for item, one in zip(items, accepted, strict=True):
+            if item.is_first and one is not None and one.outcome is Outcome.JOINED:
+                self._samples.joined_at_first(item.failure)
         latest = {
             item.failure: item
             for item, one in zip(items, accepted, strict=True)
@@ -178,5 +183,5 @@ class Intake:
             self._samples.written(failure, latest, monotonic_seconds())
 
 
-def _documents(due: Sequence[tuple[FailureKey, Latest]]) -> dict[UUID, str]:
-    return {latest.report_id: report_document(latest.arrival.whole()).decode() for _, latest in due}
+def _documents(due: Sequence[tuple[FailureKey, Latest]]) -> dict[UUID, bytes]:
+    return {latest.report_id: report_document(latest.arrival.whole()) for _, latest in due}

@@ -24,8 +24,9 @@ EventKey = tuple[int, str]
 class NewReport(msgspec.Struct, omit_defaults=True, gc=False):
     """A report on its way into `audit_logs`.
 
-    `document` is its JSON, None when only its row is kept; `n` is its place in the batch. `opens` says whether it may
-    open an incident, within `window_seconds` it joins even a closed one; both count only while `outcome` is None.
+    `n` is its place in the batch. `opens` says whether it may open an incident, within `window_seconds` it joins even a
+    closed one; both count only while `outcome` is None. Where its document lies among those of the batch (bytes, from
+    1) is filled in on the way; nowhere, if only its row is kept.
     """
 
     n: int
@@ -42,10 +43,19 @@ class NewReport(msgspec.Struct, omit_defaults=True, gc=False):
     opens: bool
     window_seconds: int
     protocol: str
-    document: str | None = None
     signal: str | None = None
     outcome: str | None = None
     incident_id: UUID | None = None
+    document_start: int | None = None
+    document_bytes: int | None = None
+
+
+class _LatestReport(msgspec.Struct, gc=False):
+    """The id of a report that was recorded, and where its document lies."""
+
+    id: UUID
+    document_start: int | None = None
+    document_bytes: int | None = None
 
 
 class TakenIn(msgspec.Struct, array_like=True):
@@ -133,9 +143,20 @@ def _pairs(pairs: Iterable[tuple[int, str]], name: str) -> str:
     return _json([{"project_id": project_id, name: value} for project_id, value in pairs])
 
 
-async def take_in(tx: Tx, batch: Sequence[NewReport], now: datetime) -> list[TakenIn]:
-    """Record and count the reports whose case is plain; say what became of them. One statement, no lock."""
-    taken = _TAKEN_IN.decode(await tx.value(QUERIES["take_in"], {"rows": _json(batch), "now": now}))
+def _parameters(rows: Sequence[NewReport | _LatestReport], documents: Mapping[int, bytes]) -> dict[str, object]:
+    start = 1
+    for place, document in documents.items():
+        rows[place].document_start, rows[place].document_bytes = start, len(document)
+        start += len(document)
+    return {"rows": _json(rows), "documents": b"".join(documents.values())}
+
+
+async def take_in(tx: Tx, batch: Sequence[NewReport], documents: Mapping[int, bytes], now: datetime) -> list[TakenIn]:
+    """Record and count the reports whose case is plain; say what became of them. One statement, no lock.
+
+    `documents` are the JSON of those that are kept whole, by their places in the batch.
+    """
+    taken = _TAKEN_IN.decode(await tx.value(QUERIES["take_in"], {**_parameters(batch, documents), "now": now}))
     copies = {place for one in taken if one.outcome == DUPLICATE for place in one.places}
     if not copies:
         return taken
@@ -180,10 +201,10 @@ async def known_events(tx: Tx, keys: Iterable[EventKey]) -> dict[EventKey, UUID 
     return {(event.project_id, event.event_id): event.incident_id for event in known}
 
 
-async def insert_many(tx: Tx, rows: Sequence[NewReport], now: datetime) -> None:
-    """Record reports whose outcome is decided, and count them towards their incidents."""
+async def insert_many(tx: Tx, rows: Sequence[NewReport], documents: Mapping[int, bytes], now: datetime) -> None:
+    """Record reports whose outcome is decided, and count them towards their incidents; `documents` as for `take_in`."""
     if rows:
-        await tx.run(QUERIES["insert"], {"rows": _json(rows), "now": now})
+        await tx.run(QUERIES["insert"], {**_parameters(rows, documents), "now": now})
 
 
 async def get(tx: Tx, report_id: UUID) -> ReportRow | None:
@@ -207,10 +228,10 @@ async def fold_occurrences(tx: Tx, *, many: int, limit: int) -> list[Gain]:
     return await tx.rows(QUERIES["fold_occurrences"], Gain, {"many": many, "limit": limit})
 
 
-async def keep_latest(tx: Tx, documents: Mapping[UUID, str]) -> None:
+async def keep_latest(tx: Tx, documents: Mapping[UUID, bytes]) -> None:
     """Keep the latest reports of failures, by their ids."""
-    rows = [{"id": report_id, "document": document} for report_id, document in documents.items()]
-    await tx.run(QUERIES["keep_latest"], {"rows": _json(rows)})
+    rows = [_LatestReport(report_id) for report_id in documents]
+    await tx.run(QUERIES["keep_latest"], _parameters(rows, dict(enumerate(documents.values()))))
 
 
 async def samples(tx: Tx, incident_id: UUID, limit: int) -> list[SampleRow]:

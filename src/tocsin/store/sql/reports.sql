@@ -1,4 +1,5 @@
--- Error reports and the failures that they are reports of. Reports come as a JSON array of rows, one statement a batch.
+-- Error reports and the failures that they are reports of. Reports come as a JSON array of rows, one statement a batch;
+-- what is kept whole of them as bytes, one document behind the other, so that nobody has to find its end in the JSON.
 
 -- name: take_in
 -- Records the reports whose case is plain: those that join an incident, and those that neither join nor may open one.
@@ -9,7 +10,7 @@
 WITH arrived AS MATERIALIZED (
     SELECT r.* FROM json_to_recordset(%(rows)s) AS r (n int, id uuid, project_id bigint, event_id text, occurred_at timestamptz,
         severity text, error_type text, title text, fingerprint text, fingerprint_version smallint, fingerprint_basis text,
-        document text, signal text, opens boolean, window_seconds int, protocol text)
+        document_start int, document_bytes int, signal text, opens boolean, window_seconds int, protocol text)
 ), judged AS MATERIALIZED (
     SELECT a.*, j.incident_id, CASE
         WHEN j.incident_id IS NULL THEN CASE WHEN NOT a.opens THEN 'recorded' END
@@ -27,7 +28,7 @@ WITH arrived AS MATERIALIZED (
     INSERT INTO audit_logs (id, project_id, event_id, received_at, occurred_at, severity, error_type, title, fingerprint,
         fingerprint_version, fingerprint_basis, document, signal, outcome, incident_id)
     SELECT id, project_id, event_id, %(now)s, occurred_at, severity, error_type, title, fingerprint, fingerprint_version,
-        fingerprint_basis, convert_to(document, 'UTF8'), signal, outcome, incident_id
+        fingerprint_basis, substring(%(documents)b FROM document_start FOR document_bytes), signal, outcome, incident_id
     FROM judged WHERE outcome IS NOT NULL ORDER BY project_id, event_id
     ON CONFLICT (project_id, event_id) DO NOTHING
     RETURNING id, incident_id, outcome
@@ -87,7 +88,7 @@ CROSS JOIN LATERAL (
 WITH decided AS MATERIALIZED (
     SELECT r.* FROM json_to_recordset(%(rows)s) AS r (id uuid, project_id bigint, event_id text, occurred_at timestamptz,
         severity text, error_type text, title text, fingerprint text, fingerprint_version smallint, fingerprint_basis text,
-        document text, signal text, outcome text, incident_id uuid)
+        document_start int, document_bytes int, signal text, outcome text, incident_id uuid)
 ), opened AS (
     INSERT INTO incident_occurrences (incident_id, occurrences, last_seen_at)
     SELECT incident_id, 1, %(now)s FROM decided WHERE outcome = 'opened'
@@ -98,7 +99,7 @@ WITH decided AS MATERIALIZED (
 INSERT INTO audit_logs (id, project_id, event_id, received_at, occurred_at, severity, error_type, title, fingerprint,
     fingerprint_version, fingerprint_basis, document, signal, outcome, incident_id)
 SELECT id, project_id, event_id, %(now)s, occurred_at, severity, error_type, title, fingerprint, fingerprint_version,
-    fingerprint_basis, convert_to(document, 'UTF8'), signal, outcome, incident_id
+    fingerprint_basis, substring(%(documents)b FROM document_start FOR document_bytes), signal, outcome, incident_id
 FROM decided ORDER BY project_id, event_id
 
 -- name: get
@@ -135,8 +136,8 @@ SELECT incident_id, occurrences FROM summed WHERE occurrences >= %(many)s ORDER 
 -- Keeps the latest report of failures whose rows are not kept whole; an older one never replaces a newer. One that was
 -- erased while it waited is not kept. The lock lets an erasure that is under way come first, or find what is kept here.
 INSERT INTO latest_reports (project_id, fingerprint, incident_id, report_id, received_at, document)
-SELECT l.project_id, l.fingerprint, l.incident_id, l.id, l.received_at, convert_to(r.document, 'UTF8')
-FROM json_to_recordset(%(rows)s) AS r (id uuid, document text)
+SELECT l.project_id, l.fingerprint, l.incident_id, l.id, l.received_at, substring(%(documents)b FROM r.document_start FOR r.document_bytes)
+FROM json_to_recordset(%(rows)s) AS r (id uuid, document_start int, document_bytes int)
 JOIN audit_logs l ON l.id = r.id AND NOT l.erased
 ORDER BY l.project_id, l.fingerprint FOR SHARE OF l
 ON CONFLICT (project_id, fingerprint) DO UPDATE SET incident_id = excluded.incident_id, report_id = excluded.report_id,
