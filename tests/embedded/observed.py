@@ -122,6 +122,8 @@ class Program:
 
 def main() -> None:
     """Use the server of the directory in the first argument until the input ends or Ctrl-C comes."""
+    # Who starts the tests in a shell's background has it ignored, and so have their children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with embedded.use(Path(sys.argv[1]), settings=FAST) as server:
         sys.stdout.write(f"ready {server.conninfo(server.superuser, 'postgres')}\n")
         sys.stdout.flush()

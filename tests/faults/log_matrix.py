@@ -112,10 +112,8 @@ async def run_log_matrix(kills: int, seed: int) -> Outcome:
             seen: dict[int, bytes] = {}
             with recording(running, seen) as writers:
                 counts = await _kill(running, other, seen, kills, random.Random(seed))
-            with psycopg.connect(running.conninfo, autocommit=True) as connection:
-                await _until_signed(connection)
-                log = whole_log(connection)
-                assert_nothing_lost(log, writers, seen)
+            log = await _signed_log(running.conninfo)
+            assert_nothing_lost(log, writers, seen)
             verified = running.command("verify", "--db", "--json")
             assert verified.returncode == 0, verified.stdout + verified.stderr
             assert json.loads(verified.stdout)["log"]["outside"], "the signer's memory was not found"
@@ -199,13 +197,20 @@ async def _until_back(running: Site, programs: Sequence[Program]) -> None:
             program.start()
 
 
-async def _until_signed(connection: psycopg.Connection) -> None:
+async def _signed_log(conninfo: str) -> Log:
+    """Wait until all of the log is signed, and return it.
+
+    The postmaster may notice only now that a backend was killed, and end all others.
+    """
     settled = (
         "SELECT NOT EXISTS (SELECT FROM tocsin.log_pending)"
         " AND (SELECT size FROM tocsin.log_state) = (SELECT max(size) FROM tocsin.log_checkpoints)"
     )
     async with asyncio.timeout(SETTLE_SECONDS):
-        while connection.execute(settled).fetchone() != (True,):
+        while True:
+            with suppress(psycopg.OperationalError), psycopg.connect(conninfo, autocommit=True) as connection:
+                if connection.execute(settled).fetchone() == (True,):
+                    return whole_log(connection)
             await asyncio.sleep(LOOK_SECONDS)
 
 

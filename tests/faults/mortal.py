@@ -25,6 +25,7 @@ from tests.support.clock import FakeClock
 from tocsin.app.work import App
 from tocsin.bootstrap import outbound_channels
 from tocsin.channels import Channel, Message, Outcome
+from tocsin.cli import logs
 from tocsin.clock import system_clock
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.settings import Settings
@@ -127,9 +128,14 @@ def _where() -> str:
 
 def work_once(settings: Settings, now: datetime, journal: Path, at: int | str, end: End) -> None:
     """Be a worker that runs what is due at an instant, in one process; the main function of that process."""
-    file = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    asyncio.run(_work(settings, now, Fate(_begun(journal), at, end)))
+
+
+def _begun(journal: Path) -> int:
+    """Speak as a service does, on standard error; return the open journal."""
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    asyncio.run(_work(settings, now, Fate(file, at, end)))
+    logs.for_services()
+    return os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
 async def _work(settings: Settings, now: datetime, fate: Fate) -> None:
@@ -154,9 +160,7 @@ async def _run(app: App, channels: Mapping[str, Channel], fate: Fate) -> None:
 
 def work_on(settings: Settings, name: str, clock: SteppedClock, journal: Path, at: int) -> None:
     """Be a worker until it is terminated; the main function of its process. Its first line is that it begins."""
-    file = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    asyncio.run(_work_on(settings, name, clock, Fate(file, at)))
+    asyncio.run(_work_on(settings, name, clock, Fate(_begun(journal), at)))
 
 
 async def _work_on(settings: Settings, name: str, clock: SteppedClock, fate: Fate) -> None:
