@@ -49,6 +49,13 @@ async def test_who_is_not_known_is_led_to_the_sign_in_and_back(live: Live, path:
     assert answer.headers["Location"] == f"/sign-in?next={quote(path, safe='')}"
 
 
+async def test_the_first_page_counts_every_report_at_once(live: Live) -> None:
+    browser = await signed_in(live)
+    for _ in range(3):
+        await report(live)
+    assert b"3 times" in (await live.call("GET", "/", headers=browser)).body, "nobody has folded the counters yet"
+
+
 @pytest.mark.slow
 async def test_who_listens_is_told_at_once_when_the_page_is_older_than_what_was_recorded(live: Live) -> None:
     browser = await signed_in(live)

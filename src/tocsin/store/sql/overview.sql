@@ -4,7 +4,8 @@
 -- The open incidents that need somebody: of each severity and status the newest, with their next timer and who has them. Each is
 -- named, so that the planner knows of which there are few: those it must not look for among all others.
 SELECT h.incident_id, h.number, h.status, h.current_severity, i.title, h.created_at, h.acknowledged_at,
-       u.name AS acknowledged_by_name, coalesce(o.occurrences, 0) AS occurrences, j.due_at AS louder_at
+       u.name AS acknowledged_by_name, (coalesce(o.occurrences, 0) + coalesce(c.occurrences, 0))::bigint AS occurrences,
+       j.due_at AS louder_at
 FROM (
     (SELECT incident_id, 1 AS place FROM incident_heads WHERE status = 'REPORTED' AND current_severity = 'CRITICAL'
      ORDER BY number DESC LIMIT %(limit)s)
@@ -28,6 +29,7 @@ JOIN incident_heads h ON h.incident_id = page.incident_id
 JOIN incidents i ON i.id = h.incident_id
 LEFT JOIN users u ON u.id = h.acknowledged_by
 LEFT JOIN incident_occurrences o ON o.incident_id = h.incident_id
+LEFT JOIN LATERAL (SELECT sum(occurrences) AS occurrences FROM occurrence_changes WHERE incident_id = h.incident_id) c ON true
 LEFT JOIN jobs j ON j.key = 'escalate:' || h.incident_id AND j.dead_at IS NULL
 ORDER BY page.place, h.number DESC
 
