@@ -6,9 +6,8 @@ import asyncio
 import gc
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import argon2
 import pytest
@@ -19,12 +18,12 @@ from pydantic import SecretStr
 from tests.support.clock import FakeClock
 from tests.support.databases import TEMPLATE, clone, derive_template, prepare_template
 from tests.support.servers import Server, embedded_server
+from tests.support.wiring import wired
 from tocsin.app.accounts import FirstStart, first_start
 from tocsin.app.work import App
 from tocsin.domain.access import Actor
 from tocsin.settings import Settings
 from tocsin.store import users
-from tocsin.store.database import Database
 
 # No deadline: a busy machine is not a bug. In CI the examples are the same every time, so that red means changed code.
 hypothesis_settings.register_profile("tocsin", deadline=None, derandomize=os.environ.get("CI") == "true")
@@ -39,6 +38,7 @@ ADMIN_EMAIL = "ada@example.org"
 ADMIN_PASSWORD = "correct horse battery"
 ADMIN_TOKEN = "test-token-of-the-superadmin"
 INTAKE_KEY = "0123456789abcdef0123456789abcdef"
+POOL_SIZE = 8
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -78,10 +78,7 @@ def _cheap_passwords() -> Iterator[None]:
 @pytest.fixture
 def template(request: pytest.FixtureRequest) -> str:
     """Of which database the test's own is a clone: the one after the first start where it wants an installation."""
-    if "installation" not in request.fixturenames:
-        return TEMPLATE
-    beginning: Beginning = request.getfixturevalue("beginning")
-    return beginning.template
+    return template_for(request, "installation", "beginning", otherwise=TEMPLATE)
 
 
 @pytest.fixture
@@ -128,57 +125,59 @@ def settings_of(settings: Settings, server: Server, database: str) -> Settings:
     return settings.model_copy(update=here)
 
 
-@asynccontextmanager
-async def wired(settings: Settings, clock: FakeClock) -> AsyncIterator[App]:
-    """Wire an application to its database until the block ends."""
-    assert settings.database_url is not None
-    database = Database(settings.database_url.get_secret_value(), size=8)
-    await database.open()
-    try:
-        yield App(database, settings, clock)
-    finally:
-        await database.close()
-
-
 Made = TypeVar("Made")
 
 
+@dataclass(frozen=True, slots=True)
+class Template(Generic[Made]):
+    """A database to clone, and what was made in it."""
+
+    name: str
+    made: Made
+
+
 def make_template(
-    settings: Settings, server: Server, name: str, template: str, fill: Callable[[App], Awaitable[Made]]
-) -> Made:
-    """Make a template out of another by what `fill` does in it; return what that returns."""
+    settings: Settings, server: Server, name: str, origin: str, fill: Callable[[App], Awaitable[Made]]
+) -> Template[Made]:
+    """Make a template out of another by what `fill` does in it; what that returns is what was made."""
 
     async def _fill() -> Made:
-        async with wired(settings_of(settings, server, name), FakeClock()) as app:
+        async with wired(settings_of(settings, server, name), FakeClock(), size=POOL_SIZE) as app:
             return await fill(app)
 
-    derive_template(server, name, template)
-    return asyncio.run(_fill())
+    derive_template(server, name, origin)
+    return Template(name, asyncio.run(_fill()))
+
+
+def template_for(request: pytest.FixtureRequest, fixture: str, made: str, otherwise: str) -> str:
+    """Return the template of the fixture `made` for a test that wants `fixture`, and another one for the others."""
+    if fixture not in request.fixturenames:
+        return otherwise
+    template: Template[object] = request.getfixturevalue(made)
+    return template.name
 
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
     """What the first start made: one superadmin with every duty, project 1 with its key."""
 
-    template: str
     admin: Actor
     first: FirstStart
 
 
 @pytest.fixture(scope="session")
-def beginning(settings_elsewhere: Settings, server: Server) -> Beginning:
+def beginning(settings_elsewhere: Settings, server: Server) -> Template[Beginning]:
     """The first start, made once: an installation is a clone of its database."""
-    name = f"{TEMPLATE}_started"
-    return Beginning(name, *make_template(settings_elsewhere, server, name, TEMPLATE, _start))
+    return make_template(settings_elsewhere, server, f"{TEMPLATE}_started", TEMPLATE, _start)
 
 
-async def _start(app: App) -> tuple[Actor, FirstStart]:
+async def _start(app: App) -> Beginning:
     async with app.work() as work:
         first = await first_start(work)
         assert first is not None
         user = await users.by_email(work.tx, ADMIN_EMAIL)
         assert user is not None
-    return user.actor(), first
+    return Beginning(user.actor(), first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +190,12 @@ class Installation:
 
 
 @pytest.fixture
-async def installation(settings: Settings, clock: FakeClock, beginning: Beginning) -> AsyncIterator[Installation]:
+async def installation(
+    settings: Settings, clock: FakeClock, beginning: Template[Beginning]
+) -> AsyncIterator[Installation]:
     """A wired application after its first start."""
-    async with wired(settings, clock) as app:
-        yield Installation(app, beginning.admin, beginning.first)
+    async with wired(settings, clock, size=POOL_SIZE) as app:
+        yield Installation(app, beginning.made.admin, beginning.made.first)
 
 
 @pytest.fixture

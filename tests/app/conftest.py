@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Beginning, Installation, make_template
+from tests.conftest import Beginning, Installation, Template, make_template, template_for
 from tests.support.by_hand import Connection, connected
 from tests.support.clock import FakeClock
 from tests.support.lives import actor_of
@@ -72,23 +72,14 @@ class Crew:
     mia: Actor
 
 
-@dataclass(frozen=True, slots=True)
-class Crewed:
-    """A template with the crew in it."""
-
-    template: str
-    crew: Crew
-
-
 @pytest.fixture(scope="session")
-def crewed(settings_elsewhere: Settings, server: Server, beginning: Beginning) -> Crewed:
+def crewed(settings_elsewhere: Settings, server: Server, beginning: Template[Beginning]) -> Template[Crew]:
     """The crew, made once: a test that wants it has a clone of its database."""
 
     async def fill(app: App) -> Crew:
-        return await _add_crew(app, beginning.admin)
+        return await _add_crew(app, beginning.made.admin)
 
-    name = f"{beginning.template}_crew"
-    return Crewed(name, make_template(settings_elsewhere, server, name, beginning.template, fill))
+    return make_template(settings_elsewhere, server, f"{beginning.name}_crew", beginning.name, fill)
 
 
 async def _add_crew(app: App, ada: Actor) -> Crew:
@@ -108,16 +99,13 @@ async def _add_crew(app: App, ada: Actor) -> Crew:
 @pytest.fixture
 def template(request: pytest.FixtureRequest, template: str) -> str:
     """Of which database the test's own is a clone: the one with the crew where it wants that."""
-    if "crew" not in request.fixturenames:
-        return template
-    crewed: Crewed = request.getfixturevalue("crewed")
-    return crewed.template
+    return template_for(request, "crew", "crewed", otherwise=template)
 
 
 @pytest.fixture
-def crew(crewed: Crewed, installation: Installation) -> Crew:
+def crew(crewed: Template[Crew], installation: Installation) -> Crew:
     """The crew of this test's installation, with the duties assigned."""
-    return crewed.crew
+    return crewed.made
 
 
 @pytest.fixture

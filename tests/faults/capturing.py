@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import http.client
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.faults.journal import append, lines
+from tests.faults.journal import append, lines, opened
 
 PAUSE_SECONDS = 0.05
 RETRY_SECONDS = 0.1
@@ -111,7 +110,7 @@ def main() -> int:
     """Capture until told to stop; return 0 if everything was delivered then."""
     kind, dsn, spool, journal = sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4])
     numbers = numbers_after(journal)
-    file = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    file = opened(journal)
     reporter = REPORTERS[kind](dsn, spool)
     while not journal.with_suffix(".stop").exists():
         number = next(numbers)

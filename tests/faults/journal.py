@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 
+def opened(path: Path) -> int:
+    """Open a journal to append to it, a new one or where it ends; return its descriptor."""
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+
 def append(file: int, line: str, *, to_disk: bool = False) -> None:
     """Write one line in one piece to an open descriptor."""
     os.write(file, f"{line}\n".encode())

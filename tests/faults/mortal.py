@@ -20,7 +20,7 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from types import FrameType
 
-from tests.faults.journal import append
+from tests.faults.journal import append, opened
 from tests.support.clock import FakeClock
 from tocsin.app.work import App
 from tocsin.bootstrap import outbound_channels
@@ -135,7 +135,7 @@ def _begun(journal: Path) -> int:
     """Speak as a service does, on standard error; return the open journal."""
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     logs.for_services()
-    return os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    return opened(journal)
 
 
 async def _work(settings: Settings, now: datetime, fate: Fate) -> None:

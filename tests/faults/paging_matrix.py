@@ -37,17 +37,16 @@ from tests.support.databases import clone, prepare_template
 from tests.support.reasons import check_reasons
 from tests.support.receivers import GONE, Answer, Receivers, receiving
 from tests.support.servers import Server, embedded_server, temporary_directory
+from tests.support.wiring import wired
 from tocsin.address_guard import parse_networks
 from tocsin.app import accounts
 from tocsin.app.open_incident import open_by_hand
 from tocsin.app.work import App
 from tocsin.bootstrap import outbound_channels
-from tocsin.clock import Clock
 from tocsin.domain.access import Actor, Role
 from tocsin.domain.incident import Severity
 from tocsin.domain.policy import Duty
 from tocsin.settings import Settings
-from tocsin.store.database import Database
 from tocsin.worker.run import run_due
 
 ONCALL = "olga@example.org"
@@ -139,7 +138,7 @@ STORIES: Mapping[str, tuple[Prepare, Mapping[str, Sequence[Answer]]]] = {
 
 async def _prepare(made: Scene, story: Prepare) -> None:
     """Write a story into the scene's database."""
-    async with application(made.settings(made.database), FakeClock()) as app:
+    async with wired(made.settings(made.database), FakeClock()) as app:
         async with app.work() as work:
             await accounts.first_start(work)
         await story(app, await _admin(app), made.receivers)
@@ -148,18 +147,6 @@ async def _prepare(made: Scene, story: Prepare) -> None:
 async def _admin(app: App) -> Actor:
     async with app.work() as work:
         return (await accounts.find_user(work, ADMIN_EMAIL)).actor()
-
-
-@asynccontextmanager
-async def application(settings: Settings, clock: Clock) -> AsyncIterator[App]:
-    """Give the application on a database, and close it: a database that is in use cannot be cloned."""
-    assert settings.database_url is not None
-    database = Database(settings.database_url.get_secret_value(), size=4)
-    await database.open()
-    try:
-        yield App(database, settings, clock)
-    finally:
-        await database.close()
 
 
 async def undisturbed(made: Scene) -> Undisturbed:
@@ -261,7 +248,7 @@ async def _go_on(made: Scene, database: str) -> None:
     clock = FakeClock(START + LATER)
     settings = made.settings(database)
     with _journal(made, database).open("ab") as journal:
-        async with application(settings, clock) as app, outbound_channels(settings) as channels:
+        async with wired(settings, clock) as app, outbound_channels(settings) as channels:
             noting = wrapped(channels, Fate(journal.fileno(), 0))
             for _ in range(MOST_LOOKS):
                 clock.now += LEASE_OVER

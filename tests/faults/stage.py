@@ -13,10 +13,11 @@ import psycopg
 from tests.conftest import ADMIN_EMAIL
 from tests.faults.fleet import LOOK_SECONDS, Fleet, fleet
 from tests.faults.page_reckoning import Pages, reckon_pages
-from tests.faults.paging_matrix import application, scene
+from tests.faults.paging_matrix import scene
 from tests.support.databases import clone
 from tests.support.receivers import Receivers, receiving
 from tests.support.servers import Server
+from tests.support.wiring import wired
 from tocsin.app.open_incident import open_by_hand
 from tocsin.app.work import App
 from tocsin.domain.incident import Severity
@@ -62,7 +63,7 @@ async def staged(server: Server, dying_at: list[int]) -> AsyncIterator[Stage]:
         database = stack.enter_context(clone(server, made.database))
         settings, superuser = made.settings(database), server.conninfo(database)
         workers = await stack.enter_async_context(fleet(settings, superuser, made.directory, dying_at))
-        app = await stack.enter_async_context(application(settings, workers.clock))
+        app = await stack.enter_async_context(wired(settings, workers.clock))
         yield Stage(workers, app, superuser, receivers)
 
 

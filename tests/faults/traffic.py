@@ -13,7 +13,6 @@ import asyncio
 import gzip
 import hashlib
 import json
-import os
 import random
 import sys
 from collections import Counter
@@ -23,7 +22,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.faults.journal import append, lines
+from tests.faults.journal import append, lines, opened
 
 SENDERS = 4
 PAUSE_SECONDS = 0.03
@@ -131,7 +130,7 @@ class Client:
         self._ports = ports
         self._owed = sorted(self._journal.owed)
         self._next = max(self._journal.owed | self._journal.accepted, default=0) + 1
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._file = opened(path)
 
     async def run(self) -> None:
         """Send until told to stop, and until everything is accepted."""

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from tests.support.clock import FakeClock
 from tests.support.reporting import accept
 from tests.support.servers import Server
+from tests.support.wiring import wired
 from tocsin import ids
 from tocsin.app import accounts, audit, escalate, respond
 from tocsin.app.accounts import first_start
@@ -24,7 +25,6 @@ from tocsin.domain.report import ErrorReport
 from tocsin.domain.workflow import Acknowledge, AddNote, ChangeSeverity, Close, Escalate, RecordRootCause, Resolve
 from tocsin.settings import Settings
 from tocsin.store import notifications, users
-from tocsin.store.database import Database
 
 LESSONS = "Watch the queue's depth."
 FOLLOW_UPS = (FollowUpAction("Alert on queue depth", "ana", "2026-12-01"),)
@@ -76,13 +76,8 @@ async def application(server: Server, database: str, clock: FakeClock, **overrid
         **overrides,  # type: ignore[arg-type]
         _env_file=None,
     )  # type: ignore[call-arg]  # pydantic's own keyword argument
-    assert settings.database_url is not None
-    opened = Database(settings.database_url.get_secret_value(), size=4)
-    await opened.open()
-    try:
-        yield App(opened, settings, clock)
-    finally:
-        await opened.close()
+    async with wired(settings, clock) as app:
+        yield app
 
 
 async def actor_of(app: App, email: str) -> Actor:

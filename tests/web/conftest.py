@@ -20,7 +20,9 @@ from tests.conftest import (
     INTAKE_KEY,
     Beginning,
     Installation,
+    Template,
     make_template,
+    template_for,
 )
 from tests.support.servers import Server
 from tocsin.app.accounts import add_token, add_user
@@ -158,38 +160,26 @@ async def serving(app: App) -> AsyncIterator[Live]:
         await finish(running)
 
 
-@dataclass(frozen=True, slots=True)
-class Peopled:
-    """A template with somebody of every role in it."""
-
-    template: str
-    tokens: dict[Role, str]
-
-
 @pytest.fixture(scope="session")
-def peopled(settings_elsewhere: Settings, server: Server, beginning: Beginning) -> Peopled:
+def peopled(settings_elsewhere: Settings, server: Server, beginning: Template[Beginning]) -> Template[dict[Role, str]]:
     """Somebody of every role, made once: a test that wants their tokens has a clone of their database."""
 
     async def fill(app: App) -> dict[Role, str]:
-        return await add_people(app, beginning.admin)
+        return await add_people(app, beginning.made.admin)
 
-    name = f"{beginning.template}_people"
-    return Peopled(name, make_template(settings_elsewhere, server, name, beginning.template, fill))
+    return make_template(settings_elsewhere, server, f"{beginning.name}_people", beginning.name, fill)
 
 
 @pytest.fixture
 def template(request: pytest.FixtureRequest, template: str) -> str:
     """Of which database the test's own is a clone: the one with somebody of every role where it wants tokens."""
-    if "tokens" not in request.fixturenames:
-        return template
-    peopled: Peopled = request.getfixturevalue("peopled")
-    return peopled.template
+    return template_for(request, "tokens", "peopled", otherwise=template)
 
 
 @pytest.fixture
-def tokens(peopled: Peopled, installation: Installation) -> dict[Role, str]:
+def tokens(peopled: Template[dict[Role, str]], installation: Installation) -> dict[Role, str]:
     """A token of somebody of every role; everybody's password is PASSWORD, the superadmin's ADMIN_PASSWORD."""
-    return dict(peopled.tokens)
+    return dict(peopled.made)
 
 
 async def add_people(app: App, admin: Actor) -> dict[Role, str]:

@@ -118,8 +118,6 @@ class Journal:
         if self._handle < 0:
             files.make(self._file)
             self._handle = os.open(self._file, os.O_RDWR)
-        if _is_locked(self._handle):
-            return
         deadline = time.monotonic() + BUSY_SECONDS
         while not _is_locked(self._handle):
             if time.monotonic() >= deadline:
