@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 
 from tocsin.domain.fingerprint import (
     _IN_ALL_VARIABLES,
+    _QUOTED,
     _VARIABLE,
     FINGERPRINT_VERSION,
     MAX_REMEMBERED,
@@ -316,7 +318,7 @@ def test_ids_numbers_and_addresses_of_any_value_are_the_same(
 
 @given(st.text(st.characters() | st.sampled_from("-'\"`@7٣af:.+_ ")))
 def test_only_what_may_vary_is_looked_at_twice(text: str) -> None:
-    assert bool(_IN_ALL_VARIABLES.search(text)) or not _VARIABLE.search(text)
+    assert bool(_IN_ALL_VARIABLES.search(text)) or not (_VARIABLE.search(text) or _QUOTED.search(text))
 
 
 @given(st.lists(st.text(st.characters() | st.sampled_from('\x7f\x00"\\/\n'))), st.text(st.characters()))
@@ -352,6 +354,34 @@ UNITS = [
     "-",
     "+1",
 ]
+
+
+PIECES = [
+    *UNITS,
+    "12345678",
+    "-1234",
+    "-123456789012",
+    "deadbeef",
+    "e-3",
+    "a@b.c",
+    "1.2.3.4",
+    "0X",
+    "é",
+    "٣",
+    "²",
+    "\ud800",
+    "\n",
+    "(",
+    "_",
+]
+IN_ONE_PASS = re.compile(
+    r"(?<!\w) (?: '[^'\n]*+' | \"[^\"\n]*+\" | `[^`\n]*+` ) (?!\w) |" + _VARIABLE.pattern, re.VERBOSE
+)
+
+
+@given(st.lists(st.sampled_from(PIECES) | st.characters(), max_size=400).map("".join))
+def test_word_by_word_gives_what_one_pass_over_the_whole_text_gives(text: str) -> None:
+    assert normalise(text) == " ".join(IN_ONE_PASS.sub("<*>", text).split())[:512]
 
 
 @given(st.lists(st.sampled_from(UNITS), min_size=1, max_size=4).map("".join))

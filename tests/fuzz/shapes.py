@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
@@ -48,14 +49,23 @@ def protobuf_exceptions() -> bytes:
     return bytes(request.SerializeToString())
 
 
-def protobuf_messages() -> bytes:
-    """Return a megabyte of log records, each with a message of its own in which nearly everything varies."""
+def protobuf_messages(said: Callable[[int], str]) -> bytes:
+    """Return a megabyte of log records, each with what is said by its number."""
     request = ExportLogsServiceRequest()
     records = request.resource_logs.add().scope_logs.add().log_records
     while request.ByteSize() < MEGABYTE:
         for _ in range(200):
-            records.add().body.string_value = f"{len(records)}" + "+1" * 90
+            records.add().body.string_value = said(len(records))
     return bytes(request.SerializeToString())
+
+
+def _numbers(number: int) -> str:
+    return f"{number}" + "+1" * 90
+
+
+def _noise(number: int) -> str:
+    """Return a text in which nearly every character could begin something that varies, and no word is common."""
+    return "".join(Random(number).choices("1+-.:, e@afgx0_", k=180))
 
 
 SHAPES: dict[str, tuple[str, Callable[[], bytes]]] = {
@@ -80,7 +90,8 @@ SHAPES: dict[str, tuple[str, Callable[[], bytes]]] = {
     ),
     "smallest log records": ("otlp-logs", lambda: protobuf_logs(0)),
     "log records of attributes": ("otlp-logs", lambda: protobuf_logs(60)),
-    "messages of numbers": ("otlp-logs", protobuf_messages),
+    "messages of numbers": ("otlp-logs", lambda: protobuf_messages(_numbers)),
+    "messages of noise": ("otlp-logs", lambda: protobuf_messages(_noise)),
     "smallest exceptions": ("otlp-logs", protobuf_exceptions),
     "smallest items": ("generic", lambda: filled(b'{"message":1},', b"[", b"{}]")),
     "wide items": ("generic", lambda: b"[" + b",".join([b'{"message":{"a":[' + b"1," * 480 + b"1]}}"] * 1_000) + b"]"),

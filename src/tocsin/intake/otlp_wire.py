@@ -392,9 +392,8 @@ def _integer(value: int | str | None) -> int:
 
 def _plain_attributes(attributes: Sequence[KeyValue | _JsonKeyValue]) -> tuple[dict[str, object], int]:
     """Return the first MAX_ATTRIBUTES as plain JSON, and how many more there are."""
-    left_out = len(attributes) - MAX_ATTRIBUTES
-    kept = attributes if left_out <= 0 else attributes[:MAX_ATTRIBUTES]
-    return _plain_pairs(kept), max(0, left_out)
+    # A slice is a list; protobuf's own sequence makes an IndexError at the end of each walk.
+    return _plain_pairs(attributes[:MAX_ATTRIBUTES]), max(0, len(attributes) - MAX_ATTRIBUTES)
 
 
 def _plain_pairs(pairs: Sequence[KeyValue | _JsonKeyValue]) -> dict[str, object]:
