@@ -103,7 +103,9 @@ def normalise(text: str) -> str:
     if not _IN_ALL_VARIABLES.search(looked_at):
         return " ".join(looked_at.split())[:MAX_NORMALISED_CHARACTERS]
     alike = looked_at.translate(_DIGITS_BUT_ZERO if "0x" in looked_at or "0X" in looked_at else _DIGITS)
-    words = _QUOTED.sub(_VARIABLE_MARK, alike).split(None, _MAX_WORDS)[:_MAX_WORDS]
+    if "'" in alike or '"' in alike or "`" in alike:
+        alike = _QUOTED.sub(_VARIABLE_MARK, alike)
+    words = alike.split(None, _MAX_WORDS)[:_MAX_WORDS]
     return " ".join([word if word.isalpha() else _normalised_word(word) for word in words])[:MAX_NORMALISED_CHARACTERS]
 
 

@@ -77,16 +77,16 @@ def _type_and_message(said: str) -> tuple[str, str]:
 def _python_sections(lines: Sequence[str]) -> list[_Section]:
     """Return the tracebacks of a text. Python prints the cause first, and in each the outermost call."""
     sections: list[_Section] = []
-    section = _Section()
-    for index, line in enumerate(lines):
-        if line.startswith(" "):
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if line.startswith(_PYTHON_START):
+            sections.append(_Section())
+        elif not sections:
+            continue
+        elif line.startswith(" "):
             if frame := _PYTHON_FRAME.fullmatch(line):
-                section.frames.append(_python_frame(frame, lines[index + 1] if index + 1 < len(lines) else ""))
-        elif line.startswith(_PYTHON_START):
-            section = _Section()
-            sections.append(section)
-        elif section.frames and not section.said:
-            section.said = line
+                sections[-1].frames.append(_python_frame(frame, following))
+        elif sections[-1].frames and not sections[-1].said:
+            sections[-1].said = line
     return sections
 
 
