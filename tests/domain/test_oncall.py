@@ -554,7 +554,9 @@ def test_an_override_has_bounds(one: Override, field: str) -> None:
     assert _refused(replace(schedule(layer()), overrides=(one,))) == [f"overrides[0].{field}"]
 
 
-@pytest.mark.parametrize("name", ["", "Mars/Olympus", "Europe", "../etc/passwd", "Europe/Berlin\n", "x" * 200])
+@pytest.mark.parametrize(
+    "name", ["", "Mars/Olympus", "Europe", "../etc/passwd", "Europe/Berlin\n", "x" * 200, "localtime", "posixrules"]
+)
 def test_a_zone_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(TocsinError) as caught:
         zone(name)

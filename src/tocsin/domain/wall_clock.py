@@ -25,13 +25,15 @@ _LONGEST_FALL = timedelta(hours=24)
 _LOST = timedelta(hours=4)
 """From here on a jump is no daylight saving: a country has moved across the date line."""
 _SECOND = timedelta(seconds=1)
+_OF_THE_HOST = frozenset({"localtime", "posixrules"})
+"""Files beside the tz database that say another zone on each host."""
 _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,32}(?:/[A-Za-z0-9_+-]{1,32}){0,2}")
 
 
 def zone(name: str) -> ZoneInfo:
     """Return a time zone by its name in the tz database, which is the machine's or that of the package `tzdata`."""
     try:
-        if _ZONE.fullmatch(name):
+        if _ZONE.fullmatch(name) and name not in _OF_THE_HOST:
             return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         # A folder of the database, or a file of another kind: no time zone either.
