@@ -142,6 +142,13 @@ def test_attributes_beyond_the_limit_are_left_alone() -> None:
     assert len(envelope) == MAX_ATTRIBUTES
 
 
+def test_what_an_event_must_have_is_found_behind_any_number_of_extensions() -> None:
+    many = {**{f"ce-x{number}": "v" for number in range(MAX_ATTRIBUTES + 5)}, **HEADERS}
+    report = only(take(b"", "", many))
+    assert (report.error_type, report.culprit, report.trace_id) == (EVENT["type"], EVENT["subject"], TRACE_ID)
+    assert report.context["tocsin"] == {"leftOut": {"attributes": len(many) - MAX_ATTRIBUTES}}
+
+
 def event_id(source: str, own: str) -> str:
     return with_data({}, source=source, id=own).event_id
 

@@ -35,6 +35,8 @@ STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 
 _REQUIRED = ("specversion", "id", "source", "type")
+_READ = frozenset({*_REQUIRED, "time", "subject", "severitytext", "traceparent"})
+"""Attributes that lead to a field of the report."""
 _DATA = frozenset({"data", "data_base64"})
 _JSON_TYPE = re.compile(r"(?:[^/;\s]++/)(?:json|[^;\s+]++\+json)")
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -90,7 +92,8 @@ def parse(
             f"Cannot read CloudEvents as {mode[:60]!r}.",
             f"Send them as {STRUCTURED}, as {BATCH} or in binary mode.",
         )
-    return [reader.report(_binary(body, content_type, headers))]
+    event, left_out = _binary(body, content_type, headers)
+    return [reader.report(event, left_out)]
 
 
 def _batch(events: object, reader: _EventReader) -> list[ErrorReport | Rejected]:
@@ -112,15 +115,22 @@ def _event_of(value: object) -> dict[str, object]:
     return value
 
 
-def _binary(body: bytes, content_type: str, headers: Mapping[str, str]) -> dict[str, object]:
-    """Return the event of a request in binary mode as it would be in structured mode. Headers are percent-encoded."""
-    attributes = [name for name in headers if name.startswith("ce-")][:MAX_ATTRIBUTES]
+def _binary(body: bytes, content_type: str, headers: Mapping[str, str]) -> tuple[dict[str, object], int]:
+    """Return the event of a request in binary mode as it would be in structured mode, and how many attributes it lacks.
+
+    Headers are percent-encoded.
+    """
+    attributes = [name for name in headers if name.startswith("ce-")]
+    left_out = max(0, len(attributes) - MAX_ATTRIBUTES)
+    if left_out:
+        # The order of headers means nothing, so what is read must not fall to what is only kept.
+        attributes = sorted(attributes, key=lambda name: name.removeprefix("ce-") not in _READ)[:MAX_ATTRIBUTES]
     event: dict[str, object] = {
         name.removeprefix("ce-"): _header_value(headers[name][:MAX_HEADER_CHARACTERS]) for name in attributes
     }
     if body:
         event["data"] = _data_of(body, content_type)
-    return event
+    return event, left_out
 
 
 def _header_value(header: str) -> str:
@@ -143,7 +153,7 @@ class _EventReader:
         self._received_at = received_at
         self._new_event_id = new_event_id
 
-    def report(self, event: dict[str, object]) -> ErrorReport:
+    def report(self, event: dict[str, object], attributes_left_out: int = 0) -> ErrorReport:
         """Return the report of one event.
 
         Raises:
@@ -159,6 +169,7 @@ class _EventReader:
             {"cloudEvent": attributes},
             received_at=self._received_at,
             new_event_id=self._new_event_id,
+            left_out={"attributes": attributes_left_out} if attributes_left_out else None,
         )
 
 

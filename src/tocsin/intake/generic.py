@@ -109,6 +109,7 @@ def read_item(
     *,
     received_at: datetime,
     new_event_id: Callable[[], str],
+    left_out: Mapping[str, int] | None = None,
 ) -> ErrorReport:
     """Return the report that one item is.
 
@@ -119,6 +120,7 @@ def read_item(
         context: what the report keeps beside what no field took.
         received_at: as `parse_generic`.
         new_event_id: as `parse_generic`.
+        left_out: as `bounded`.
 
     Raises:
         TocsinError: INVALID (no object, or neither a message nor a type nor a signal in it).
@@ -156,7 +158,7 @@ def read_item(
         context={**context, **found.context()},
         signal=signal,
     )
-    return bounded(report, received_at=received_at)
+    return bounded(report, received_at=received_at, left_out=left_out)
 
 
 def _items(document: object, mapping: FieldMapping) -> tuple[list[object], object]:
