@@ -30,7 +30,8 @@ Run = Annotated[
     Meta(
         max_length=MAX_RUN_CHARACTERS,
         pattern=r"^[!-~]*$",
-        description="The client's own id of the run, the same at its beginning and its end. Needed where runs overlap.",
+        description="The client's own id of the run, the same at its beginning and its end, and a new one for each run: "
+        "one that has just ended is taken for a repetition, which changes nothing. Needed where runs overlap.",
     ),
 ]
 
