@@ -122,6 +122,16 @@ async def test_any_page_may_knock_and_read_the_answer(live: Live) -> None:
             assert answer.headers["Access-Control-Allow-Origin"] == "*", door.path
 
 
+async def test_a_page_may_send_the_attributes_of_a_cloud_event(live: Live) -> None:
+    names = "ce-id,ce-source,ce-type, ce-specversion,cookie,ce-,ce-a b"
+    asked = {"Origin": "https://shop.example", "Access-Control-Request-Headers": names}
+    allowed = (await live.call("OPTIONS", "/api/v1/cloudevents", headers=asked)).headers["Access-Control-Allow-Headers"]
+    assert allowed.endswith("X-Tocsin-Key, ce-id, ce-source, ce-type, ce-specversion")
+    many = asked | {"Access-Control-Request-Headers": ",".join(f"ce-x{number}" for number in range(60))}
+    allowed = (await live.call("OPTIONS", "/api/v1/cloudevents", headers=many)).headers["Access-Control-Allow-Headers"]
+    assert allowed.endswith(", ce-x49")
+
+
 async def test_nobody_is_let_in_by_a_key_that_opens_nothing(live: Live) -> None:
     stranger = "f" * 32
     for door in DOORS.values():

@@ -22,6 +22,7 @@ from tocsin.domain.report import ErrorReport
 from tocsin.domain.severity_rules import judged_severity
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.intake import Rejected
+from tocsin.intake.cloudevents import MAX_ATTRIBUTES
 from tocsin.intake.decoding import decode_body
 from tocsin.intake.sentry import parse_auth
 from tocsin.web.authentication import bearer_token
@@ -42,6 +43,7 @@ _PREFLIGHT = {
     " X-Tocsin-Key",
     "Access-Control-Max-Age": "3600",
 }
+_EVENT_ATTRIBUTE = re.compile(r"ce-[!#$%&'*+.^_`|~0-9a-z-]{1,60}", re.IGNORECASE)
 
 T = TypeVar("T")
 Outcomes = Sequence[Arrival | ErrorReport | Rejected]
@@ -186,6 +188,13 @@ def _new_event_id() -> str:
     return ids.new_id().hex
 
 
-async def preflight(_: Call) -> Response:
-    """Tell a browser that any page may report its errors here."""
-    return Response(status_code=204, headers=_PREFLIGHT)
+async def preflight(call: Call) -> Response:
+    """Tell a browser that any page may report its errors here.
+
+    The attributes of a CloudEvent are headers of any name after `ce-`, so those that are asked for are allowed; no
+    other door reads them.
+    """
+    asked = (name.strip() for name in (header_of(call.request, b"access-control-request-headers") or "").split(","))
+    attributes = [name for name in asked if _EVENT_ATTRIBUTE.fullmatch(name)][:MAX_ATTRIBUTES]
+    allowed = ", ".join([_PREFLIGHT["Access-Control-Allow-Headers"], *attributes])
+    return Response(status_code=204, headers=_PREFLIGHT | {"Access-Control-Allow-Headers": allowed})
