@@ -41,7 +41,9 @@ def test_a_password_comes_from_standard_input_or_a_terminal_and_must_be_long(cli
     assert cli("users", "password", ADMIN_EMAIL, "--password-stdin", stdin="short\n").code == 1
     assert cli("users", "password", ADMIN_EMAIL, "--password-stdin").code == 1
     assert cli("users", "password", ADMIN_EMAIL, "--password-stdin", stdin=b"\xff\xfe\n").code == 2
-    assert cli("users", "password", ADMIN_EMAIL).code == 2, "there is no terminal to ask at"
+    unasked = cli("users", "password", ADMIN_EMAIL)
+    assert unasked.code == 2, "there is no terminal to ask at"
+    assert "See `tocsin users password --help`." in unasked.err
 
 
 def test_a_token_is_the_only_thing_on_standard_output_and_is_never_shown_again(cli: Cli) -> None:

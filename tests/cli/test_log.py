@@ -54,7 +54,7 @@ def test_the_log_is_shown_with_its_key_and_its_checkpoint(logged: Cli) -> None:
 @pytest.mark.slow
 def test_a_checkpoint_that_was_kept_elsewhere_finds_what_the_database_has_lost(logged: Cli, tmp_path: Path) -> None:
     copy = tmp_path / "checkpoint.txt"
-    copy.write_text(logged.done("log", "show", "--json").json["checkpoint"])
+    copy.write_text(logged.done("log", "show", "--json").json["checkpoint"] + "\n")  # as `jq -r` writes it
     said = logged.done("verify", "--db", "--checkpoint", str(copy))
     assert f"The log continues {copy}, of 3 leaves" in said.out
     assert "The log continues the signer's memory, of 3 leaves" in said.out

@@ -65,7 +65,7 @@ def test_the_lines_for_a_shell_report_an_error(live: Live, tmp_path: Path, page:
 
 def test_the_field_mapping_reads_what_stands_beside_it(live: Live, tmp_path: Path) -> None:
     page = "clients/generic-json.md"
-    send, store = _blocks(page, "sh", live)
+    store, send = _blocks(page, "sh", live)
     (mapping,) = _blocks(page, "json", live)
     (tmp_path / "mapping.json").write_text(mapping)
     _pasted(store, live, tmp_path)

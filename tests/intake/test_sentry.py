@@ -27,6 +27,7 @@ from tocsin.errors import Code, TocsinError
 from tocsin.intake import Rejected
 from tocsin.intake.decoding import decode_body
 from tocsin.intake.sentry import (
+    MAX_ALL_ITEMS,
     MAX_ITEMS,
     ClientLoss,
     Envelope,
@@ -251,11 +252,14 @@ def test_without_a_header_it_is_no_envelope(body: bytes) -> None:
 
 
 def test_an_envelope_ends_at_its_limit() -> None:
-    item = b'{"type":"session"}\n{}'
-    assert take(envelope(*[item] * MAX_ITEMS)).others == {"session": MAX_ITEMS}
-    with pytest.raises(TocsinError) as refused:
-        take(envelope(*[item] * (MAX_ITEMS + 1)))
-    assert refused.value.refusal.code is Code.TOO_LARGE
+    event, session = b'{"type":"event"}\n{"message":"x"}', b'{"type":"session"}\n{}'
+    assert len(take(envelope(*[event] * MAX_ITEMS)).arrivals) == MAX_ITEMS
+    attached = take(envelope(*[session] * (MAX_ALL_ITEMS - 1), event))
+    assert (len(attached.arrivals), attached.others) == (1, {"session": MAX_ALL_ITEMS - 1})
+    for items in ([event] * (MAX_ITEMS + 1), [session] * (MAX_ALL_ITEMS + 1)):
+        with pytest.raises(TocsinError) as refused:
+            take(envelope(*items))
+        assert refused.value.refusal.code is Code.TOO_LARGE
 
 
 def test_check_ins_are_handed_on_unread() -> None:

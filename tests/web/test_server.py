@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from tempfile import TemporaryFile
 
 import aiohttp
@@ -107,6 +108,117 @@ async def answers(line: socket.socket, seconds: float = 10.0) -> bool:
     with suppress(TimeoutError):
         return (await asyncio.wait_for(loop.sock_recv(line, 100), seconds)).startswith(b"HTTP/1.1 200")
     return False
+
+
+class Lines:
+    """Clients that say what they are told to, and hear what they are answered."""
+
+    def __init__(self, url: str) -> None:
+        host, _, port = url.removeprefix("http://").partition(":")
+        self.address, self.all = (host, int(port)), ExitStack()
+
+    async def line(self, said: bytes = b"") -> socket.socket:
+        line = self.all.enter_context(socket.socket())
+        line.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(line, self.address)
+        await loop.sock_sendall(line, said)
+        return line
+
+
+async def say(line: socket.socket, said: bytes) -> None:
+    await asyncio.get_running_loop().sock_sendall(line, said)
+
+
+async def say_often(line: socket.socket, said: bytes) -> None:
+    for _ in range(1_000):
+        await say(line, said)
+        await asyncio.sleep(0.001)
+
+
+async def heard(line: socket.socket) -> bytes:
+    """Return everything up to the end, which the server makes."""
+    pieces = []
+    async with asyncio.timeout(10):
+        with suppress(ConnectionError):
+            while piece := await asyncio.get_running_loop().sock_recv(line, 65_536):
+                pieces.append(piece)
+    return b"".join(pieces)
+
+
+@asynccontextmanager
+async def lines_to(app: App) -> AsyncIterator[Lines]:
+    """Start a server, and give clients that may do to it whatever they like."""
+    running = await start(app)
+    lines = Lines(running.url)
+    with lines.all:
+        yield lines
+    await finish(running)
+
+
+HALF = b"POST /api/v1/errors HTTP/1.1\r\nHost: t\r\n"
+
+
+SLOW = (
+    HALF.replace(b"errors", b"sign-in").replace(b"/v1/", b"/auth/") + b"Connection: close\r\nContent-Length: 2\r\n\r\n{"
+)
+
+
+@pytest.mark.parametrize("piece", [b"X-A: " + b"a" * 10_000, b"X-A: b\r\n" * 1_250], ids=["one line", "many lines"])
+async def test_a_head_has_a_length(app: App, piece: bytes) -> None:
+    async with lines_to(app) as lines:
+        endless = await lines.line(HALF)
+        with pytest.raises(ConnectionError):
+            await say_often(endless, piece)
+        head, _, body = (await heard(await lines.line(HALF + b"X-A: " + b"a" * 70_000))).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 413 ")
+        assert b"application/problem+json" in head
+        assert json.loads(body)["limitBytes"] == 65_536
+
+
+async def test_what_is_no_http_is_refused_as_a_problem(app: App) -> None:
+    async with lines_to(app) as lines:
+        head, _, body = (await heard(await lines.line(b"what?\r\n\r\n"))).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert json.loads(body)["code"] == Code.MALFORMED
+
+
+async def test_a_head_does_not_take_for_ever_but_a_body_may(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tocsin.web.server.HEAD_PATIENCE_SECONDS", 0.5)
+    async with lines_to(app) as lines:
+        silent, half, slow = await lines.line(), await lines.line(HALF), await lines.line(SLOW)
+        assert await heard(silent) == b""
+        assert (await heard(half)).startswith(b"HTTP/1.1 400 ")
+        await asyncio.sleep(1.2)
+        await say(slow, b"}")
+        assert (await heard(slow)).startswith(b"HTTP/1.1 415 ")
+
+
+async def test_who_lets_a_head_wait_makes_room_for_those_who_do_not(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tocsin.web.server.MAX_CONNECTIONS", 8)
+    monkeypatch.setattr("tocsin.web.server.MADE_ROOM", 2)
+    async with lines_to(app) as lines:
+        halves = [await lines.line(HALF) for _ in range(30)]
+        for _ in range(10):
+            assert await answers(await lines.line())
+        assert (await heard(halves[0])).startswith(b"HTTP/1.1 400 "), "who waited longest"
+
+
+async def test_a_request_under_way_keeps_its_place_and_who_comes_waits(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tocsin.web.server.MAX_CONNECTIONS", 3)
+    async with lines_to(app) as lines:
+        under_way = [await lines.line(SLOW) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        late = asyncio.create_task(answers(await lines.line()))
+        await asyncio.sleep(0.3)
+        assert not late.done()
+        for line in under_way:
+            await say(line, b"}")
+        assert await late
+        for line in under_way:
+            assert (await heard(line)).startswith(b"HTTP/1.1 415 ")
 
 
 @pytest.mark.slow

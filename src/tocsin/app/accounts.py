@@ -230,7 +230,8 @@ def _unreachable(email: str) -> TocsinError:
     return refuse(
         Code.INVALID,
         f"{email} cannot take a duty: they are inactive or have no contact method.",
-        f"Add one: `tocsin users contact add {email} email {email}`.",
+        f"`tocsin users list` tells which: `tocsin users activate {email}`, or"
+        f" `tocsin users contact add {email} email {email}`.",
         errors=[{"field": "email", "problem": "inactive or without a contact method"}],
     )
 

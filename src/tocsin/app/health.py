@@ -145,7 +145,7 @@ def _of_pages(health: Health, now: datetime) -> Iterator[Problem]:
     if health.oldest_unsent_page_due_at and now - health.oldest_unsent_page_due_at > PAGE_PATIENCE:
         age = int((now - health.oldest_unsent_page_due_at).total_seconds())
         message = f"{health.unsent_pages} pages are not delivered; the oldest has waited {age} s."
-        yield Problem("unsent_pages", message, "`tocsin incidents show` lists each with its last answer.")
+        yield Problem("unsent_pages", message, "`tocsin oncall pages --state pending` lists each with its last answer.")
     if health.failed_pages:
         message = f"{health.failed_pages} pages were given up in the last 24 hours."
         hint = "The incidents of project `tocsin` name each address and answer."

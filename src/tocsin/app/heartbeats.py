@@ -244,8 +244,9 @@ async def _queue_look(work: Work, heartbeat_ids: Sequence[UUID], due_at: datetim
 def schedule_of(every: timedelta | None, line: str | None, time_zone: str = "UTC") -> Schedule:
     """Return the schedule that people or programs describe: an interval, or a crontab line and its time zone."""
     if (every is None) == (line is None):
-        problem = "a heartbeat has either an interval or a crontab line"
-        raise refuse(Code.INVALID, f"{problem}.", errors=[{"field": "schedule", "problem": problem}])
+        problem = "A heartbeat has either an interval or a crontab line"
+        hint = "Say one of them: `--every 1h`, or `--cron '0 3 * * *'`."
+        raise refuse(Code.INVALID, f"{problem}.", hint, errors=[{"field": "schedule", "problem": problem}])
     return interval(every) if every is not None else crontab(line or "", zone(time_zone))
 
 

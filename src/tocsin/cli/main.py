@@ -217,7 +217,7 @@ def _wrong_usage(call: Call, error: typer.TyperException) -> int:
         # Asked for nothing, told what there is: typer has printed the help.
         return WRONG_USAGE
     context = getattr(error, "ctx", None)
-    hint = f"See `{context.command_path if context else 'tocsin'} --help`."
+    hint = f"See `{context.command_path if context else call.command} --help`."
     if call.json:
         call.note(as_json({"code": "USAGE", "detail": one_line(message), "hint": hint}))
     else:

@@ -41,8 +41,10 @@ def call_of(context: typer.Context) -> Call:
 
 
 def _answer_in_json(context: typer.Context, value: bool) -> bool:  # typer's signature
+    call = call_of(context)
+    call.command = context.command_path  # every command has this option, so this is told of each
     if value:
-        call_of(context).json = True
+        call.json = True
     return value
 
 

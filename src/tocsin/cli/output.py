@@ -56,6 +56,7 @@ def _console(*, stderr: bool) -> Console:
 class Call:
     """One call of the command line: how it answers, and in whose name it acts."""
 
+    command: str = "tocsin"
     json: bool = False
     debug: bool = False
     actor_email: str | None = None

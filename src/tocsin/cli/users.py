@@ -101,7 +101,7 @@ def add(
         return await accounts.add_user(work, actor, email=email, name=called, role=role, password=password)
 
     user_id = act(call, "users add", email, operate)
-    call.answer({"id": user_id, "email": email, "role": role}, lambda: call.say(f"{email} is a {role.value} now."))
+    call.answer({"id": user_id, "email": email, "role": role}, lambda: call.say(f"{email} is now: {role.value}."))
 
 
 @commands.command("role")
@@ -122,7 +122,7 @@ def role_(
     """
     call = call_of(context)
     act(call, "users role", email, lambda work, actor: accounts.set_role(work, actor, email, role))
-    _tell(call, email, {"role": role}, f"{email} is a {role.value} now.")
+    _tell(call, email, {"role": role}, f"{email} is now: {role.value}.")
 
 
 @commands.command()

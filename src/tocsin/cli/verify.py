@@ -109,7 +109,8 @@ def verify(
 def _copy(path: Path) -> OutsideCheckpoint:
     try:
         with path.open() as file:
-            return OutsideCheckpoint.of_note(str(path), file.read(MAX_CHECKPOINT_BYTES))
+            # A text of its own ends in one line break; who saved it by `jq -r` has two.
+            return OutsideCheckpoint.of_note(str(path), file.read(MAX_CHECKPOINT_BYTES).rstrip("\n") + "\n")
     except (OSError, UnicodeError, ProofError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         hint = (

@@ -133,8 +133,9 @@ def read_item(
     if not error_type.strip() and not message.strip() and signal is None:
         raise refuse(
             Code.INVALID,
-            "The item has no message and no type where the field mapping looks for them.",
-            "Compare the mapping with what is sent.",
+            "The item has no message and no type where they are looked for.",
+            "Name where they stand in a file, and set it: `tocsin projects mapping PROJECT FILE`. Without one the usual"
+            " names are tried: `message`, `msg`, `type`.",
         )
     event_id = found.text("eventId") or new_event_id()
     report = ErrorReport(

@@ -25,12 +25,15 @@ from tocsin.intake.reading import scalar_text
 from tocsin.intake.sentry_event import event_id_of, read_event
 
 MAX_ITEMS = 100
-"""Items of an envelope; the SDKs send a handful."""
+"""Events, check-ins and client reports of an envelope; the SDKs send a handful."""
+MAX_ALL_ITEMS = 10_000
+"""With those that are only counted: an event is not lost for its attachments."""
 MAX_LOSSES = 100
 """Entries of the client reports of one envelope."""
 MAX_LABEL_CHARACTERS = 64
 """An item's type, and the reason and category of a loss (characters)."""
 
+_READ = frozenset({"event", "check_in", "client_report"})
 _KEY = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _AUTH_PAIR = re.compile(r"\bsentry_key\s*=\s*([0-9A-Za-z_-]{1,64})(?![0-9A-Za-z_-])")
 _BLANK = re.compile(rb"\s*+")
@@ -107,7 +110,8 @@ def parse_envelope(body: bytes, *, received_at: datetime, new_event_id: Callable
         new_event_id: makes an id for an event that has none.
 
     Raises:
-        TocsinError: MALFORMED (the envelope's own header cannot be read), TOO_LARGE (more than MAX_ITEMS items).
+        TocsinError: MALFORMED (the envelope's own header cannot be read), TOO_LARGE (more than MAX_ITEMS, or
+            MAX_ALL_ITEMS).
     """
     first, _, rest = body.partition(b"\n")
     header = _header(first)
@@ -150,24 +154,25 @@ def _header(line: bytes) -> dict[str, object]:
 def _items(body: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield type and payload of each item. One with an unreadable header ends it: nobody knows where it ends."""
     position = _next_line(body, 0)
-    count = 0
+    count = read = 0
     while position < len(body):
         line, position = _line(body, position)
-        count += 1
-        if count > MAX_ITEMS:
-            raise refuse(
-                Code.TOO_LARGE,
-                f"The envelope has more than {MAX_ITEMS} items.",
-                "Send them in several envelopes.",
-                limitItems=MAX_ITEMS,
-            )
         header = _item_header(line)
         if header is None:
             # As an event, so that what cannot be read is reported as rejected and not just counted.
             yield "event", line
             return
+        kind = _label(header.get("type"))
+        count, read = count + 1, read + (kind in _READ)
+        if read > MAX_ITEMS or count > MAX_ALL_ITEMS:
+            raise refuse(
+                Code.TOO_LARGE,
+                f"The envelope has more than {MAX_ITEMS} events, or {MAX_ALL_ITEMS:,} items.",
+                "Send them in several envelopes.",
+                limitItems=MAX_ITEMS,
+            )
         payload, position = _payload(body, position, header.get("length"))
-        yield _label(header.get("type")), payload
+        yield kind, payload
         position = _next_line(body, position)
 
 

@@ -346,7 +346,7 @@ _AUTH = (
     ),
 )
 
-_CHECK_IN_CODES = (Code.MALFORMED, Code.NOT_FOUND, Code.TOO_LARGE, Code.INVALID, Code.UNAVAILABLE)
+_CHECK_IN_CODES = (Code.MALFORMED, Code.NOT_FOUND, Code.INVALID, Code.UNAVAILABLE)
 _HEARTBEATS = (
     *(
         Endpoint(

@@ -17,13 +17,13 @@ from starlette.responses import Response
 from tocsin.app import heartbeats
 from tocsin.app.heartbeats import HeartbeatState
 from tocsin.app.work import Work
-from tocsin.domain.heartbeat import MAX_RUN_CHARACTERS, CheckIn, CheckInStatus
+from tocsin.domain.heartbeat import MAX_NOTE_CHARACTERS, MAX_RUN_CHARACTERS, CheckIn, CheckInStatus
 from tocsin.domain.incident import Severity
 from tocsin.intake import Rejected
 from tocsin.intake.check_in import read
 from tocsin.web.documents import Body, Document, shown
 from tocsin.web.endpoint import Call
-from tocsin.web.reading import MAX_JSON_BYTES, read_body
+from tocsin.web.reading import read_beginning
 
 Run = Annotated[
     str,
@@ -85,7 +85,8 @@ class HeartbeatListAnswer(Document):
 async def check_in(call: Call) -> Response:
     """Take a check-in. The answer comes after the commit."""
     query = call.asked(CheckInQuery)
-    body = await read_body(call.request, MAX_JSON_BYTES)
+    # A job that failed with a long log has failed all the same.
+    body = await read_beginning(call.request, 4 * MAX_NOTE_CHARACTERS)
     note = heartbeats.checked_note(body.decode("utf-8", "replace"))
     taken = await heartbeats.check_in(call.services.app, call.path("key"), CheckIn(query.status, query.run, note=note))
     answer = CheckInAnswer(taken.heartbeat, taken.next_due_at)

@@ -66,11 +66,33 @@ async def read_body(request: Request, limit: int) -> bytes:
         async with asyncio.timeout(BODY_PATIENCE_SECONDS):
             return await _collected(request, limit, first or await request.receive())
     except TimeoutError:
-        raise refuse(
-            Code.MALFORMED,
-            f"The body did not arrive within {BODY_PATIENCE_SECONDS:.0f} seconds.",
-            "Send it faster, or in smaller parts.",
-        ) from None
+        raise _too_slow() from None
+
+
+async def read_beginning(request: Request, limit: int) -> bytes:
+    """Return the beginning of a body, at most `limit` bytes. The rest is read and thrown away, however much it is.
+
+    Raises:
+        TocsinError: MALFORMED (it did not arrive within BODY_PATIENCE_SECONDS).
+    """
+    kept = bytearray()
+    try:
+        async with asyncio.timeout(BODY_PATIENCE_SECONDS):
+            while (message := await request.receive())["type"] == "http.request":
+                kept += message.get("body", b"")[: limit - len(kept)]
+                if not message.get("more_body"):
+                    return bytes(kept)
+    except TimeoutError:
+        raise _too_slow() from None
+    raise ClientDisconnect
+
+
+def _too_slow() -> TocsinError:
+    return refuse(
+        Code.MALFORMED,
+        f"The body did not arrive within {BODY_PATIENCE_SECONDS:.0f} seconds.",
+        "Send it faster, or in smaller parts.",
+    )
 
 
 def _already_there(message: Awaitable[Message]) -> Message | None:

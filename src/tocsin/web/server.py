@@ -9,6 +9,8 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from math import inf
+from operator import itemgetter
 
 import msgspec
 import structlog
@@ -25,7 +27,7 @@ from tocsin.app.work import App
 from tocsin.bootstrap import links_of, provider_of, vault_of
 from tocsin.web.audit_trail import AuditTrail
 from tocsin.web.authentication import PROVIDER_COOKIE, WAITING_COOKIE, Authentication, brief_cookie, cookie_for
-from tocsin.web.connection import Connection
+from tocsin.web.connection import HEAD_PATIENCE_SECONDS, Connection
 from tocsin.web.console.assets import apps_of, load_assets
 from tocsin.web.console.gate import page_gates
 from tocsin.web.console.live import Live
@@ -53,10 +55,16 @@ GRACE_SECONDS = 10
 SPARE_DESCRIPTORS = 256
 """For everything that is no client's connection."""
 MAX_CONNECTIONS = 4_096
-"""Beyond it uvicorn itself answers 503."""
+"""Beyond it those that have waited longest for the head of a request make room; if none waits, new ones wait."""
+MADE_ROOM = 256
+"""So many make room at once: to find them takes a look at all connections."""
 
 TICK_SECONDS = 0.1
-"""Between two ticks: every tenth of them, uvicorn renews the Date header."""
+"""Between two ticks."""
+TICKS_A_LOOK = 10
+"""Between two looks for connections whose head does not come; uvicorn renews the Date header as often."""
+FULL_SECONDS = 0.1
+"""The pause when a request is under way on every connection that there may be."""
 EXHAUSTED_SECONDS = 1.0
 """The pause when the system has no descriptor or no memory for another connection; who waits, waits in the listener."""
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -150,7 +158,6 @@ async def serve_on(
         server_header=False,
         # Nobody's word is taken for where a request comes from.
         proxy_headers=False,
-        limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     with listener:
@@ -198,6 +205,8 @@ class _Server(uvicorn.Server):
         tick = 0
         while not await self.on_tick(tick):
             tick += 1
+            if tick % TICKS_A_LOOK == 0:
+                self._end_overdue()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._is_told.wait(), TICK_SECONDS)
 
@@ -220,6 +229,7 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         while True:
             await _readable(listener)
+            await self._room()
             if self._shares is not None:
                 self._shares.tell(len(self.server_state.connections))
                 if self._shares.another_has_fewer:
@@ -232,10 +242,49 @@ class _Server(uvicorn.Server):
                 if error.errno not in _EXHAUSTED:
                     raise
                 log.error("web.cannot_accept", reason=error.strerror, again_in_seconds=EXHAUSTED_SECONDS)
+                self._make_room()
                 await asyncio.sleep(EXHAUSTED_SECONDS)
                 continue
             connection.setblocking(False)
             await loop.connect_accepted_socket(self._protocol, connection)
+
+    async def _room(self) -> None:
+        """Wait until one more connection may be accepted."""
+        is_said = False
+        while len(self.server_state.connections) >= MAX_CONNECTIONS:
+            if self._make_room():
+                await asyncio.sleep(0)  # they are gone after this turn of the event loop
+                continue
+            if not is_said:
+                is_said = True
+                log.error("web.full", connections=len(self.server_state.connections))
+            await asyncio.sleep(FULL_SECONDS)
+
+    def _make_room(self) -> int:
+        """End the connections that have waited longest for a head; return how many."""
+        ended = self._waiting()[:MADE_ROOM]
+        for connection in ended:
+            connection.end_waiting()
+        if ended:
+            log.error("web.crowded", connections=len(self.server_state.connections), ended=len(ended))
+        return len(ended)
+
+    def _end_overdue(self) -> None:
+        latest = asyncio.get_running_loop().time() - HEAD_PATIENCE_SECONDS
+        for connection in self._waiting(latest):
+            connection.end_waiting()
+
+    def _waiting(self, latest: float = inf) -> list[Connection]:
+        """Return the connections that have waited for a head since `latest` or longer, the longest first."""
+        waiting = [
+            (since, connection)
+            for connection in self.server_state.connections
+            if isinstance(connection, Connection)
+            and (since := connection.waiting_since) is not None
+            and since <= latest
+            and not connection.transport.is_closing()
+        ]
+        return [connection for _, connection in sorted(waiting, key=itemgetter(0))]
 
     def _protocol(self) -> asyncio.Protocol:
         return Connection(self.config, self.server_state, self.lifespan.state)
