@@ -30,7 +30,7 @@ Run = Annotated[
     Meta(
         max_length=MAX_RUN_CHARACTERS,
         pattern=r"^[!-~]*$",
-        description="The client's own id of the run, the same at its beginning and its end, and a new one for each run: "
+        description="The client's own id of the run, the same at its beginning and its end, and a new one for each: "
         "one that has just ended is taken for a repetition, which changes nothing. Needed where runs overlap.",
     ),
 ]
