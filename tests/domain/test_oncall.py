@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import zoneinfo
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 from uuid import UUID
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -30,7 +33,7 @@ from tests.domain.oncall_reference import (
 from tocsin.domain.oncall import Gap, Override, Schedule, Shift, gaps, on_call, shifts
 from tocsin.domain.rotation import Layer, Restriction, Rotation, RotationKind
 from tocsin.domain.schedule_bounds import MAX_MEMBERS, MAX_OVERRIDE, checked, checked_period
-from tocsin.domain.wall_clock import latest_shown, lost_days, takes_place, zone
+from tocsin.domain.wall_clock import latest_shown, lost_days, stored_zone, takes_place, zone
 from tocsin.errors import Code, TocsinError
 
 A, B, C, D = (UUID(int=number) for number in range(1, 5))
@@ -552,6 +555,15 @@ def test_a_schedule_has_bounds_and_names_everything_at_once() -> None:
 )
 def test_an_override_has_bounds(one: Override, field: str) -> None:
     assert _refused(replace(schedule(layer()), overrides=(one,))) == [f"overrides[0].{field}"]
+
+
+def test_a_zone_of_the_host_that_is_stored_already_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "localtime").write_bytes(files("tzdata.zoneinfo").joinpath("UTC").read_bytes())
+    zoneinfo.reset_tzpath([tmp_path])
+    try:
+        assert stored_zone("localtime").key == "localtime"
+    finally:
+        zoneinfo.reset_tzpath()
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ from tocsin.domain.heartbeat import (
 )
 from tocsin.domain.incident import Severity
 from tocsin.domain.report import cut
-from tocsin.domain.wall_clock import zone
+from tocsin.domain.wall_clock import stored_zone, zone
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.intake import Rejected
 from tocsin.intake.check_in import Monitor, MonitorCheckIn
@@ -259,7 +259,7 @@ def _plan(row: HeartbeatRow) -> Plan:
     if row.every_seconds is not None:
         schedule: Schedule = Interval(timedelta(seconds=row.every_seconds))
     else:
-        schedule = Crontab(row.crontab or "", zone(row.time_zone or ""))
+        schedule = Crontab(row.crontab or "", stored_zone(row.time_zone or ""))
     longest = timedelta(seconds=row.max_runtime_seconds) if row.max_runtime_seconds is not None else None
     return Plan(schedule, timedelta(seconds=row.grace_seconds), longest)
 

@@ -23,7 +23,7 @@ from tocsin.domain.schedule_bounds import (
     checked_period,
     invalid,
 )
-from tocsin.domain.wall_clock import RESOLUTION, zone
+from tocsin.domain.wall_clock import RESOLUTION, stored_zone, zone
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.store import schedules
 from tocsin.store.schedules import PersonRow
@@ -66,7 +66,7 @@ async def load(work: Work, ids: Collection[UUID] | None = None, since: datetime 
         row.id: Schedule(
             row.id,
             row.name,
-            zone(row.time_zone),
+            stored_zone(row.time_zone),
             row.people,
             tuple(layer.layer() for layer in layers if layer.schedule_id == row.id),
             tuple(override.override() for override in overrides if override.schedule_id == row.id),

@@ -14,7 +14,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tocsin.domain.report import cut
-from tocsin.errors import Code, refuse
+from tocsin.errors import Code, TocsinError, refuse
 
 FIRST_YEAR = 2000
 LAST_YEAR = 2200
@@ -31,16 +31,30 @@ _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,32}(?:/[A-Za-z0-9_+-]{1,32}){0,2}")
 
 
 def zone(name: str) -> ZoneInfo:
-    """Return a time zone by its name in the tz database, which is the machine's or that of the package `tzdata`."""
+    """Return the time zone that somebody names now; raise INVALID for what is none, or another one on each host."""
+    if name in _OF_THE_HOST:
+        raise _no_zone(name)
+    return stored_zone(name)
+
+
+def stored_zone(name: str) -> ZoneInfo:
+    """Return a zone by its name. One of the host, stored by an older version, must go on: it may hold up all paging.
+
+    Names are those of the tz database, which is the machine's or that of the package `tzdata`.
+    """
     try:
-        if _ZONE.fullmatch(name) and name not in _OF_THE_HOST:
+        if _ZONE.fullmatch(name):
             return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         # A folder of the database, or a file of another kind: no time zone either.
         pass
+    raise _no_zone(name)
+
+
+def _no_zone(name: str) -> TocsinError:
     problem = f"there is no time zone {cut(name, 64)!r}"
     hint = "Name one of the tz database, such as Europe/Vienna."
-    raise refuse(Code.INVALID, f"{problem}.", hint, errors=[{"field": "timeZone", "problem": problem}])
+    return refuse(Code.INVALID, f"{problem}.", hint, errors=[{"field": "timeZone", "problem": problem}])
 
 
 def takes_place(zone: ZoneInfo, wall: datetime) -> datetime:
