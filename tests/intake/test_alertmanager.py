@@ -254,7 +254,7 @@ def test_the_alerts_beyond_the_limit_are_counted_and_cost_nobody_the_others() ->
     assert len(taken) == MAX_ALERTS
     assert isinstance(taken[0], ErrorReport)
     assert taken[0].context["tocsin"] == {"leftOut": {"alerts": 5}}
-    assert beyond == Rejected(MAX_ALERTS, "2 alerts beyond 1,000 in one request: group_by more labels.")
+    assert beyond == Rejected(MAX_ALERTS, "2 alerts beyond 1,000 in one request: group_by more labels.", 2)
 
 
 def test_labels_beyond_the_tags_still_tell_failures_apart() -> None:

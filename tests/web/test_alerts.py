@@ -13,6 +13,7 @@ from tests.support.clock import START
 from tests.web.conftest import Answer, Live, rows
 from tocsin.domain.report import MAX_REPORT_BYTES
 from tocsin.errors import Code, refuse
+from tocsin.intake.alertmanager import MAX_ALERTS
 
 pytestmark = pytest.mark.anyio
 
@@ -105,6 +106,15 @@ async def test_of_several_alerts_the_wrong_ones_are_named(live: Live) -> None:
     assert (await _post(live)).json == {"accepted": 0, "rejected": []}
 
 
+async def test_each_alert_beyond_the_limit_is_entered_into_the_ledger(live: Live) -> None:
+    answer = await _notify(live, POSTED, *[5] * (MAX_ALERTS + 499))
+    assert (answer.status, answer.json["accepted"]) == (200, 1)
+    assert answer.json["rejected"][-1]["reason"].startswith("500 alerts beyond")
+    (tally,) = (await live.get("/api/intake/ledger?projectId=1")).json["projects"]
+    assert tally["received"] == {"alertmanager": MAX_ALERTS + 500}
+    assert (tally["rejected"], tally["difference"]) == ({"INVALID": MAX_ALERTS + 499}, 0)
+
+
 async def test_what_is_no_notification_is_refused(live: Live) -> None:
     for path, body in (("/api/v1/alertmanager", b"[]"), ("/api/v1/grafana", b"{}"), ("/api/v2/alerts", b"{}")):
         unlike = await live.call("POST", path, token=INTAKE_KEY, data=body)
@@ -146,6 +156,15 @@ async def test_an_event_that_is_not_valid_is_refused_as_pagerduty_does(live: Liv
     assert (answer.status, answer.json["status"]) == (400, "invalid event")
     assert any(named in error for error in answer.json["errors"])
     assert await rows(live.app, b"SELECT count(*) FROM audit_logs") == [(0,)]
+
+
+async def test_a_refused_event_is_entered_into_the_ledger_of_the_project_whose_key_it_names(live: Live) -> None:
+    incomplete = TRIGGER | {"payload": {}}
+    refused: list[object] = [incomplete, incomplete | {"routing_key": "f" * 32}, []]
+    for event in refused:
+        assert (await _enqueue(live, event)).status == 400
+    (tally,) = (await live.get("/api/intake/ledger?projectId=1")).json["projects"]
+    assert (tally["received"], tally["rejected"], tally["difference"]) == ({"pagerduty": 1}, {"INVALID": 1}, 0)
 
 
 async def test_an_event_that_is_unreadable_or_too_large_is_not_called_accepted(live: Live) -> None:

@@ -69,6 +69,21 @@ async def test_losses_of_one_reason_are_one_failure_however_many_and_others_are_
     assert (await ledger(live))["lost"] == {"queue_overflow/error": 87, "network_error/default": 1}
 
 
+async def test_a_report_that_comes_again_is_no_second_loss(live: Live) -> None:
+    for _ in range(3):
+        assert (await say(live, loss("queue_overflow", quantity=7))).status == 200
+    assert (await ledger(live))["lost"] == {"queue_overflow/error": 7}
+    counted = 'tocsin_client_lost_events_total{reason="queue_overflow"} 7.0'
+    assert counted in (await live.get("/metrics")).body.decode()
+
+
+async def test_bytes_are_not_added_to_events(live: Live) -> None:
+    await say(live, loss("network_error"), loss("network_error", "attachment", 21_500_000))
+    assert (await ledger(live))["lost"] == {"network_error/error": 1, "network_error/attachment": 1}
+    counted = 'tocsin_client_lost_events_total{reason="network_error"} 2.0'
+    assert counted in (await live.get("/metrics")).body.decode()
+
+
 @pytest.mark.parametrize("reason", ["sample_rate", "before_send", "event_processor"])
 async def test_what_a_program_drops_deliberately_is_counted_and_no_incident(live: Live, reason: str) -> None:
     await say(live, loss(reason, quantity=1_000))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from tocsin.app.take_in import Intake
 from tocsin.app.work import App
 from tocsin.domain.arrival import Arrival
+from tocsin.domain.deduplication import Outcome
 from tocsin.domain.incident import Severity
 from tocsin.domain.project import Project
 from tocsin.domain.report import ErrorReport
@@ -16,6 +17,8 @@ PROTOCOL = "client-report"
 LOST = "ClientLostEvents"
 MAX_BELIEVED = 1_000_000
 """Of one reason and category in one request: whoever says more would make the ledger's sums overflow."""
+_IN_BYTES = frozenset({"attachment", "log_byte", "trace_metric_byte"})
+"""The categories that are counted in bytes: an entry of one of them is one loss, however large."""
 _DELIBERATE = frozenset({"sample_rate", "before_send", "event_processor"})
 """What a program drops because it was told to. Source: https://develop.sentry.dev/sdk/telemetry/client-reports/."""
 _ERRORS = frozenset({"error", "default"})
@@ -24,23 +27,30 @@ _ERRORS = frozenset({"error", "default"})
 
 async def report_losses(
     app: App, intake: Intake, project: Project, losses: Mapping[tuple[str, str], int], origin: str
-) -> None:
+) -> Mapping[tuple[str, str], int]:
     """Enter losses (reason and category) into the ledger; report the errors that were lost against the program's will.
 
     All of one reason are one failure of the project: a lost error is as bad as the error would have been. `origin`
-    names the request that told it, so that a repeated one is no second loss.
+    names the request that told it, so that a repeated one is no second loss. Return what was entered: nothing, if it
+    was told before.
     """
-    believed = {loss: min(quantity, MAX_BELIEVED) for loss, quantity in losses.items()}
-    await intake.count(
-        project.id, {("lost", f"{reason}/{category}"): quantity for (reason, category), quantity in believed.items()}
-    )
+    believed = {
+        (reason, category): 1 if category in _IN_BYTES else min(quantity, MAX_BELIEVED)
+        for (reason, category), quantity in losses.items()
+    }
     reports = [
         _report(app, reason, quantity, origin)
         for (reason, category), quantity in believed.items()
         if is_error_lost(reason, category)
     ]
     if reports:
-        await intake.take_in(project, [Arrival.of(report) for report in reports], PROTOCOL)
+        taken = await intake.take_in(project, [Arrival.of(report) for report in reports], PROTOCOL)
+        if all(one.outcome is Outcome.DUPLICATE for one in taken):
+            return {}
+    await intake.count(
+        project.id, {("lost", f"{reason}/{category}"): quantity for (reason, category), quantity in believed.items()}
+    )
+    return believed
 
 
 def is_error_lost(reason: str, category: str) -> bool:

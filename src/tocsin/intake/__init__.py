@@ -11,7 +11,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """One item of a request that was not taken: its place in the request (from 0), and why."""
+    """One item of a request that was not taken: its place in the request (from 0), and why.
+
+    Where it stands for all the rest of a request, `number` says how many that are.
+    """
 
     index: int
     reason: str
+    number: int = 1

@@ -174,9 +174,8 @@ def _outcomes(alerts: Sequence[object], receipt: _Receipt, truncated: int) -> li
         except TocsinError as error:
             outcomes.append(Rejected(index, error.refusal.message))
     if beyond:
-        outcomes.append(
-            Rejected(MAX_ALERTS, f"{beyond:,} alerts beyond {MAX_ALERTS:,} in one request: group_by more labels.")
-        )
+        reason = f"{beyond:,} alerts beyond {MAX_ALERTS:,} in one request: group_by more labels."
+        outcomes.append(Rejected(MAX_ALERTS, reason, beyond))
     return outcomes
 
 

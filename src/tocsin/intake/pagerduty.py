@@ -76,6 +76,16 @@ def parse_enqueue(body: bytes, *, received_at: datetime, new_event_id: Callable[
     return Enqueued(_text(event, "routing_key"), dedup_key, bounded(report, received_at=received_at))
 
 
+def routing_key_of(body: bytes) -> str:
+    """Return the key that a refused request names, as far as it can be read; "" otherwise."""
+    try:
+        event = parse_json(body)
+    except TocsinError:
+        return ""
+    key = _text(event, "routing_key") if isinstance(event, dict) else ""
+    return key if _ROUTING_KEY.fullmatch(key) else ""
+
+
 def accepted(dedup_key: str) -> dict[str, object]:
     """Return the body of the answer 202 to an event that was stored."""
     return {"status": "success", "message": "Event processed", "dedup_key": dedup_key}

@@ -23,6 +23,7 @@ from tocsin.web.intake.door import (
     nothing_accepted,
     parsed,
     project_of,
+    reject,
     shown,
     take_in,
 )
@@ -79,7 +80,22 @@ async def enqueue(call: Call) -> Response:
 async def _enqueue(call: Call) -> dict[str, object]:
     body = await intake_body(call.request, MAX_REPORT_BYTES)
     ids = event_ids(call.request)
-    event = pagerduty.parse_enqueue(body, received_at=call.services.app.clock(), new_event_id=ids)
+    try:
+        event = pagerduty.parse_enqueue(body, received_at=call.services.app.clock(), new_event_id=ids)
+    except TocsinError as error:
+        await _enter_refused(call, pagerduty.routing_key_of(body), error)
+        raise
     project = await project_of(call, event.routing_key)
     await take_in(call, project, [event.report], PAGERDUTY)
     return pagerduty.accepted(event.dedup_key)
+
+
+async def _enter_refused(call: Call, key: str, refused: TocsinError) -> None:
+    """Enter a refused event into the ledger of the project whose key it names; who names none is told of the event."""
+    try:
+        project = await project_of(call, key)
+    except TocsinError as error:
+        if error.refusal.code is not Code.UNAUTHORIZED:
+            raise
+        return
+    await reject(call, project, PAGERDUTY, refused.refusal.code, 1)

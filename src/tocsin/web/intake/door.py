@@ -126,7 +126,7 @@ class entered:  # noqa: N801  # it is used as the context manager that it is
         if isinstance(error, TocsinError) and not isinstance(error, NothingAcceptedError):
             code = error.refusal.code
             if code not in (Code.UNAVAILABLE, Code.INTERNAL):
-                await _reject(self.call, self.project, self.protocol, code, 1)
+                await reject(self.call, self.project, self.protocol, code, 1)
 
 
 class NothingAcceptedError(TocsinError):
@@ -135,16 +135,17 @@ class NothingAcceptedError(TocsinError):
 
 async def take_in(call: Call, project: Project, outcomes: Outcomes, protocol: str) -> list[Accepted]:
     """Take in what a parser made of a request; when this returns it is committed, and so is what was rejected."""
-    rejected = sum(isinstance(one, Rejected) for one in outcomes)
+    rejected = sum([one.number for one in outcomes if isinstance(one, Rejected)])
     if rejected:
-        await _reject(call, project, protocol, Code.INVALID, rejected)
+        await reject(call, project, protocol, Code.INVALID, rejected)
     arrivals = [_arrival(project, one) for one in outcomes if not isinstance(one, Rejected)]
     accepted = await call.services.intake.take_in(project, arrivals, protocol)
     call.services.metrics.reports([one.outcome for one in accepted])
     return accepted
 
 
-async def _reject(call: Call, project: Project, protocol: str, code: Code, number: int) -> None:
+async def reject(call: Call, project: Project, protocol: str, code: Code, number: int) -> None:
+    """Enter what was received and rejected into the ledger."""
     await call.services.intake.count(project.id, {("received", protocol): number, ("rejected", code.value): number})
     call.services.metrics.reports(["rejected"] * number)
 

@@ -79,8 +79,9 @@ async def _enter_losses(call: Call, project: Project, read: Envelope, body: byte
     losses: Counter[tuple[str, str]] = Counter()
     for loss in read.client_reports:
         losses[loss.reason, loss.category] += loss.quantity
-        call.services.metrics.lost(loss.reason, loss.quantity)
     call.services.metrics.ignored(sum(read.others.values()))
     if losses:
         origin = hashlib.sha256(body).hexdigest()
-        await report_losses(call.services.app, call.services.intake, project, losses, origin)
+        entered_losses = await report_losses(call.services.app, call.services.intake, project, losses, origin)
+        for (reason, _), quantity in entered_losses.items():
+            call.services.metrics.lost(reason, quantity)
