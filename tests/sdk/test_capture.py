@@ -328,6 +328,47 @@ print(tocsin_sdk.problems())
         assert line in ended.errors
 
 
+def test_whatever_an_error_or_its_details_are_like_it_is_reported_and_nothing_is_raised(
+    programs: Programs, server: Receiver
+) -> None:
+    ended = programs.run("""
+import logging
+
+class Attributes(Exception):
+    def __getattr__(self, name):
+        raise KeyError(name)
+
+class Empty(Exception):
+    def __len__(self):
+        return 0
+
+class Ambiguous(dict):
+    def __bool__(self):
+        raise ValueError("its truth is ambiguous")
+
+class Detached:
+    def __str__(self):
+        raise RuntimeError("no session")
+
+class Rank:
+    def __str__(self):
+        raise RuntimeError("no text")
+
+tocsin_sdk.capture_exception(Attributes("attributes"))
+tocsin_sdk.capture_exception(Empty("empty"))
+assert tocsin_sdk.capture_exception(ValueError("ambiguous"), context=Ambiguous(a=1)) == ""
+tocsin_sdk.capture_exception(ValueError("rank"), severity=Rank())
+tocsin_sdk.capture_exception(ValueError("huge"), context={"n": 10**400, "nan": float("nan")})
+logging.error("detached %s", Detached())
+again = ValueError("again")
+assert tocsin_sdk.capture_exception(again, tags={7: object()}, context=7) == ""
+assert tocsin_sdk.capture_exception(again) != ""
+""")
+    assert ended.code == 0, ended.errors
+    said = ("attributes", "empty", "rank", "huge", "detached %s (its parameters do not fit)", "again")
+    assert messages(server) == dict.fromkeys(said, 1), ended.errors
+
+
 def test_without_a_dsn_init_says_what_to_do(programs: Programs) -> None:
     ended = programs.run("", TOCSIN_DSN="")
     assert ended.code == 1

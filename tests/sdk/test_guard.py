@@ -261,6 +261,25 @@ def test_a_server_that_comes_back_is_asked_again() -> None:
             _until(lambda: state.block() is None)
 
 
+def test_a_problem_that_cannot_be_told_and_a_thread_that_cannot_start_end_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unheard(problem: str) -> None:
+        raise RuntimeError(problem)
+
+    def unstartable(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with _tocsin(status=500) as tocsin, _state(tocsin.dsn, on_problem=unheard) as state:
+        with monkeypatch.context() as exhausted:
+            exhausted.setattr(threading.Thread, "start", unstartable)
+            assert state.block() is None
+        state.block()
+        _until(lambda: bool(tocsin.asked))
+        tocsin.answer, tocsin.status = BLOCKING, 200
+        _until(lambda: state.block() is not None)
+
+
 def test_the_question_carries_the_key_and_an_unchanged_answer_is_not_sent_again() -> None:
     with _tocsin(answer=BLOCKING) as tocsin, _state(tocsin.dsn) as state:
         state.start()

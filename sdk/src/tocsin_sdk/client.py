@@ -14,7 +14,7 @@ from typing import Any, Callable
 from tocsin_sdk import clock, complaints
 from tocsin_sdk.dsn import Dsn
 from tocsin_sdk.memory import DiskOrMemory
-from tocsin_sdk.report import SEVERITIES, Details, Origin, encode, encode_made, of_exception, of_message
+from tocsin_sdk.report import SEVERITIES, Details, Origin, encode, encode_made, looked_up, of_exception, of_message
 from tocsin_sdk.sender import ERRORS_PATH, LINES_TYPE, Sender
 from tocsin_sdk.spool import MAX_SPOOL_BYTES, MAX_SPOOL_PARCELS, Parcel, Spool, SpoolUnusableError
 from tocsin_sdk.writer import Writer
@@ -90,7 +90,11 @@ class Client:
         tags: Mapping[str, object] | None, context: Mapping[str, object] | None, trace_id: str, user_id: str
     ) -> Details | None:
         """Return what a caller adds to a report, if anything; it is looked at only when the report is made."""
-        return Details(tags, context, trace_id, user_id) if tags or context or trace_id or user_id else None
+        try:
+            is_any = bool(tags or context or trace_id or user_id)
+        except Exception:  # noqa: BLE001  # an array, say, whose truth is ambiguous: it is looked at with the report
+            is_any = True
+        return Details(tags, context, trace_id, user_id) if is_any else None
 
     def capture_exception(
         self,
@@ -101,17 +105,17 @@ class Client:
         details: Details | None = None,
     ) -> str:
         """Report an exception, or the one that is being handled; return the event id, "" if there is none."""
-        error = error or sys.exc_info()[1]
-        if error is None:
+        found = sys.exc_info()[1] if error is None else error  # an exception may be false
+        if found is None:
             complaints.say("capture_exception was called where no exception is being handled")
             return ""
         severity = _known(severity)
-        if known := _already(error, severity):
+        if known := _already(found, severity):
             return known
-        event_id = os.urandom(16).hex()
-        _mark(error, event_id, severity)
-        found = error
-        return self._capture(event_id, severity, lambda: of_exception(found, handled=handled), details)
+        event_id = self._capture(os.urandom(16).hex(), severity, lambda: of_exception(found, handled=handled), details)
+        if event_id:  # one that was not reported now may be reported by whoever catches it next
+            _mark(found, event_id, severity)
+        return event_id
 
     def capture_message(
         self, message: str, *, severity: str = DEFAULT_SEVERITY, template: str = "", details: Details | None = None
@@ -200,17 +204,17 @@ class Client:
         return Parcel(ERRORS_PATH, encode(report).encode(), _HEADERS)
 
 
-def _known(severity: str) -> str:
-    wanted = str(severity).upper()
+def _known(severity: object) -> str:
+    wanted = severity.upper() if isinstance(severity, str) else type(severity).__name__
     if wanted in SEVERITIES:
         return wanted
-    complaints.say(f"there is no severity {severity!r}: it must be one of {', '.join(SEVERITIES)}; HIGH is assumed")
+    complaints.say(f"there is no severity {wanted[:100]!r}: it must be one of {', '.join(SEVERITIES)}; HIGH is assumed")
     return DEFAULT_SEVERITY
 
 
 def _already(error: BaseException, severity: str) -> str:
     """Return the event id under which this very exception was just reported as at least this bad, or ""."""
-    mark = getattr(error, _MARK, None)
+    mark = looked_up(error, _MARK)
     if not isinstance(mark, tuple):
         return ""
     event_id, rank, at = mark

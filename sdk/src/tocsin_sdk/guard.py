@@ -133,10 +133,15 @@ class GuardState:
         """
         with self._lock:
             if self._thread is None and not self._closed:
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=self._keep_fresh, args=(self._stop, self._answered), name="tocsin-guard", daemon=True
                 )
-                self._thread.start()
+                try:
+                    thread.start()
+                except RuntimeError as error:  # the next request tries again
+                    self._tell(f"no thread can be started to ask {self._inquiry.url}: {_words(error)}")
+                else:
+                    self._thread = thread
         return self._answered.wait(wait_seconds)
 
     def close(self, timeout_seconds: float = 5.0) -> bool:
@@ -170,7 +175,10 @@ class GuardState:
     def _tell(self, problem: str) -> None:
         was, self._problem = self._problem, problem
         if problem and problem != was:
-            self._on_problem(problem)
+            try:
+                self._on_problem(problem)
+            except Exception as error:  # noqa: BLE001  # without this thread nothing would be renewed any more
+                complaints.say(f"on_problem failed: {_words(error)}; it was to say: {problem}")
 
     def before_fork(self) -> None:
         """Nothing is needed: the parent goes on asking."""

@@ -162,10 +162,12 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    cause = error.__cause__
+    if cause is None and not error.__suppress_context__:
+        cause = error.__context__
     if cause is None:
         # A group has several causes, a report one chain: the first stands for all, and the message says how many.
-        members = getattr(error, "exceptions", None)
+        members = looked_up(error, "exceptions")
         if isinstance(members, tuple) and members and isinstance(members[0], BaseException):
             return members[0]
     return cause
@@ -245,3 +247,11 @@ def program_name() -> str:
     """Return what the running program is called: its script, or the module that was run."""
     main = getattr(sys.modules.get("__main__"), "__spec__", None)
     return main.name.removesuffix(".__main__") if main else os.path.basename(sys.argv[0] or "python")
+
+
+def looked_up(error: BaseException, name: str) -> object:
+    """Return an attribute of an exception; None if there is none, or its class looks them up by itself and fails."""
+    try:
+        return getattr(error, name, None)
+    except Exception:  # noqa: BLE001
+        return None

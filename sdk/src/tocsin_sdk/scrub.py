@@ -5,7 +5,6 @@ It is a net, not a proof: it prefers to scrub too much. Every pattern is bounded
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -154,7 +153,7 @@ class _Cleaner:
         return self._text(value if isinstance(value, str) else _as_text(value), MAX_CONTEXT_TEXT_CHARACTERS)
 
     def _number(self, value: float) -> object:
-        if not math.isfinite(value) or abs(value) > MAX_INTEGER:
+        if not abs(value) <= MAX_INTEGER:  # NaN neither; an integer may be too large to become a float
             return self._text(_as_text(value), MAX_CONTEXT_TEXT_CHARACTERS)
         text = str(value)  # A card's number is one as an integer, too.
         return value if scrub_text(text) == text else SCRUBBED

@@ -61,7 +61,7 @@ def _texts(record: logging.LogRecord) -> tuple[str, str]:
     template = str(record.msg)
     try:
         return record.getMessage(), template
-    except (TypeError, ValueError, KeyError):
+    except Exception:  # noqa: BLE001  # a parameter's own str() may raise anything
         return f"{template} (its parameters do not fit)", template
 
 
