@@ -128,10 +128,17 @@ class Metrics:
     def reports(self, outcomes: Sequence[str]) -> None:
         """Count reports by what became of them."""
         for outcome in set(outcomes):
-            counted = self._outcomes.get(outcome)
-            if counted is None:
-                counted = self._outcomes[outcome] = self._reports.labels(outcome)
-            counted.inc(outcomes.count(outcome))
+            self._became(outcome, outcomes.count(outcome))
+
+    def rejected(self, number: int) -> None:
+        """Count reports that were rejected: a request may bring millions."""
+        self._became("rejected", number)
+
+    def _became(self, outcome: str, number: int) -> None:
+        counted = self._outcomes.get(outcome)
+        if counted is None:
+            counted = self._outcomes[outcome] = self._reports.labels(outcome)
+        counted.inc(number)
 
     def lost(self, reason: str, quantity: int) -> None:
         """Count events that a client dropped."""

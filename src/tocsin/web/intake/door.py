@@ -147,7 +147,7 @@ async def take_in(call: Call, project: Project, outcomes: Outcomes, protocol: st
 async def reject(call: Call, project: Project, protocol: str, code: Code, number: int) -> None:
     """Enter what was received and rejected into the ledger."""
     await call.services.intake.count(project.id, {("received", protocol): number, ("rejected", code.value): number})
-    call.services.metrics.reports(["rejected"] * number)
+    call.services.metrics.rejected(number)
 
 
 def _arrival(project: Project, outcome: Arrival | ErrorReport) -> Arrival:
