@@ -91,11 +91,6 @@ async def _enqueue(call: Call) -> dict[str, object]:
 
 
 async def _enter_refused(call: Call, key: str, refused: TocsinError) -> None:
-    """Enter a refused event into the ledger of the project whose key it names; who names none is told of the event."""
-    try:
-        project = await project_of(call, key)
-    except TocsinError as error:
-        if error.refusal.code is not Code.UNAUTHORIZED:
-            raise
-        return
-    await reject(call, project, PAGERDUTY, refused.refusal.code, 1)
+    """Enter a refused event into the ledger of the project whose key it names, if it names one."""
+    if key and (project := await call.services.keys.project(key)) is not None:
+        await reject(call, project, PAGERDUTY, refused.refusal.code, 1)
