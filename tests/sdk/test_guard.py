@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import http.client
 import json
 import os
@@ -343,11 +344,12 @@ def test_a_websocket_is_turned_away_with_1008_and_lifespan_is_never_touched() ->
     assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", 1008)]
 
 
-def test_a_forked_child_asks_for_itself() -> None:
+@pytest.mark.parametrize("fork", [os.fork, ctypes.PyDLL(None).fork], ids=["python", "c"])
+def test_a_forked_child_asks_for_itself(fork: Callable[[], int]) -> None:
     with _tocsin() as tocsin, _state(tocsin.dsn) as state:
         assert state.start(PATIENCE_SECONDS)
         reading, writing = os.pipe()
-        child = os.fork()
+        child = fork()
         if child == 0:
             # Nothing of the test runner may go on here.
             state.block()

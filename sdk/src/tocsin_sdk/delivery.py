@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -112,8 +113,10 @@ class Connection:
             self._open = None
 
     def forget(self) -> None:
-        """Drop the connection of the parent process after a fork."""
-        self._open = None
+        """Let go of the parent process's connection after a fork, without a word to the server."""
+        left, self._open = self._open, None
+        if left is not None and left.sock is not None and (handle := left.sock.detach()) >= 0:
+            os.close(handle)
 
     def _exchange(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         connection = self._open = self._open or self._connect()

@@ -121,6 +121,7 @@ class GuardState:
 
     def block(self) -> Block | None:
         """Return what blocks sessions now, None if nothing does. It reads memory and never waits."""
+        forks.notice()
         if self._thread is None:
             self.start()
         good_until, block = self._view
@@ -131,6 +132,10 @@ class GuardState:
 
         The first request in a forked child starts it anew by itself.
         """
+        forks.notice()
+        forks.say_if_threads_stand_still()
+        if forks.is_before_workers():
+            forks.start_in_workers(self)
         with self._lock:
             if self._thread is None and not self._closed:
                 thread = threading.Thread(
@@ -146,6 +151,7 @@ class GuardState:
 
     def close(self, timeout_seconds: float = 5.0) -> bool:
         """Stop asking; return whether the thread has ended in time. What was last heard goes stale from then on."""
+        forks.notice()
         with self._lock:
             self._closed = True
             self._stop.set()

@@ -141,6 +141,11 @@ class Sender:
 
     def start(self) -> None:
         """Start the thread, if it does not run in this process."""
+        forks.notice()
+        forks.say_if_threads_stand_still()
+        if forks.is_before_workers():
+            forks.start_in_workers(self)
+            return
         if self._thread is not None or self._is_closing or not self._starting.acquire(blocking=False):
             return
         try:
@@ -155,6 +160,7 @@ class Sender:
 
     def wake(self) -> None:
         """Say that there is something to send. Never blocks."""
+        forks.notice()
         if self._thread is None:
             self.start()
         if self._work.empty():
@@ -176,6 +182,7 @@ class Sender:
 
         It may take STOP_SECONDS longer than it was given.
         """
+        forks.notice()
         deadline = time.monotonic() + timeout_seconds
         sent = self._is_empty(deadline) or self.flush(timeout_seconds)
         self._is_closing = True
@@ -341,4 +348,5 @@ class Sender:
         self._thread = None
         self._starting = threading.Lock()
         self._work, self._hurry = queue.SimpleQueue(), queue.SimpleQueue()
+        self._leased, self._is_asking = [], False
         self._connection.forget()

@@ -146,6 +146,7 @@ class Spool:
         self._journal = Journal(os.path.join(self.directory, _JOURNAL_FILE), journal_bytes, self._on_problem)
         self._lock = threading.RLock()
         self._identity: tuple[int, int] | None = None
+        self._log_identity: tuple[int, int] | None = None
         self._owner = os.urandom(16)
         self._busy = self._closed = self._cut_off = False
         self._granted_parcels = self._granted_bytes = 0
@@ -332,6 +333,7 @@ class Spool:
 
     def _hold(self, max_wait_seconds: float) -> None:
         """Hold the spool for one action of this thread, which lets it go."""
+        forks.notice()
         # While the interpreter ends, whoever holds the lock may never run again.
         patience = max(0.0, min(max_wait_seconds, _ENDING_SECONDS if sys.is_finalizing() else LOCK_SECONDS))
         if not self._lock.acquire(timeout=patience):
@@ -342,6 +344,8 @@ class Spool:
         self._busy = True
 
     def _let_go(self) -> None:
+        if self._open and forks.is_before_workers():
+            self._disconnect()
         self._busy = False
         self._lock.release()
 
@@ -366,7 +370,7 @@ class Spool:
             if first:
                 connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # it counts only where the file is new
                 connection.executescript(_SCHEMA)
-                self._identity = _identity(self._file)
+                self._identity, self._log_identity = _identity(self._file), _identity(self._file + "-wal")
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         except BaseException:
@@ -407,17 +411,28 @@ class Spool:
         if before:
             self._lock.release()
 
-    def after_fork_in_child(self, before: bool) -> None:
-        """Begin anew; a child that inherited an open database must never use it."""
+    def after_fork_in_child(self, before: bool | None) -> None:
+        """Begin anew; a child that inherited a database in the midst of something must never use it."""
+        is_idle = before if before is not None else self._is_idle()
         self._lock = threading.RLock()
         self._busy = False
         self._owner = os.urandom(16)
-        if not before:
-            _ABANDONED.append(self._open)
-            self._open = {}
-            self._granted_parcels = self._granted_bytes = 0
-            self._journal.close()
-            self._cut_off = True
+        if is_idle:
+            self._disconnect()
+            return
+        _ABANDONED.append(self._open)
+        self._open = {}
+        self._granted_parcels = self._granted_bytes = 0
+        self._journal.close()
+        self._cut_off = True
+
+    def _is_idle(self) -> bool:
+        """Return whether the database may be closed here, although a parent process had opened it.
+
+        SQLite then believes that it holds the parent's lock, which says no more than that the database is open. If it
+        was the last to close it, it would remove the log: it must be the one that it knows.
+        """
+        return not self._busy and (not self._open or self._log_identity == _identity(self._file + "-wal"))
 
 
 _ABANDONED: list[object] = []

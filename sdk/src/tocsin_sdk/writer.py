@@ -73,13 +73,14 @@ class Writer:
 
         If not, it is late and follows, or it is lost; both are told to `on_problem`.
         """
+        forks.notice()
         if self._queue.qsize() >= MAX_QUEUED:
             self._lost.put(1)
             self._on_problem(f"{MAX_QUEUED:,} reports wait for the disk: this one is lost, and counted")
             return False
         ticket = Ticket(parcel)
         if sys.is_finalizing() or not self._is_running():
-            self._write([ticket])  # The interpreter is ending: no thread runs or starts any more.
+            self._write([ticket])  # No thread runs here: the interpreter is ending, or workers are still to be forked.
             return ticket.is_kept
         self._queue.put(ticket)
         if threading.get_ident() == self._thread_id:
@@ -96,6 +97,7 @@ class Writer:
 
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until what was late is on the disk as well; return whether it was in time."""
+        forks.notice()
         if self._thread is None or self._is_finished:
             return True
         mark = Ticket(None)
@@ -104,6 +106,7 @@ class Writer:
 
     def close(self, timeout_seconds: float) -> bool:
         """Write what is queued and stop; return whether that was done in time."""
+        forks.notice()
         thread = self._thread
         if thread is None:
             return True
@@ -114,6 +117,8 @@ class Writer:
     def _is_running(self) -> bool:
         if self._thread is not None:
             return not self._is_finished
+        if forks.is_before_workers():
+            return False
         if not self._starting.acquire(blocking=False):
             return True  # Somebody is just starting it: the queue is served soon.
         try:
