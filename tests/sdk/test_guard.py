@@ -310,6 +310,15 @@ def test_a_wrong_key_is_told_once_with_what_to_check() -> None:
     assert "401. Check the key" in problems[0]
 
 
+def test_a_dsn_of_which_no_question_can_be_made_is_told_without_its_key() -> None:
+    told: list[str] = []
+    with _state("http://K%0AEY@127.0.0.1:9/1", on_problem=told.append) as state:
+        state.start()
+        _until(lambda: told)
+    assert "Repair the DSN" in told[0]
+    assert "EY" not in told[0]
+
+
 def test_the_choice_of_open_or_closed_must_be_made() -> None:
     with pytest.raises(TypeError, match="when_unreachable"):
         GuardState(f"http://{KEY}@127.0.0.1:1/1")  # type: ignore[call-arg]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.sdk.conftest import Programs
 from tests.sdk.receiving import Receiver, receiving, until
 from tocsin_sdk.delivery import MAX_RETRY_AFTER_SECONDS, Answer, Verdict
 from tocsin_sdk.sender import (
@@ -26,7 +27,7 @@ from tocsin_sdk.sender import (
     Sender,
     bundles,
 )
-from tocsin_sdk.spool import Parcel, Spool
+from tocsin_sdk.spool import Parcel, Spool, SpoolCounts
 
 LINES = (("Content-Type", LINES_TYPE),)
 NOBODY = "http://127.0.0.1:1"
@@ -151,6 +152,35 @@ def test_a_door_that_is_locked_keeps_everything_and_says_so_once(
     assert len(sending.said) == 1
     assert "repair the DSN" in sending.said[0]
     assert _numbers(server) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("dsn", "why"),
+    [
+        ("http://KEY…@127.0.0.1:9/1", "the key has a character that no key has"),
+        ("http://K%0AEY@127.0.0.1:9/1", "the key has a character that no key has"),
+        ("http://KEY@tocsin..example.org/1", "there can be no host 'tocsin..example.org'"),
+        (f"http://KEY@{'a' * 64}.example.org/1", "there can be no host 'aaa"),
+        ("http://KEY@toc sin.example.org/1", "there can be no host 'toc sin"),
+        ("http://KEY@127.0.0.1:9/my path/1", "no URL can have the path '/my path'"),
+    ],
+)
+def test_a_dsn_of_which_no_request_can_be_made_is_said_at_once_and_reports_wait(
+    programs: Programs, dsn: str, why: str
+) -> None:
+    ended = programs.run(
+        """
+tocsin_sdk.capture_message("order 1")
+assert not tocsin_sdk.close(0.2)
+""",
+        TOCSIN_DSN=dsn,
+    )
+    assert ended.code == 0, ended.errors
+    assert ended.errors.count("tocsin_sdk:") == 1
+    assert why in ended.errors
+    assert "repair the DSN" in ended.errors
+    assert "KEY" not in ended.errors
+    assert Spool(programs.spool).counts() == SpoolCounts(waiting=1, refused=0, dropped=0)
 
 
 def test_a_server_that_is_not_there_is_waited_for(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -62,6 +63,27 @@ class Answer:
             return {int(item["index"]): str(item.get("reason", "")) for item in document["rejected"]}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}
+
+
+_IN_URL = re.compile(r"[\x21-\x7e]*")
+_IN_HEADER = re.compile(r"[\x20-\x7e]*")
+
+
+def unusable(url: str, headers: Iterable[tuple[str, str]]) -> str:
+    """Return why no request to this address can ever be made, "" if one can. It repeats no header: that is the key."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        host.encode("idna")  # as it is done before a name is looked up
+    except UnicodeError:
+        return f"there can be no host {host!r}"
+    if re.search(r"[\s\x00-\x20\x7f]", host):
+        return f"there can be no host {host!r}"
+    if not _IN_URL.fullmatch(parts.path):
+        return f"no URL can have the path {parts.path!r}"
+    if not all(_IN_HEADER.fullmatch(value) for _, value in headers):
+        return "the key has a character that no key has, such as an ellipsis or the end of a line"
+    return ""
 
 
 class Connection:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from tocsin_sdk import complaints, forks
+from tocsin_sdk.delivery import unusable
 from tocsin_sdk.dsn import Dsn
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ class _Memory:
 
 
 class _BadAnswerError(Exception):
-    """The server answered, but not with what was asked for."""
+    """The server did not answer, or not with what was asked for."""
 
 
 @dataclass(frozen=True)
@@ -249,6 +250,8 @@ class _Inquiry:
         headers = {"Authorization": f"Bearer {self.dsn.key}", "Accept": "application/json"}
         if memory.etag is not None:
             headers["If-None-Match"] = memory.etag
+        if why := unusable(self.url, headers.items()):
+            raise _BadAnswerError(f"{why}. Repair the DSN.")
         connection.request("GET", urlsplit(self.url).path, headers=headers)
         response = connection.getresponse()
         body = response.read(MAX_ANSWER_BYTES + 1)

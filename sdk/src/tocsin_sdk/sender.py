@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Callable, Protocol
 
 from tocsin_sdk import clock, forks
-from tocsin_sdk.delivery import Answer, Connection, Verdict
+from tocsin_sdk.delivery import Answer, Connection, Verdict, unusable
 from tocsin_sdk.spool import LEASE_SECONDS, Parcel
 
 ERRORS_PATH = "/api/v1/errors"
@@ -126,6 +126,7 @@ class Sender:
         self._base_url = base_url
         self._connection = Connection(base_url, timeout_seconds)
         self._headers = tuple(headers)
+        self._unusable = unusable(base_url, headers)
         self._on_problem = on_problem
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
@@ -143,6 +144,10 @@ class Sender:
         """Start the thread, if it does not run in this process."""
         forks.notice()
         forks.say_if_threads_stand_still()
+        if self._unusable:
+            self._say(
+                "locked", f"{self._base_url}: {self._unusable}. Reports are kept, and none can be sent: repair the DSN"
+            )
         if forks.is_before_workers():
             forks.start_in_workers(self)
             return
@@ -275,11 +280,13 @@ class Sender:
 
     def _send(self, bundle: Bundle) -> tuple[Verdict, float]:
         """Send one request and settle what can be settled; return the verdict and the pause it asks for (seconds)."""
+        if self._unusable:
+            return Verdict.LOCKED, LAST_PAUSE_SECONDS
         headers = dict((*bundle.first.headers, *self._headers))
         self._is_asking = True
         try:
             answer = self._connection.post(bundle.first.path, bundle.body, headers)
-        except (OSError, ValueError) as error:  # ValueError: a header or path that HTTP cannot carry
+        except (OSError, ValueError) as error:  # ValueError: a header or path of the parcel that HTTP cannot carry
             if isinstance(error, ValueError) and not isinstance(error, OSError):
                 return self._never(bundle, f"it is no request: {error}")
             self._say("network", f"{self._base_url} cannot be reached ({error}); reports are kept and sent later")
