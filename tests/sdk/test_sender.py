@@ -14,10 +14,9 @@ import pytest
 import trustme
 
 from tests.sdk.conftest import Programs
-from tests.sdk.receiving import Receiver, receiving, until
-from tocsin_sdk.delivery import MAX_RETRY_AFTER_SECONDS, Answer, Verdict
+from tests.sdk.receiving import TAKEN, Receiver, receiving, until
+from tocsin_sdk.delivery import ERRORS_PATH, MAX_RETRY_AFTER_SECONDS, Answer, Verdict
 from tocsin_sdk.sender import (
-    ERRORS_PATH,
     FIRST_PAUSE_SECONDS,
     LAST_PAUSE_SECONDS,
     LINES_TYPE,
@@ -198,10 +197,49 @@ def test_a_server_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_what_the_server_refuses_of_an_accepted_request_is_put_aside() -> None:
-    answer = Answer(201, b'{"accepted": [], "rejected": [{"index": 1, "reason": "no severity"}]}')
+    body = b'{"accepted": [], "rejected": [{"index": 1, "reason": "no severity"}]}'
+    answer = Answer(201, body, path=ERRORS_PATH)
     assert (answer.verdict, answer.rejected()) == (Verdict.DONE, {1: "no severity"})
     for odd in (b'"rejected"', b'{"rejected": 7}', b'{"rejected": [{}]}', b'{"rejected": ["a"]}', b'{"rejected": []}'):
         assert Answer(201, odd).rejected() == {}
+
+
+SIGN_IN = b"<html><body>Please sign in to the network</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "content_type", "body", "is_tocsins"),
+    [
+        (ERRORS_PATH, 201, "application/json", b'{"accepted":[],"rejected":[]}', True),
+        (ERRORS_PATH, 202, "application/json", b'{"accepted":[],"rejected":[],"kept":true}', True),
+        (ERRORS_PATH + "?x=1", 201, "application/json", b'{"accepted":[{"cut off', True),
+        (ERRORS_PATH, 200, "text/html", SIGN_IN, False),
+        (ERRORS_PATH, 200, "text/html", b'<script>let state = {"accepted": 1}</script>', False),
+        (ERRORS_PATH, 200, "application/json", b'{"status":"ok"}', False),
+        (ERRORS_PATH, 204, "", b"", False),
+        ("/api/1/envelope/", 200, "application/json", b"{}", True),
+        ("/api/1/envelope/", 200, "text/html", SIGN_IN, False),
+        ("/api/v1/events", 204, "", b"", True),
+        ("/v1/logs", 200, "application/x-protobuf", b"", True),
+        ("/v1/logs", 200, "text/html", b"", False),
+    ],
+)
+def test_only_an_answer_of_tocsins_says_that_something_was_taken(
+    path: str, status: int, content_type: str, body: bytes, is_tocsins: bool
+) -> None:
+    answer = Answer(status, body, path=path, content_type=content_type)
+    assert answer.verdict is (Verdict.DONE if is_tocsins else Verdict.LOCKED)
+
+
+def test_what_a_page_to_sign_in_was_given_is_kept(sending: _Sending, server: Receiver) -> None:
+    server.good_answer = SIGN_IN
+    sending.put(_line(1), _line(2))
+    until(lambda: sending.said)
+    assert sending.spool.counts().waiting == 2
+    assert "no answer of Tocsin's" in sending.said[0]
+    server.good_answer = TAKEN
+    assert sending.sender.flush(10)
+    assert len(sending.said) == 1
 
 
 def test_pauses_grow_to_their_bound_and_are_never_the_same(tmp_path: Path) -> None:
@@ -288,8 +326,9 @@ class _Taking(_Busy):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(201)
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(TAKEN)))
         self.end_headers()
+        self.wfile.write(TAKEN)
 
 
 def test_a_child_process_sends_with_a_thread_and_a_connection_of_its_own(tmp_path: Path, server: Receiver) -> None:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from tocsin_sdk import clock, complaints
+from tocsin_sdk.delivery import ERRORS_PATH
 from tocsin_sdk.dsn import Dsn
 from tocsin_sdk.memory import DiskOrMemory
 from tocsin_sdk.report import SEVERITIES, Details, Origin, encode, encode_made, looked_up, of_exception, of_message
-from tocsin_sdk.sender import ERRORS_PATH, LINES_TYPE, Sender
+from tocsin_sdk.sender import LINES_TYPE, Sender
 from tocsin_sdk.spool import MAX_SPOOL_BYTES, MAX_SPOOL_PARCELS, Parcel, Spool, SpoolUnusableError
 from tocsin_sdk.writer import Writer
 

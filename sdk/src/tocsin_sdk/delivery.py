@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     import http.client
 
+ERRORS_PATH = "/api/v1/errors"
 MAX_ANSWER_BYTES = 1_048_576
 MAX_RETRY_AFTER_SECONDS = 300.0
 """How long a server may keep us away at a time."""
@@ -36,12 +37,14 @@ class Answer:
     status: int
     body: bytes = b""
     retry_after_seconds: float | None = None
+    path: str = ""
+    content_type: str = ""
 
     @property
     def verdict(self) -> Verdict:
         """Return what becomes of the request. What nobody foresaw is kept: an answer of a proxy must lose nothing."""
         if 200 <= self.status < 300:
-            return Verdict.DONE
+            return Verdict.DONE if self._is_tocsins() else Verdict.LOCKED
         if self.status in {400, 413, 415, 422}:
             return Verdict.NEVER
         if self.status in {408, 425, 429, 502, 503, 504}:
@@ -52,7 +55,19 @@ class Answer:
     def reason(self) -> str:
         """Return the answer in one short line: the status and the beginning of what it says."""
         text = " ".join(self.body[:1_000].decode("utf-8", "replace").split())
-        return f"{self.status} {text[:300]}".strip()
+        is_strange = self.status < 300 and not self._is_tocsins()
+        said = "no answer of Tocsin's, but that of a proxy or of another program: " if is_strange else ""
+        return f"{self.status} {said}{text[:300]}".strip()
+
+    def _is_tocsins(self) -> bool:
+        """Return whether a good answer is one that Tocsin gives: a page on which one should sign in has taken nothing.
+
+        It is not read to its end, for that may have been cut off.
+        """
+        if urlsplit(self.path).path == ERRORS_PATH:
+            return self.body.lstrip().startswith(b"{") and b'"accepted"' in self.body
+        is_protobuf = self.content_type.partition(";")[0].strip() == "application/x-protobuf"
+        return self.status == 204 or is_protobuf or self.body.lstrip().startswith(b"{")
 
     def rejected(self) -> dict[int, str]:
         """Return why the server refused single reports of an accepted request, by their place in it."""
@@ -147,7 +162,8 @@ class Connection:
         text = response.read(MAX_ANSWER_BYTES)
         if response.read(1):
             self.close()
-        return Answer(response.status, text, _retry_after(response.getheader("Retry-After")))
+        retry_after = _retry_after(response.getheader("Retry-After"))
+        return Answer(response.status, text, retry_after, path, response.getheader("Content-Type", ""))
 
     def _connect(self) -> http.client.HTTPConnection:
         import http.client

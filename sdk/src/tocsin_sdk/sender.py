@@ -1,6 +1,6 @@
 """Sends what the spool holds until the server has it: one daemon thread in each process.
 
-A parcel leaves the spool only when the server answered 2xx (done) or will never take it (put aside, visible).
+A parcel leaves the spool only when Tocsin answered that it has it (done), or will never take it (put aside, visible).
 Everything else is tried again, later and later. Nothing here ever gives up.
 """
 
@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from typing import Callable, Protocol
 
 from tocsin_sdk import clock, forks
-from tocsin_sdk.delivery import Answer, Connection, Verdict, unusable
+from tocsin_sdk.delivery import ERRORS_PATH, Answer, Connection, Verdict, unusable
 from tocsin_sdk.spool import LEASE_SECONDS, Parcel
 
-ERRORS_PATH = "/api/v1/errors"
 LINES_TYPE = "application/x-ndjson"
 """Reports of this type, one on a line, may travel together in one request."""
 MAX_JOINED_BYTES = 1_048_576
