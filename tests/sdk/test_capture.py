@@ -369,6 +369,43 @@ assert tocsin_sdk.capture_exception(again) != ""
     assert messages(server) == dict.fromkeys(said, 1), ended.errors
 
 
+def _init(port: int, project: int, service: str) -> str:
+    return f"import tocsin_sdk\ntocsin_sdk.init('http://{KEY}@127.0.0.1:{port}/{project}', service={service!r})\n"
+
+
+@pytest.mark.parametrize(("project", "service"), [(2, "payroll"), (1, "blog")])
+def test_programs_of_several_projects_and_services_share_tocsin_spool_and_get_nothing_of_each_other(
+    programs: Programs, server: Receiver, project: int, service: str
+) -> None:
+    with receiving() as earlier:
+        port = earlier.port
+    programs.run("tocsin_sdk.capture_message('of payroll')\ntocsin_sdk.close(0)", begin=_init(port, 1, "payroll"))
+    other = programs.run("assert tocsin_sdk.flush(10)", begin=_init(server.port, project, service))
+    assert (other.code, messages(server)) == (0, {}), other.errors
+    with receiving(port) as its_own:
+        programs.run("assert tocsin_sdk.flush(10)", begin=_init(port, 1, "payroll"))
+        assert messages(its_own) == {"of payroll": 1}
+
+
+def test_what_an_earlier_version_left_in_tocsin_spool_itself_is_sent_by_its_own_service(
+    programs: Programs, server: Receiver
+) -> None:
+    shared = programs.spool.parent / "spools"
+    with receiving() as nobody:
+        down = Programs(shared, nobody.port)
+    for service in ("blog", "payroll"):
+        begin = _init(down.port, 1, service).replace("service=", "spool_directory=os.environ['SPOOL'], service=")
+        down.run(f"tocsin_sdk.capture_message('of {service}')\ntocsin_sdk.close(0)", begin="import os\n" + begin)
+    assert Spool(shared).counts().waiting == 2
+    later = LATER + _init(server.port, 1, "payroll")
+    ended = programs.run("assert tocsin_sdk.flush(10)", begin=later)
+    assert (ended.code, ended.errors) == (0, "")
+    assert messages(server) == {"of payroll": 1}
+    ended = programs.run("assert tocsin_sdk.flush(10)", begin=later.replace("payroll", "blog"))
+    assert messages(server) == {"of payroll": 1, "of blog": 1}
+    assert Spool(shared).is_empty()
+
+
 def test_without_a_dsn_init_says_what_to_do(programs: Programs) -> None:
     ended = programs.run("", TOCSIN_DSN="")
     assert ended.code == 1

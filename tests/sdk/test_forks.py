@@ -156,7 +156,7 @@ APPLICATION = """
 import os
 import tocsin_sdk
 
-tocsin_sdk.init(service="shop", max_capture_seconds=10)
+tocsin_sdk.init(service="shop", max_capture_seconds=10, spool_directory=os.environ["SPOOL"])
 tocsin_sdk.capture_message("first process")
 
 def application(environ, start_response):
@@ -174,7 +174,7 @@ def _uwsgi(directory: Path, server: Receiver, *options: str) -> Iterator[tuple[s
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(SOURCE), *sys.path]),
         "TOCSIN_DSN": f"http://{KEY}@127.0.0.1:{server.port}/1",
-        "TOCSIN_SPOOL": str(directory / "spool"),
+        "SPOOL": str(directory / "spool"),
     }
     command = [str(Path(sys.executable).with_name("uwsgi")), "--http-socket", "127.0.0.1:0", "--master"]
     command += ["--processes", "2", "--wsgi-file", str(directory / "application.py"), *options]

@@ -46,7 +46,8 @@ def init(
 
     Args:
         dsn: where reports go; TOCSIN_DSN if it is not given.
-        spool_directory: where reports wait; TOCSIN_SPOOL, or one in the user's state directory, if it is not given.
+        spool_directory: where reports wait, for one project and service alone. If it is not given: one below
+            TOCSIN_SPOOL or the user's state directory.
         service: what this program is called; the name of its script if it is not given.
         environment: "production", "staging" or the like.
         release: the program's version.
@@ -62,6 +63,7 @@ def init(
     """
     global _client  # noqa: PLW0603  # a process has one client, as it has one sys.excepthook
     from tocsin_sdk.client import Client, Options
+    from tocsin_sdk.directories import earlier_spool
     from tocsin_sdk.directories import spool_directory as default_directory
     from tocsin_sdk.dsn import Dsn
     from tocsin_sdk.report import Origin, program_name
@@ -71,6 +73,7 @@ def init(
     options = Options(
         dsn=where,
         spool_directory=os.fspath(spool_directory or default_directory(where, name)),
+        earlier_spool=None if spool_directory else earlier_spool(),
         origin=Origin(name, environment, release, _host_name() if server_name is None else server_name),
         before_send=before_send,
         max_capture_seconds=max_capture_seconds,

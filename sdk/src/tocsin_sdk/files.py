@@ -6,6 +6,9 @@ import os
 
 from tocsin_sdk import clock
 
+DATABASE_FILE = "spool.db"
+JOURNAL_FILE = "spool.journal"
+
 
 def make(file: str) -> None:
     """Make a file and its directory, if they are not there; nobody else may read them, and both survive a power cut."""

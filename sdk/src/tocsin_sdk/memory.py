@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Callable
 
 from tocsin_sdk import clock
@@ -75,12 +76,24 @@ class MemorySpool:
         self.__init__()  # type: ignore[misc]
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """A spool of several programs, and what stands in the reports of this one."""
+
+    spool: Spool
+    holding: bytes
+
+
 class DiskOrMemory:
     """A spool on disk, and memory for as long as the disk refuses."""
 
-    def __init__(self, disk: Spool, on_problem: Callable[[str], None]) -> None:
-        """Take a spool; whatever is wrong with it is told to `on_problem`, never raised."""
+    def __init__(self, disk: Spool, on_problem: Callable[[str], None], earlier: Earlier | None = None) -> None:
+        """Take a spool; whatever is wrong with it is told to `on_problem`, never raised.
+
+        What this program's earlier versions left in another spool moves to this one with the first `take`s.
+        """
         self.disk = disk
+        self._earlier = earlier
         self.memory = MemorySpool()
         self._on_problem = on_problem
         self._disk_is_left_alone_until = 0.0
@@ -106,6 +119,7 @@ class DiskOrMemory:
         if taken or time.monotonic() < self._disk_is_left_alone_until:
             return taken
         try:
+            self._move_earlier(limit)
             return self.disk.take(limit)
         except SpoolUnusableError as error:
             self._leave_alone(error)
@@ -129,7 +143,7 @@ class DiskOrMemory:
 
     def is_empty(self, max_wait_seconds: float = LOCK_SECONDS) -> bool:
         """Return whether nothing waits. A disk that cannot be read holds nothing that this process could send."""
-        if not self.memory.is_empty():
+        if not self.memory.is_empty() or self._earlier is not None:
             return False
         try:
             return self.disk.is_empty(max_wait_seconds)
@@ -146,6 +160,20 @@ class DiskOrMemory:
             self.memory.done([number for (number, _), is_kept in zip(taken, kept) if is_kept])
             if not all(kept):
                 return
+
+    def _move_earlier(self, limit: int) -> None:
+        """Move a helping of what earlier versions left. Killed in between, the server gets it twice, and knows it."""
+        if self._earlier is None:
+            return
+        try:
+            taken = self._earlier.spool.take(limit, self._earlier.holding)
+            kept = self.disk.put_all([parcel for _, parcel in taken])
+            self._earlier.spool.done([number for (number, _), is_kept in zip(taken, kept) if is_kept])
+        except SpoolUnusableError as error:
+            self._on_problem(f"{error}; what earlier versions left there is sent after the next start")
+            kept = []
+        if not kept or not all(kept):
+            self._earlier = None
 
     def _leave_alone(self, error: SpoolUnusableError) -> None:
         self._disk_is_left_alone_until = time.monotonic() + DISK_PAUSE_SECONDS

@@ -40,8 +40,6 @@ MAX_POSTPONED_SECONDS = 3_600.0
 LOCK_SECONDS = 10.0
 """How long an action waits for another one of its own process."""
 
-_FILE = "spool.db"
-_JOURNAL_FILE = "spool.journal"
 _JOURNAL_BYTES = 1_048_576
 _JOURNAL_SHARE = 8
 """Of a small spool the journal takes no more than this part."""
@@ -139,11 +137,11 @@ class Spool:
         """
         self._open: dict[bool, sqlite3.Connection] = {}
         self.directory = os.path.abspath(os.fspath(directory))
-        self._file = os.path.join(self.directory, _FILE)
+        self._file = os.path.join(self.directory, files.DATABASE_FILE)
         journal_bytes = min(_JOURNAL_BYTES, max_bytes // _JOURNAL_SHARE)
         self._max_bytes, self._max_parcels = max_bytes - journal_bytes, max_parcels
         self._on_problem = on_problem or _ignore
-        self._journal = Journal(os.path.join(self.directory, _JOURNAL_FILE), journal_bytes, self._on_problem)
+        self._journal = Journal(os.path.join(self.directory, files.JOURNAL_FILE), journal_bytes, self._on_problem)
         self._lock = threading.RLock()
         self._identity: tuple[int, int] | None = None
         self._log_identity: tuple[int, int] | None = None
@@ -165,9 +163,9 @@ class Spool:
         """Keep several parcels in one commit; the answers are those of `put`, in the same order."""
         return self._attempt(lambda: self._put(parcels))
 
-    def take(self, limit: int) -> list[tuple[int, Parcel]]:
-        """Return the oldest parcels that nobody else has, and lease them for LEASE_SECONDS."""
-        return self._do(lambda connection: _lease(connection, limit, self._owner), gathers=True)
+    def take(self, limit: int, holding: bytes = b"") -> list[tuple[int, Parcel]]:
+        """Return the oldest parcels that nobody else has, with this in their bodies; lease them for LEASE_SECONDS."""
+        return self._do(lambda connection: _lease(connection, limit, holding, self._owner), gathers=True)
 
     def done(self, ids: Sequence[int]) -> None:
         """Forget parcels that the server has."""
@@ -459,12 +457,13 @@ def _insert(connection: sqlite3.Connection, parcel: Parcel) -> bool:
     return True
 
 
-def _lease(connection: sqlite3.Connection, limit: int, owner: bytes) -> list[tuple[int, Parcel]]:
+def _lease(connection: sqlite3.Connection, limit: int, holding: bytes, owner: bytes) -> list[tuple[int, Parcel]]:
     now = clock.now()
     cursor = connection.execute(
         "SELECT id, path, headers, body FROM parcels"
-        " WHERE id NOT IN (SELECT id FROM leases WHERE due > ?1 AND due <= ?1 + ?2) ORDER BY id LIMIT ?3",
-        (now, MAX_POSTPONED_SECONDS, limit),
+        " WHERE id NOT IN (SELECT id FROM leases WHERE due > ?1 AND due <= ?1 + ?2) AND instr(body, ?4) ORDER BY id"
+        " LIMIT ?3",
+        (now, MAX_POSTPONED_SECONDS, limit, holding),
     )
     taken: list[tuple[int, Parcel]] = []
     size = 0
