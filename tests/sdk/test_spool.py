@@ -221,6 +221,31 @@ def test_a_damaged_spool_is_moved_aside_and_said_and_a_new_one_begun(tmp_path: P
     assert damage in aside.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("part", "damage"),
+    [
+        ("headers", b'\xdb[["Content-Type"'),
+        ("headers", b"{}["),
+        ("headers", b"7"),
+        ("path", b"\xaf/api/v1/errors"),
+    ],
+)
+def test_a_damaged_parcel_is_put_aside_and_said_and_holds_up_no_other(tmp_path: Path, part: str, damage: bytes) -> None:
+    said: list[str] = []
+    spool = Spool(tmp_path, on_problem=said.append)
+    spool.put_all([_parcel(number) for number in range(3)])
+    spool.counts()
+    with sqlite3.connect(tmp_path / "spool.db") as other:
+        other.execute(f"UPDATE parcels SET {part} = CAST(? AS TEXT) WHERE id = 1", (damage,))
+    other.close()
+    assert _bodies(spool) == [b"1", b"2"]
+    (refused,) = spool.refused()
+    assert (refused.body, refused.reason) == (b"0", "it was damaged on the disk")
+    assert spool.counts().waiting == 2
+    assert len(said) == 1
+    assert _bodies(spool) == []
+
+
 def test_a_spool_whose_file_was_deleted_under_it_begins_a_new_one(spool: Spool) -> None:
     spool.put(_parcel(1))
     for file in Path(spool.directory).iterdir():

@@ -72,6 +72,12 @@ INSERT OR IGNORE INTO totals VALUES ('refused', 0), ('dropped', 0), ('dropped_to
 COMMIT;
 """
 _INSERT = "INSERT INTO parcels (path, headers, body) VALUES (?, ?, ?)"
+# What a flipped bit made of a text, or of its type, must not fail before we see it: all is read as bytes.
+_FREE = """
+SELECT id, CAST(path AS BLOB), CAST(headers AS BLOB), CAST(body AS BLOB) FROM parcels
+WHERE id NOT IN (SELECT id FROM leases WHERE due > ?1 AND due <= ?1 + ?2) AND instr(ifnull(body, x''), ?4)
+ORDER BY id LIMIT ?3
+"""
 
 T = TypeVar("T")
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -165,7 +171,10 @@ class Spool:
 
     def take(self, limit: int, holding: bytes = b"") -> list[tuple[int, Parcel]]:
         """Return the oldest parcels that nobody else has, with this in their bodies; lease them for LEASE_SECONDS."""
-        return self._do(lambda connection: _lease(connection, limit, holding, self._owner), gathers=True)
+        taken, damaged = self._do(lambda connection: _lease(connection, limit, holding, self._owner), gathers=True)
+        if damaged:
+            self._on_problem(f"{damaged} reports in the spool were damaged on the disk: they are put aside")
+        return taken
 
     def done(self, ids: Sequence[int]) -> None:
         """Forget parcels that the server has."""
@@ -184,8 +193,7 @@ class Spool:
 
     def refused(self) -> list[Refused]:
         """Return what the server refused, the latest first."""
-        statement = "SELECT path, body, reason, refused_at FROM refused ORDER BY id DESC"
-        return self._do(lambda connection: [Refused(*row) for row in connection.execute(statement)], begin="BEGIN")
+        return self._do(_refused, begin="BEGIN")
 
     def is_empty(self, max_wait_seconds: float = LOCK_SECONDS) -> bool:
         """Return whether nothing waits, leased or not; False as well if that cannot be seen in time."""
@@ -457,27 +465,47 @@ def _insert(connection: sqlite3.Connection, parcel: Parcel) -> bool:
     return True
 
 
-def _lease(connection: sqlite3.Connection, limit: int, holding: bytes, owner: bytes) -> list[tuple[int, Parcel]]:
+def _lease(
+    connection: sqlite3.Connection, limit: int, holding: bytes, owner: bytes
+) -> tuple[list[tuple[int, Parcel]], int]:
+    """Return parcels, and how many others are damaged and put aside: one row that cannot be read must hold up none."""
     now = clock.now()
-    cursor = connection.execute(
-        "SELECT id, path, headers, body FROM parcels"
-        " WHERE id NOT IN (SELECT id FROM leases WHERE due > ?1 AND due <= ?1 + ?2) AND instr(body, ?4) ORDER BY id"
-        " LIMIT ?3",
-        (now, MAX_POSTPONED_SECONDS, limit, holding),
-    )
+    cursor = connection.execute(_FREE, (now, MAX_POSTPONED_SECONDS, limit, holding))
     taken: list[tuple[int, Parcel]] = []
+    damaged: list[int] = []
     size = 0
-    for number, path, headers, body in cursor:
-        size += len(body)
+    for number, *parts in cursor:
+        parcel = _parcel(*parts)
+        if parcel is None:
+            damaged.append(number)
+            continue
+        size += len(parcel.body)
         if taken and size > MAX_TAKEN_BYTES:
             break
-        taken.append((number, Parcel(path, body, tuple((name, value) for name, value in json.loads(headers)))))
+        taken.append((number, parcel))
     cursor.close()
     due = now + LEASE_SECONDS
-    connection.executemany(
-        "INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", [(number, owner, due) for number, _ in taken]
-    )
-    return taken
+    leases = [(number, owner, due) for number in (*damaged, *(number for number, _ in taken))]
+    connection.executemany("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", leases)
+    for number in damaged:
+        _put_aside(connection, number, "it was damaged on the disk", owner)
+    return taken, len(damaged)
+
+
+def _parcel(path: bytes | None, headers: bytes | None, body: bytes | None) -> Parcel | None:
+    """Return a row as a parcel, None if it is damaged."""
+    if path is None or headers is None or body is None:
+        return None
+    try:
+        return Parcel(path.decode(), body, tuple((str(name), str(value)) for name, value in json.loads(headers)))
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _refused(connection: sqlite3.Connection) -> list[Refused]:
+    statement = "SELECT CAST(path AS BLOB), CAST(body AS BLOB), reason, refused_at FROM refused ORDER BY id DESC"
+    rows = connection.execute(statement)
+    return [Refused(path.decode("utf-8", "replace"), body, reason, at) for path, body, reason, at in rows]
 
 
 def _forget(connection: sqlite3.Connection, ids: Sequence[int], owner: bytes) -> None:
@@ -490,7 +518,8 @@ def _forget(connection: sqlite3.Connection, ids: Sequence[int], owner: bytes) ->
 
 def _put_aside(connection: sqlite3.Connection, number: int, reason: str, owner: bytes) -> None:
     kept = connection.execute(
-        "INSERT INTO refused (path, body, reason, refused_at) SELECT path, substr(body, 1, ?1), ?2, ?3 FROM parcels"
+        "INSERT INTO refused (path, body, reason, refused_at)"
+        " SELECT ifnull(path, ''), substr(ifnull(body, x''), 1, ?1), ?2, ?3 FROM parcels"
         " WHERE id = ?4 AND EXISTS (SELECT 1 FROM leases WHERE id = ?4 AND owner = ?5)",
         (MAX_REFUSED_BODY_BYTES, reason, clock.now(), number, owner),
     )
