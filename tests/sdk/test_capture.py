@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import signal
@@ -222,6 +224,67 @@ assert tocsin_sdk.flush(10)
     assert messages(server) == {f"order {number}": 1 for number in range(5)}
     assert "cannot be used" in ended.errors
     assert "memory" in ended.errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["journal", "database"])
+def test_a_last_report_that_waits_for_a_locked_spool_is_not_lost_without_a_word(
+    programs: Programs, server: Receiver, what: str
+) -> None:
+    Spool(programs.spool).counts()
+    with contextlib.ExitStack() as held:
+        if what == "journal":
+            fcntl.flock(held.enter_context((programs.spool / "spool.journal").open("rb")), fcntl.LOCK_EX)
+        else:
+            other = sqlite3.connect(programs.spool / "spool.db", isolation_level=None)
+            held.enter_context(contextlib.closing(other)).execute("BEGIN IMMEDIATE")
+        ended = programs.run("tocsin_sdk.capture_message('the last word')", begin=BEGIN.replace("=10", "=0.05"))
+    assert ended.code == 0
+    assert "what waited for it may be lost" in ended.errors
+
+
+MENDED = """
+from tocsin_sdk import memory, writer
+memory.DISK_PAUSE_SECONDS = writer.DISK_PAUSE_SECONDS = float(sys.argv[1])
+assert tocsin_sdk.capture_message("order 1")
+os.remove(spool)
+"""
+
+
+def test_what_memory_holds_goes_back_to_a_mended_disk_without_another_report(tmp_path: Path) -> None:
+    with receiving() as earlier:
+        programs = Programs(tmp_path / "spool", earlier.port)
+    programs.spool.write_text("a file where the directory should be")
+    ended = programs.run(
+        MENDED
+        + """
+while not tocsin_sdk.current()._store.memory.is_empty():
+    time.sleep(0.01)
+os.kill(os.getpid(), signal.SIGKILL)
+""",
+        0.02,
+    )
+    assert ended.code == -signal.SIGKILL, ended.errors
+    assert Spool(programs.spool).counts().waiting == 1
+
+
+def test_what_memory_holds_when_the_program_ends_goes_to_a_mended_disk(tmp_path: Path) -> None:
+    with receiving() as earlier:
+        programs = Programs(tmp_path / "spool", earlier.port)
+    programs.spool.write_text("a file where the directory should be")
+    ended = programs.run(MENDED, 3_600)
+    assert ended.code == 0
+    assert "lost" not in ended.errors
+    assert Spool(programs.spool).counts().waiting == 1
+
+
+def test_what_neither_disk_nor_server_took_when_the_program_ends_is_said_to_be_lost(tmp_path: Path) -> None:
+    with receiving() as earlier:
+        programs = Programs(tmp_path / "spool", earlier.port)
+    programs.spool.write_text("a file where the directory should be")
+    ended = programs.run("tocsin_sdk.capture_message('order 1')")
+    assert ended.code == 0
+    assert "1 reports are lost" in ended.errors
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up its rights")

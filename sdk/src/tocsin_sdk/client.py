@@ -65,18 +65,18 @@ class Client:
             max_parcels=options.max_spool_parcels,
             on_problem=complaints.say,
         )
-        store = DiskOrMemory(self.spool, complaints.say, self._earlier())
+        self._store = DiskOrMemory(self.spool, complaints.say, self._earlier())
         # The key travels with the request and is not kept: what waits while a key is replaced goes with the new one.
         key = ("Authorization", f"Bearer {options.dsn.key}")
         self._sender = Sender(
-            store,
+            self._store,
             options.dsn.base_url,
             timeout_seconds=options.timeout_seconds,
             on_problem=complaints.say,
             headers=(key,),
         )
         self._writer = Writer(
-            store,
+            self._store,
             max_wait_seconds=options.max_capture_seconds,
             on_kept=self._sender.wake,
             on_problem=complaints.say,
@@ -146,7 +146,10 @@ class Client:
         """
         deadline = time.monotonic() + timeout_seconds
         written = self._writer.close(timeout_seconds)
-        return self._sender.close(max(0.0, deadline - time.monotonic())) and written
+        sent = self._sender.close(max(0.0, deadline - time.monotonic()))
+        if written:
+            self._store.close()
+        return sent and written
 
     def close(self, timeout_seconds: float) -> bool:
         """Stop, and close the spool."""

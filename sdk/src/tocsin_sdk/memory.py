@@ -64,6 +64,12 @@ class MemorySpool:
         """Return whether nothing waits."""
         return not self._parcels
 
+    def give_back(self) -> int:
+        """End all leases; return how many parcels there are."""
+        with self._lock:
+            self.again(list(self._parcels), 0.0)
+            return len(self._parcels)
+
     def _put(self, parcel: Parcel) -> bool:
         if len(self._parcels) >= MAX_MEMORY_PARCELS or self._bytes + len(parcel.body) > MAX_MEMORY_BYTES:
             return False
@@ -150,6 +156,26 @@ class DiskOrMemory:
         except SpoolUnusableError as error:
             self._leave_alone(error)
             return True
+
+    def back_to_disk(self) -> None:
+        """Move what is in memory to the disk, unless that is left alone."""
+        if time.monotonic() < self._disk_is_left_alone_until:
+            return
+        try:
+            self._move_to_disk()
+        except SpoolUnusableError as error:
+            self._leave_alone(error)
+
+    def close(self) -> None:
+        """Move what is in memory to the disk, for the program ends. What it does not take is lost, and that is said."""
+        if not self.memory.give_back():
+            return
+        self._disk_is_left_alone_until = 0.0
+        self.back_to_disk()
+        if lost := self.memory.give_back():
+            self._on_problem(
+                f"{lost} reports are lost: neither the disk nor the server took them before the program ended"
+            )
 
     def _move_to_disk(self) -> None:
         if self._lost:

@@ -12,7 +12,7 @@ import threading
 from typing import Callable
 
 from tocsin_sdk import forks
-from tocsin_sdk.memory import DiskOrMemory
+from tocsin_sdk.memory import DISK_PAUSE_SECONDS, DiskOrMemory
 from tocsin_sdk.spool import Parcel, SpoolUnusableError
 
 MAX_QUEUED = 1_000
@@ -112,6 +112,8 @@ class Writer:
             return True
         self._queue.put(None)
         thread.join(timeout_seconds)
+        if thread.is_alive():
+            self._on_problem(f"the disk took longer than {timeout_seconds:g} s: what waited for it may be lost")
         return not thread.is_alive()
 
     def _is_running(self) -> bool:
@@ -136,12 +138,27 @@ class Writer:
         self._thread_id = threading.get_ident()
         is_open = True
         while is_open:
-            tickets = [self._queue.get()]
+            tickets = [self._next()]
             while len(tickets) < MAX_COMMIT and not self._queue.empty():
                 tickets.append(self._queue.get())
             is_open = None not in tickets
             self._write([ticket for ticket in tickets if ticket is not None])
         self._is_finished = True
+
+    def _next(self) -> Ticket | None:
+        """Wait for a parcel; what memory holds meanwhile goes back to the disk as soon as that takes it."""
+        while not self._store.memory.is_empty():
+            try:
+                return self._queue.get(timeout=DISK_PAUSE_SECONDS)
+            except queue.Empty:
+                self._back_to_disk()
+        return self._queue.get()
+
+    def _back_to_disk(self) -> None:
+        try:
+            self._store.back_to_disk()
+        except Exception as error:  # noqa: BLE001  # as with a commit
+            self._on_problem(f"what memory holds cannot be written now: {error!r}")
 
     def _write(self, tickets: list[Ticket]) -> None:
         kept: list[bool] = []
