@@ -10,18 +10,22 @@ and a child that inherits them believes that it holds what it does not.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Callable, TypeVar
 
 from tocsin_sdk import clock, files, forks
 from tocsin_sdk.journal import Journal, Row
+from tocsin_sdk.lifted import Lifted, mark
 
 MAX_SPOOL_BYTES = 268_435_456
 MAX_SPOOL_PARCELS = 1_000_000
@@ -75,7 +79,7 @@ _INSERT = "INSERT INTO parcels (path, headers, body) VALUES (?, ?, ?)"
 # What a flipped bit made of a text, or of its type, must not fail before we see it: all is read as bytes.
 _FREE = """
 SELECT id, CAST(path AS BLOB), CAST(headers AS BLOB), CAST(body AS BLOB) FROM parcels
-WHERE id NOT IN (SELECT id FROM leases WHERE due > ?1 AND due <= ?1 + ?2) AND instr(ifnull(body, x''), ?4)
+WHERE id NOT IN (SELECT id FROM leases WHERE due > ?1 AND due <= ?1 + ?2) AND instr(ifnull(body, x''), ?4) AND id > ?5
 ORDER BY id LIMIT ?3
 """
 
@@ -85,6 +89,10 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 class SpoolUnusableError(OSError):
     """The spool's directory or database cannot be used now; the text says why."""
+
+
+class SpoolUnwritableError(SpoolUnusableError):
+    """The disk is full or takes no writing for another reason; what lies on it may be readable."""
 
 
 class SpoolBusyError(SpoolUnusableError):
@@ -148,6 +156,7 @@ class Spool:
         self._max_bytes, self._max_parcels = max_bytes - journal_bytes, max_parcels
         self._on_problem = on_problem or _ignore
         self._journal = Journal(os.path.join(self.directory, files.JOURNAL_FILE), journal_bytes, self._on_problem)
+        self.lifted = Lifted(self.directory)
         self._lock = threading.RLock()
         self._identity: tuple[int, int] | None = None
         self._log_identity: tuple[int, int] | None = None
@@ -171,10 +180,17 @@ class Spool:
 
     def take(self, limit: int, holding: bytes = b"") -> list[tuple[int, Parcel]]:
         """Return the oldest parcels that nobody else has, with this in their bodies; lease them for LEASE_SECONDS."""
-        taken, damaged = self._do(lambda connection: _lease(connection, limit, holding, self._owner), gathers=True)
+        taken, damaged = self._do(lambda connection: self._take(connection, limit, holding), gathers=True)
         if damaged:
             self._on_problem(f"{damaged} reports in the spool were damaged on the disk: they are put aside")
+        self.lifted.end()
+        if not taken:
+            self.lifted.forget()
         return taken
+
+    def lift(self, limit: int) -> list[tuple[bytes, Parcel]]:
+        """Return the oldest parcels of a disk that takes no writing, which `lifted` remembers by their marks."""
+        return self._attempt(lambda: self._lift(limit))
 
     def done(self, ids: Sequence[int]) -> None:
         """Forget parcels that the server has."""
@@ -214,12 +230,17 @@ class Spool:
         """Keep the notice of what was dropped since the last one; False if nothing was, or it found no room itself."""
         return self._do(lambda connection: self._tell(connection, notice), gathers=True, durable=True)
 
+    def may_hold(self) -> bool:
+        """Return whether something may lie on the disk that this process could send."""
+        return not self._cut_off and os.path.exists(self._file)
+
     def close(self, max_wait_seconds: float = LOCK_SECONDS) -> None:
         """Close the database. Nothing is lost; what still waits is sent by whoever opens the directory next."""
         self._hold(max_wait_seconds)
         try:
             self._closed = True
             self._disconnect()
+            self.lifted.end()
         finally:
             self._let_go()
 
@@ -229,6 +250,7 @@ class Spool:
 
     def _put(self, parcels: Sequence[Parcel]) -> list[bool]:
         self._connection(durable=True)  # Where somebody deleted the files, the journal is closed with them.
+        self.lifted.is_all_sent = False
         costs = [_cost(parcel) for parcel in parcels]
         is_granted = self._is_granted(len(costs), sum(costs))
         if is_granted and self._journal.add([_row(parcel) for parcel in parcels]):
@@ -241,8 +263,67 @@ class Spool:
         """Move what is in the journal to the database."""
         self._connection(durable=True)  # before the journal, for the same reason
         with self._journal.emptied() as rows:
-            if rows:
-                self._transaction(lambda connection: connection.executemany(_INSERT, rows), True, "BEGIN IMMEDIATE")
+            owed = [row for row in rows if not self._is_sent(row)]
+            if owed:
+                self._transaction(lambda connection: connection.executemany(_INSERT, owed), True, "BEGIN IMMEDIATE")
+
+    def _is_sent(self, row: Row) -> bool:
+        return not self.lifted.is_empty() and self.lifted.is_sent(mark(*row))
+
+    def _take(self, connection: sqlite3.Connection, limit: int, holding: bytes) -> tuple[list[tuple[int, Parcel]], int]:
+        while True:
+            taken, damaged = _lease(connection, limit, holding, self._owner)
+            sent = [number for number, parcel in taken if self._is_sent(_row(parcel))]
+            _forget(connection, sent, self._owner)
+            if len(sent) < len(taken) or not taken:
+                return [(number, parcel) for number, parcel in taken if number not in set(sent)], damaged
+
+    def _lift(self, limit: int) -> list[tuple[bytes, Parcel]]:
+        if not self.lifted.has_turn():
+            return []
+        found: list[tuple[bytes, Parcel]] = []
+        now, size = clock.now(), 0
+        with self._reading() as connection, closing(self._lying(connection, now)) as lying:
+            for number, parcel in lying:
+                known = mark(*_row(parcel))
+                if not self.lifted.is_free(known, now):
+                    continue
+                size += len(parcel.body)
+                if found and (size > MAX_TAKEN_BYTES or len(found) >= limit):
+                    return found
+                found.append((known, parcel))
+                self.lifted.postpone(known, now + LEASE_SECONDS)
+                self.lifted.after = number
+        if not found:
+            self.lifted.look_through()
+        return found
+
+    def _lying(self, connection: sqlite3.Connection, now: float) -> Generator[tuple[int, Parcel], None, None]:
+        """Give what lies on the disk and is not leased: first that of the database, with its numbers."""
+        after = self.lifted.after
+        for number, *parts in connection.execute(_FREE, (now, MAX_POSTPONED_SECONDS, -1, b"", after)):
+            after = number
+            parcel = _parcel(*parts)
+            if parcel is not None:
+                yield number, parcel
+        for path, headers, body in self._journal.rows():
+            parcel = _parcel(path.encode(), headers.encode(), body)
+            if parcel is not None:
+                yield after, parcel
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """Open the database to read in it, where there may be no room for SQLite's index of its log."""
+        try:
+            connection = self._connection(durable=False)
+        except sqlite3.Error:
+            if os.path.getsize(self._file + "-wal"):
+                raise
+            place = f"{Path(self._file).as_uri()}?immutable=1"
+            with closing(sqlite3.connect(place, uri=True, isolation_level=None)) as connection:
+                yield connection
+        else:
+            yield connection
 
     def _insert(self, connection: sqlite3.Connection, parcels: Sequence[Parcel]) -> list[bool]:
         kept = [self._has_room(connection, parcel) and _insert(connection, parcel) for parcel in parcels]
@@ -320,7 +401,8 @@ class Spool:
                 return work()
         except (sqlite3.Error, OSError) as error:
             self._disconnect()
-            raise SpoolUnusableError(f"the spool {self.directory} cannot be used: {error}") from error
+            kind = SpoolUnwritableError if _is_unwritable(error) else SpoolUnusableError
+            raise kind(f"the spool {self.directory} cannot be used: {error}") from error
         finally:
             self._let_go()
 
@@ -423,6 +505,7 @@ class Spool:
         self._lock = threading.RLock()
         self._busy = False
         self._owner = os.urandom(16)
+        self.lifted.forget()
         if is_idle:
             self._disconnect()
             return
@@ -470,7 +553,7 @@ def _lease(
 ) -> tuple[list[tuple[int, Parcel]], int]:
     """Return parcels, and how many others are damaged and put aside: one row that cannot be read must hold up none."""
     now = clock.now()
-    cursor = connection.execute(_FREE, (now, MAX_POSTPONED_SECONDS, limit, holding))
+    cursor = connection.execute(_FREE, (now, MAX_POSTPONED_SECONDS, limit, holding, 0))
     taken: list[tuple[int, Parcel]] = []
     damaged: list[int] = []
     size = 0
@@ -564,6 +647,12 @@ def _waiting_at_most(connection: sqlite3.Connection, limit: int) -> int:
 def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
     # SQLITE_CORRUPT and SQLITE_NOTADB arrive as the base class; what may pass by itself is an OperationalError.
     return type(error) is sqlite3.DatabaseError
+
+
+def _is_unwritable(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    return str(error) in ("database or disk is full", "attempt to write a readonly database", "disk I/O error")
 
 
 def _identity(file: str) -> tuple[int, int] | None:
