@@ -144,6 +144,33 @@ print(tocsin_sdk.problems())
     assert messages(server) == {f"{name} {number}": 1 for name in range(8) for number in range(50)}
 
 
+def test_what_other_threads_capture_while_init_is_called_again_arrives(programs: Programs, server: Receiver) -> None:
+    ended = programs.run("""
+import logging
+stop = False
+def work(name):
+    number = 0
+    while not stop:
+        assert tocsin_sdk.capture_message(f"{name} {number}")
+        number += 1
+        time.sleep(0.001)
+    os.write(1, f"{name} {number}\\n".encode())
+threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
+[thread.start() for thread in threads]
+for _ in range(2):
+    time.sleep(0.05)
+    tocsin_sdk.init(service="shop", max_capture_seconds=10, spool_directory=spool)
+stop = True
+[thread.join() for thread in threads]
+logging.error("logged once")
+assert tocsin_sdk.flush(10)
+""")
+    assert (ended.code, ended.errors) == (0, "")
+    numbers = dict(line.split() for line in ended.output.splitlines())
+    expected = {f"{name} {number}": 1 for name, count in numbers.items() for number in range(int(count))}
+    assert messages(server) == expected | {"logged once": 1}
+
+
 def test_a_signal_handler_may_capture_in_the_midst_of_a_capture(programs: Programs, server: Receiver) -> None:
     ended = programs.run("""
 handled = 0

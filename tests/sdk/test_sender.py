@@ -6,6 +6,7 @@ import json
 import os
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -101,6 +102,16 @@ def test_a_server_that_is_busy_gets_it_later(sending: _Sending, server: Receiver
     assert sending.sender.flush(10)
     assert len(server.arrived) == 2
     assert sending.spool.counts().refused == 0
+
+
+def test_a_flush_that_had_nothing_to_hurry_for_ends_no_later_pause(sending: _Sending, server: Receiver) -> None:
+    assert [sending.sender.flush(5) for _ in range(20)] == [True] * 20
+    server.script[:] = [503] * 100
+    began = time.monotonic()
+    sending.put(_line(1))
+    until(lambda: len(server.arrived) >= 5)
+    least = sum(FIRST_PAUSE_SECONDS / 2 * 2**number for number in range(4))
+    assert time.monotonic() - began >= least
 
 
 def test_an_answer_that_never_came_is_asked_for_again(sending: _Sending, server: Receiver) -> None:

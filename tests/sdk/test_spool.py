@@ -360,6 +360,26 @@ def test_a_database_that_another_program_locks_raises_and_nothing_is_half_done(
     assert _bodies(waiting) == [b"1", b"3"]
 
 
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_spool_whose_database_another_process_holds_is_seen_not_to_be_empty(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, is_open: bool
+) -> None:
+    """A flush said that all was delivered."""
+    monkeypatch.setattr("tocsin_sdk.spool._BUSY_SECONDS", 0.01)
+    both = DiskOrMemory(spool, lambda _: None)
+    assert both.put_all([_parcel(1)]) == [True]
+    if not is_open:
+        spool._disconnect()
+    other = sqlite3.connect(Path(spool.directory) / "spool.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert not both.is_empty()
+    other.execute("ROLLBACK")
+    other.close()
+    both._disk_is_left_alone_until = 0.0
+    both.done([number for number, _ in both.take(1)])
+    assert both.is_empty()
+
+
 def test_while_the_disk_refuses_memory_holds_and_then_gives_it_to_the_disk(tmp_path: Path) -> None:
     said: list[str] = []
     blocker = tmp_path / "spool"

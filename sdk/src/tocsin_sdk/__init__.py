@@ -79,16 +79,19 @@ def init(
         max_capture_seconds=max_capture_seconds,
         timeout_seconds=timeout_seconds,
     )
-    if _client is None:
-        atexit.register(_at_exit)
-    else:
-        close(EXIT_SECONDS)
-    _client = Client(options)
-    _client.start()
+    before, client = _client, Client(options)
+    client.start()
+    _client = client
+    while _removals:
+        _removals.pop()()
     if install_hooks:
         from tocsin_sdk import hooks
 
-        _removals.extend(hooks.install(_client, logging_level))
+        _removals.extend(hooks.install(client, logging_level))
+    if before is None:
+        atexit.register(_at_exit)
+    else:
+        before.stop(EXIT_SECONDS)  # It is not closed: what other threads are about to report to it is kept.
 
 
 def capture_exception(

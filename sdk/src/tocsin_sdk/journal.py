@@ -103,6 +103,17 @@ class Journal:
         finally:
             self._unlock()
 
+    def is_empty(self) -> bool:
+        """Return whether there is no row."""
+        if not IS_SUPPORTED:
+            return True
+        self._lock()
+        try:
+            self._look()
+            return self._end == _FIRST
+        finally:
+            self._unlock()
+
     def rows(self) -> list[Row]:
         """Return all rows, and leave them where they are."""
         if not IS_SUPPORTED:

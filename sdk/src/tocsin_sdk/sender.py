@@ -6,6 +6,7 @@ Everything else is tried again, later and later. Nothing here ever gives up.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -174,12 +175,15 @@ class Sender:
         """Send now, even in the midst of a pause; return whether the spool became empty in time."""
         deadline = time.monotonic() + timeout_seconds
         self._interrupt()
-        while not self._is_empty(deadline):
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                return False
-            time.sleep(min(_FLUSH_LOOK_SECONDS, remaining))
-        return True
+        try:
+            while not self._is_empty(deadline):
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    return False
+                time.sleep(min(_FLUSH_LOOK_SECONDS, remaining))
+            return True
+        finally:
+            self._calm_down()
 
     def close(self, timeout_seconds: float) -> bool:
         """Flush, then stop the thread; return whether everything was sent. What is left stays in the spool.
@@ -209,6 +213,11 @@ class Sender:
         """End whatever pause the thread is in."""
         self._hurry.put(None)
         self.wake()
+
+    def _calm_down(self) -> None:
+        """Take back what ended no pause: left there it would end a later one, in which nobody is in a hurry."""
+        with contextlib.suppress(queue.Empty):
+            self._hurry.get_nowait()
 
     def _is_empty(self, deadline: float) -> bool:
         try:

@@ -214,7 +214,7 @@ class Spool:
     def is_empty(self, max_wait_seconds: float = LOCK_SECONDS) -> bool:
         """Return whether nothing waits, leased or not; False as well if that cannot be seen in time."""
         try:
-            return self._do(_is_empty, gathers=True, begin="BEGIN", max_wait_seconds=max_wait_seconds)
+            return self._attempt(self._is_empty, max_wait_seconds)
         except SpoolBusyError:
             return False
 
@@ -258,6 +258,11 @@ class Spool:
             return [True] * len(costs)
         self._gather()
         return self._transaction(lambda connection: self._insert(connection, parcels), True, "BEGIN IMMEDIATE")
+
+    def _is_empty(self) -> bool:
+        """Look, and write nothing: another process may hold the database, or the disk be full."""
+        self._connection(durable=True)  # before the journal, for the same reason
+        return self._journal.is_empty() and self._transaction(_is_empty, False, "BEGIN")
 
     def _gather(self) -> None:
         """Move what is in the journal to the database."""
