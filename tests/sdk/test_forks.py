@@ -18,7 +18,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.sdk.conftest import KEY, SOURCE, Programs, messages
-from tests.sdk.receiving import PATIENCE_SECONDS, Receiver, until
+from tests.sdk.receiving import Receiver, until
 from tocsin_sdk.spool import Parcel, Spool, SpoolUnusableError
 
 IN_C = """
@@ -178,14 +178,16 @@ def _uwsgi(directory: Path, server: Receiver, *options: str) -> Iterator[tuple[s
     }
     command = [str(Path(sys.executable).with_name("uwsgi")), "--http-socket", "127.0.0.1:0", "--master"]
     command += ["--processes", "2", "--wsgi-file", str(directory / "application.py"), *options]
-    with said.open("w") as log, subprocess.Popen(command, env=environment, stdout=log, stderr=log) as uwsgi:
+    with (
+        said.open("w") as log,
+        subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True) as uwsgi,
+    ):
         try:
             until(lambda: "spawned uWSGI worker 2" in said.read_text() or uwsgi.poll() is not None)
             (address,) = re.findall(r"bound to TCP address (\S+)", said.read_text())
             yield f"http://{address}", said
         finally:
-            uwsgi.send_signal(signal.SIGINT)
-            uwsgi.wait(PATIENCE_SECONDS)
+            os.killpg(uwsgi.pid, signal.SIGKILL)  # a worker that is just starting misses a gentler signal
 
 
 @pytest.mark.slow
