@@ -19,6 +19,7 @@ import pytest
 
 from tests.sdk.conftest import KEY, SOURCE, Programs, messages
 from tests.sdk.receiving import Receiver, until
+from tocsin_sdk import forks
 from tocsin_sdk.spool import Parcel, Spool, SpoolUnusableError
 
 IN_C = """
@@ -149,6 +150,27 @@ def test_a_child_of_a_fork_in_c_never_closes_a_database_whose_log_is_another_one
         return is_there
 
     assert _in_child(work)
+    assert _bodies(spool) == [b"1"]
+
+
+class _Broken:
+    def before_fork(self) -> None:
+        """Nothing is needed."""
+
+    def after_fork_in_parent(self, before: None) -> None:
+        """Nothing has changed."""
+
+    def after_fork_in_child(self, before: None) -> None:
+        raise OSError("it cannot be closed")
+
+
+def test_what_cannot_begin_anew_after_a_fork_is_said_and_raises_nothing(
+    spool: Spool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken = _Broken()
+    forks.watch(broken)
+    assert _in_child(lambda: spool.put(Parcel("/x", b"1")))
+    assert "something could not begin anew: OSError: it cannot be closed" in capfd.readouterr().err
     assert _bodies(spool) == [b"1"]
 
 

@@ -75,7 +75,7 @@ def start_in_workers(item: Starting) -> None:
 def say_if_threads_stand_still() -> None:
     """Say, once, that uWSGI lets no thread run but while it handles a request."""
     uwsgi = _uwsgi()
-    if uwsgi is not None and not {"enable-threads", "threads"} & set(uwsgi.opt):
+    if uwsgi is not None and not {"enable-threads", "threads", "gevent"} & set(uwsgi.opt):
         complaints.say(
             "uWSGI runs without --enable-threads: reports are kept, but hardly sent, and the session guard hears next"
             " to nothing. Start it with --enable-threads"
@@ -116,7 +116,10 @@ def _in_child() -> None:
     global _pid, _is_child  # noqa: PLW0603  # which process this is
     told = {id(item): before for item, before in _FORKING}
     for item in list(_WATCHED):
-        item.after_fork_in_child(told.get(id(item)))
+        try:
+            item.after_fork_in_child(told.get(id(item)))
+        except Exception as error:  # noqa: BLE001  # whoever noticed the fork is about something else, and the others wait
+            complaints.say(f"after a fork something could not begin anew: {type(error).__name__}: {error}")
     _FORKING.clear()
     _is_child = True
     _pid = os.getpid()

@@ -192,6 +192,12 @@ class DiskOrMemory:
         """Return the marks of those parcels that were lifted; they are that no more."""
         return [self._lifted.pop(number) for number in ids if number in self._lifted]
 
+    def after_fork(self) -> None:
+        """Begin empty in the child: the parent sends and counts what it holds."""
+        self.memory.after_fork()
+        self._lifted.clear()
+        self._lost = 0
+
     def back_to_disk(self) -> None:
         """Move what is in memory to the disk, unless that is left alone."""
         if time.monotonic() < self._disk_is_left_alone_until:

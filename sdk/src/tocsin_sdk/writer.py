@@ -213,4 +213,4 @@ class Writer:
         """Begin empty and without a thread; what was queued is the parent's."""
         self._starting = threading.Lock()
         self._begin()
-        self._store.memory.after_fork()
+        self._store.after_fork()
