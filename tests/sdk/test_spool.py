@@ -105,6 +105,29 @@ def test_what_is_given_back_comes_again_when_it_may(spool: Spool, monkeypatch: p
     assert _bodies(spool) == [b"2"]
 
 
+def test_what_came_late_is_seen_taken_once_and_its_file_removed(spool: Spool) -> None:
+    spool.put(_parcel(1))
+    assert spool.put_late([_parcel(2), _parcel(3)])
+    spool.done([number for number, _ in Spool(spool.directory).take(1)])
+    assert not spool.is_empty()
+    assert sorted(_bodies(spool) + _bodies(Spool(spool.directory))) == [b"2", b"3"]
+    assert not list(Path(spool.directory).glob("late-*"))
+    assert {stat.S_IMODE(file.stat().st_mode) for file in Path(spool.directory).iterdir()} == {0o600}
+
+
+def test_what_is_late_stays_when_the_database_does_not_take_it(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tocsin_sdk.spool._BUSY_SECONDS", 0.01)
+    spool.counts()
+    assert spool.put_late([_parcel(1)])
+    other = sqlite3.connect(Path(spool.directory) / "spool.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(SpoolUnusableError, match="locked"):
+        spool.take(1)
+    other.execute("ROLLBACK")
+    other.close()
+    assert _bodies(spool) == [b"1"]
+
+
 def test_what_is_done_is_gone(spool: Spool) -> None:
     spool.put_all([_parcel(1), _parcel(2)])
     spool.done([number for number, _ in spool.take(1)])

@@ -75,6 +75,11 @@ class MemorySpool:
         """Return whether nothing waits."""
         return not self._parcels
 
+    def parcels(self) -> list[Parcel]:
+        """Return everything, and leave it here."""
+        with self._lock:
+            return [parcel for parcel, _ in self._parcels.values()]
+
     def give_back(self) -> int:
         """End all leases; return how many parcels there are."""
         with self._lock:
@@ -206,6 +211,15 @@ class DiskOrMemory:
             self._move_to_disk()
         except SpoolUnusableError as error:
             self._leave_alone(error)
+
+    def keep_late(self, parcels: Sequence[Parcel]) -> bool:
+        """Keep parcels, and what memory holds, on a disk that another action holds; return whether that was done."""
+        late = [*self.memory.parcels(), *parcels]
+        try:
+            return not late or self.disk.put_late(late)
+        except OSError as error:
+            self._on_problem(f"the spool {self.disk.directory} cannot be used: {error}")
+            return False
 
     def close(self) -> None:
         """Move what is in memory to the disk, for the program ends. What it does not take is lost, and that is said."""

@@ -17,13 +17,13 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Callable, TypeVar
 
-from tocsin_sdk import clock, files, forks
+from tocsin_sdk import clock, files, forks, journal
 from tocsin_sdk.journal import Journal, Row
 from tocsin_sdk.lifted import Lifted, mark
 
@@ -178,6 +178,17 @@ class Spool:
         """Keep several parcels in one commit; the answers are those of `put`, in the same order."""
         return self._attempt(lambda: self._put(parcels))
 
+    def put_late(self, parcels: Sequence[Parcel]) -> bool:
+        """Keep parcels although another action holds the spool, for the program ends; return whether that is possible.
+
+        They get a journal of their own, which whoever looks for parcels next moves to the database.
+        """
+        if not journal.IS_SUPPORTED:
+            return False
+        name = f"{files.LATE_PREFIX}{os.urandom(8).hex()}{files.LATE_SUFFIX}"
+        journal.write(os.path.join(self.directory, name), [_row(parcel) for parcel in parcels])
+        return True
+
     def take(self, limit: int, holding: bytes = b"") -> list[tuple[int, Parcel]]:
         """Return the oldest parcels that nobody else has, with this in their bodies; lease them for LEASE_SECONDS."""
         taken, damaged = self._do(lambda connection: self._take(connection, limit, holding), gathers=True)
@@ -262,12 +273,28 @@ class Spool:
     def _is_empty(self) -> bool:
         """Look, and write nothing: another process may hold the database, or the disk be full."""
         self._connection(durable=True)  # before the journal, for the same reason
-        return self._journal.is_empty() and self._transaction(_is_empty, False, "BEGIN")
+        is_empty = self._journal.is_empty() and not self._late()
+        return is_empty and self._transaction(_is_empty, False, "BEGIN")
 
     def _gather(self) -> None:
         """Move what is in the journal to the database."""
         self._connection(durable=True)  # before the journal, for the same reason
-        with self._journal.emptied() as rows:
+        for file, late in self._late():
+            self._gather_from(late)
+            late.close()
+            with suppress(FileNotFoundError):  # another process did the same
+                os.unlink(file)
+        self._gather_from(self._journal)
+
+    def _late(self) -> list[tuple[str, Journal]]:
+        """Return the journals of programs that ended while the spool was locked."""
+        names = os.listdir(self.directory)
+        late = [name for name in names if name.startswith(files.LATE_PREFIX) and name.endswith(files.LATE_SUFFIX)]
+        places = [os.path.join(self.directory, name) for name in late]
+        return [(place, Journal(place, 0, self._on_problem)) for place in places]
+
+    def _gather_from(self, source: Journal) -> None:
+        with source.emptied() as rows:
             owed = [row for row in rows if not self._is_sent(row)]
             if owed:
                 self._transaction(lambda connection: connection.executemany(_INSERT, owed), True, "BEGIN IMMEDIATE")
@@ -311,10 +338,11 @@ class Spool:
             parcel = _parcel(*parts)
             if parcel is not None:
                 yield number, parcel
-        for path, headers, body in self._journal.rows():
-            parcel = _parcel(path.encode(), headers.encode(), body)
-            if parcel is not None:
-                yield after, parcel
+        for source in (*(late for _, late in self._late()), self._journal):
+            for path, headers, body in source.rows():
+                parcel = _parcel(path.encode(), headers.encode(), body)
+                if parcel is not None:
+                    yield after, parcel
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

@@ -17,6 +17,9 @@ from tocsin_sdk.spool import Parcel, SpoolUnusableError
 
 MAX_QUEUED = 1_000
 """Reports that wait for the disk; what comes on top is dropped and counted."""
+STOP_SECONDS = 0.2
+LATE_SECONDS = 0.5
+"""What a program that ends gives the disk to take what the spool itself did not take in time."""
 MAX_COMMIT = 100
 """Reports in one commit."""
 
@@ -65,6 +68,7 @@ class Writer:
         self._on_kept, self._on_problem, self._drop_notice = on_kept, on_problem, drop_notice
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._in_hand: list[Ticket] = []
         self._begin()
         forks.watch(self)
 
@@ -105,16 +109,35 @@ class Writer:
         return mark.settled.acquire(timeout=max(0.0, timeout_seconds))
 
     def close(self, timeout_seconds: float) -> bool:
-        """Write what is queued and stop; return whether that was done in time."""
+        """Write what is queued and stop; return whether that was done in time, in STOP_SECONDS at the least."""
         forks.notice()
         thread = self._thread
         if thread is None:
             return True
         self._queue.put(None)
-        thread.join(timeout_seconds)
-        if thread.is_alive():
+        thread.join(max(STOP_SECONDS, timeout_seconds))
+        if not thread.is_alive():
+            return True
+        if not self._keep_late():
             self._on_problem(f"the disk took longer than {timeout_seconds:g} s: what waited for it may be lost")
-        return not thread.is_alive()
+        return False
+
+    def _keep_late(self) -> bool:
+        """Keep what the thread could not bring to the disk in time; return whether that was possible.
+
+        The spool may be locked, or its disk hang: that must not keep the program from ending.
+        """
+        late: list[Ticket | None] = [ticket for ticket in self._in_hand if ticket.settled.locked()]
+        while not self._queue.empty():
+            late.append(self._queue.get())
+        self._queue.put(None)
+        parcels = [ticket.parcel for ticket in late if ticket is not None and ticket.parcel is not None]
+        kept: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        try:
+            threading.Thread(target=lambda: kept.put(self._store.keep_late(parcels)), daemon=True).start()
+            return kept.get(timeout=LATE_SECONDS)
+        except (RuntimeError, queue.Empty):  # no thread can be started any more; it did not end in time
+            return False
 
     def _is_running(self) -> bool:
         if self._thread is not None:
@@ -142,7 +165,9 @@ class Writer:
             while len(tickets) < MAX_COMMIT and not self._queue.empty():
                 tickets.append(self._queue.get())
             is_open = None not in tickets
-            self._write([ticket for ticket in tickets if ticket is not None])
+            self._in_hand = [ticket for ticket in tickets if ticket is not None]
+            self._write(self._in_hand)
+            self._in_hand = []
         self._is_finished = True
 
     def _next(self) -> Ticket | None:
@@ -200,6 +225,7 @@ class Writer:
         self._lost: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._thread = None
         self._thread_id = 0
+        self._in_hand = []
         self._is_finished = False
         self._is_owing_notice = True
 
