@@ -254,6 +254,7 @@ assert tocsin_sdk.flush(10)
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="it starts no thread while the interpreter ends")
 @pytest.mark.parametrize("what", ["journal", "database"])
 def test_the_last_reports_of_a_program_that_ends_while_its_spool_is_locked_are_kept(
     programs: Programs, server: Receiver, what: str
