@@ -303,12 +303,15 @@ class Spool:
         return not self.lifted.is_empty() and self.lifted.is_sent(mark(*row))
 
     def _take(self, connection: sqlite3.Connection, limit: int, holding: bytes) -> tuple[list[tuple[int, Parcel]], int]:
+        """Lease parcels that are still owed; what was sent while the disk took no writing goes now."""
+        damaged = 0
         while True:
-            taken, damaged = _lease(connection, limit, holding, self._owner)
-            sent = [number for number, parcel in taken if self._is_sent(_row(parcel))]
-            _forget(connection, sent, self._owner)
-            if len(sent) < len(taken) or not taken:
-                return [(number, parcel) for number, parcel in taken if number not in set(sent)], damaged
+            taken, more = _lease(connection, limit, holding, self._owner)
+            damaged += more
+            owed = [(number, parcel) for number, parcel in taken if not self._is_sent(_row(parcel))]
+            _forget(connection, sorted({number for number, _ in taken} - {number for number, _ in owed}), self._owner)
+            if owed or not taken:
+                return owed, damaged
 
     def _lift(self, limit: int) -> list[tuple[bytes, Parcel]]:
         if not self.lifted.has_turn():
