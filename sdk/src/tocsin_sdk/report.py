@@ -175,8 +175,10 @@ def _cause(error: BaseException) -> BaseException | None:
 
 def _exception(error: BaseException, max_frames: int) -> dict[str, Any]:
     kind = type(error)
+    # The server refuses a report that says nothing, and a class made by a program may have no name.
+    name = kind.__qualname__ if kind.__qualname__.strip() else "<nameless exception>"
     return {
-        "type": cut(kind.__qualname__, MAX_TYPE_CHARACTERS),
+        "type": cut(name, MAX_TYPE_CHARACTERS),
         "message": scrub_text(cut(_text_of(error), MAX_EXCEPTION_MESSAGE_CHARACTERS)),
         "module": cut(str(kind.__module__), MAX_TYPE_CHARACTERS),
         "frames": [_frame(frame, line) for frame, line in _stack(error.__traceback__, max_frames)],
