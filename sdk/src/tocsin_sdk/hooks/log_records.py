@@ -29,8 +29,11 @@ def install(client: Client, level: int) -> Callable[[], None]:
         try:
             before(logger, record)
         finally:
-            if is_watching:
-                _report_safely(client, threshold, record)
+            try:
+                if is_watching:
+                    _report_safely(client, threshold, record)
+            except RecursionError:
+                complaints.unsaid += 1
 
     def remove() -> None:
         nonlocal is_watching
@@ -48,7 +51,7 @@ def _report_safely(client: Client, level: int, record: logging.LogRecord) -> Non
         if record.levelno >= level:
             _report(client, record)
     except Exception as error:  # noqa: BLE001  # a record may hold anything: its message need not even format
-        complaints.say(f"a log record could not be reported: {type(error).__name__}: {error}")
+        complaints.say(f"a log record could not be reported: {complaints.words(error)}")
 
 
 def _report(client: Client, record: logging.LogRecord) -> None:
