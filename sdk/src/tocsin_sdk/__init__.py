@@ -151,7 +151,7 @@ def close(timeout_seconds: float = 2.0) -> bool:
 
 
 def problems() -> int:
-    """Return how often something went wrong in this package and process. Each is said on stderr, if that is possible."""
+    """Return how often something went wrong in this package and process. Each is said on stderr, if it can be."""
     return _complaints.count()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tocsin_sdk.bounds import ELLIPSIS
 from tocsin_sdk.report import Details
 from tocsin_sdk.scrub import SCRUBBED, is_secret_name
 
@@ -27,5 +28,7 @@ def as_utf8(text: str) -> str:
 
 
 def _without_secrets(query: str) -> str:
-    pairs = (pair.partition("=") for pair in query[:MAX_QUERY_CHARACTERS].split("&"))
+    if len(query) > MAX_QUERY_CHARACTERS:  # Half a value might be half a secret.
+        query = query[:MAX_QUERY_CHARACTERS].rpartition("&")[0] + "&" + ELLIPSIS
+    pairs = (pair.partition("=") for pair in query.split("&"))
     return "&".join(name + sign + (SCRUBBED if is_secret_name(name) else value) for name, sign, value in pairs)
