@@ -427,7 +427,7 @@ def test_without_the_package_the_command_says_how_to_install_it(monkeypatch: pyt
     monkeypatch.setattr("tocsin.cli.forward.PACKAGE", "tocsin_sdk_that_is_not_there")
     with pytest.raises(TocsinError) as refused:
         _tocsin_forward("--to", NOBODY)
-    assert "pip install tocsin-sdk" in refused.value.refusal.hint
+    assert "pip install ./sdk" in refused.value.refusal.hint
 
 
 def _tocsin_forward(*arguments: str) -> None:
