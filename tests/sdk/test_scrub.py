@@ -84,6 +84,8 @@ def test_what_goes_under_a_secret_name_never_leaves_at_any_depth(
             "os.environ['DB_PASSWORD'] = '{}'",
             "AccountName=shop;AccountKey={}==;EndpointSuffix=core.windows.net",
             "Passwort: {}",
+            "mysql --db-password {} shop",
+            "Command '['mysql', '--password', '{}']' returned non-zero exit status 1.",
             "GET /reset?access_token={}&user=1",
             "AWS_SECRET_ACCESS_KEY={}",
             "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----",
@@ -172,6 +174,7 @@ def test_what_follows_a_secret_name_in_a_list_is_scrubbed() -> None:
         "connection to db.example.org:5432 failed",
         "ValueError: invalid literal for int() with base 10: 'abc'",
         "basic authentication is off",
+        "--token --verbose is wrong",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
@@ -297,6 +300,8 @@ HOSTILE = [
     "eyJaaaaaaaa-",
     "eyJaaaaaaaa.aaaaaaaa",
     "user-agent-",
+    "--",
+    "--token ",
     "=",
     " ",
 ]

@@ -87,8 +87,12 @@ _SCHEMES = _Rule(
 _HEADERS = _Rule(re.compile(_HEADER), re.compile(rf"{_GIVES}([^\r\n]+)"))
 _KEYS = _Rule(re.compile(rf"(?:{_KEY})[\w.-]*"), re.compile(rf"{_GIVES}(?!\[scrubbed\])({_QUOTED}|[^\s,;&]+)"))
 _LITERALS = _Rule(re.compile(rf"(?:{_KEY}|{_HEADER})[\w.-]*"), re.compile(rf"(?:{_GIVES}|[\"'],\s{{0,8}})({_QUOTED})"))
-_OF_WORDS = (_SCHEMES,)
-_OF_TEXT = (_URLS, _SCHEMES, _HEADERS, _KEYS)
+_OPTIONS = _Rule(
+    re.compile(rf"--(?<![\w-]--)[a-z0-9-]*?(?:{_KEY})[\w-]*"),
+    re.compile(rf"[\"']?,?\s{{1,8}}(?!\[scrubbed\]|-)({_QUOTED}|[^\s,;&]+)"),
+)
+_OF_WORDS = (_SCHEMES, _OPTIONS)
+_OF_TEXT = (_URLS, _SCHEMES, _HEADERS, _KEYS, _OPTIONS)
 _OF_SOURCE = (_URLS, _LITERALS, _SCHEMES)
 
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]{1,40}-----.*?(?:-----END [A-Z0-9 ]{1,40}-----|\Z)", re.DOTALL)
