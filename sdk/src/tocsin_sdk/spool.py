@@ -468,10 +468,12 @@ class Spool:
         self._busy = True
 
     def _let_go(self) -> None:
-        if self._open and forks.is_before_workers():
-            self._disconnect()
-        self._busy = False
-        self._lock.release()
+        try:
+            if self._open and forks.is_before_workers():
+                self._disconnect()
+        finally:  # also at the very end of the stack: a spool that nobody lets go is lost
+            self._busy = False
+            self._lock.release()
 
     def _connection(self, durable: bool) -> sqlite3.Connection:
         if self._closed:
