@@ -62,14 +62,14 @@ class Intake:
         """
         now = monotonic_seconds()
         items = [self._item(project, arrival, protocol, now) for arrival in arrivals]
-        hold_until = now + HOLD_SECONDS
         plain = [item for item in items if self._is_plain(item)]
-        taken = await self._quick.put(project.id, plain, hold_until_seconds=hold_until)
+        taken = await self._quick.put(project.id, plain, hold_seconds=HOLD_SECONDS)
         if len(plain) == len(items) and all(taken):
             return [one for one in taken if one is not None]
         quick = {item.report_id: one for item, one in zip(plain, taken, strict=True)}
         left = [item for item in items if quick.get(item.report_id) is None]
-        accepted = await self._careful.put(project.id, left, hold_until_seconds=hold_until)
+        rest = now + HOLD_SECONDS - monotonic_seconds()
+        accepted = await self._careful.put(project.id, left, hold_seconds=rest)
         careful = {item.report_id: one for item, one in zip(left, accepted, strict=True)}
         return [quick.get(item.report_id) or careful[item.report_id] for item in items]
 
