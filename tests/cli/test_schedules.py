@@ -99,7 +99,7 @@ def test_a_calendar_goes_out_and_comes_in(cli: Cli, primary: str) -> None:
         f"BEGIN:VEVENT\r\nUID:1\r\nDTSTART:{start:%Y%m%dT%H%M%SZ}\r\nDURATION:PT1H\r\nSUMMARY:Noor\r\nEND:VEVENT\r\n"
     )
     file.write_text(f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\n{event}END:VCALENDAR\r\n", newline="")
-    assert cli.done("schedules", "import", primary, str(file)).out == "1 shifts were added, 0 were there already.\n"
+    assert cli.done("schedules", "import", primary, str(file)).out == "1 shift was added, 0 were there already.\n"
     file.write_text("no calendar")
     assert cli("schedules", "import", primary, str(file)).code == 1
     assert cli("schedules", "import", primary, str(cli.directory / "nothing.ics")).code == 2
