@@ -25,6 +25,7 @@ NUDGE_SECONDS = 0.5
 STOP_SECONDS = 30.0
 _CALL = "SELECT pg_notify('tocsin_jobs', '')"
 _OWED = "SELECT count(*) FROM tocsin.notifications WHERE state = 'PENDING'"
+_GET_LOUDER = "SELECT count(*) FROM tocsin.jobs WHERE kind = 'escalate'"
 _BEGUN = "SELECT count(*) FROM tocsin.workers"
 _UNDER_WAY = """
     SELECT count(*) FROM tocsin.attempts_begun b WHERE b.worker = ANY (%s)
@@ -92,6 +93,13 @@ class Fleet:
         deadline = time.monotonic() + SETTLE_SECONDS
         while self._number(_BEGUN) < len(self.workers):
             assert time.monotonic() < deadline, "not every worker began"
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def until_nothing_gets_louder(self) -> None:
+        """Wait until no incident has a further step of its policy before it."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while self._number(_GET_LOUDER):
+            assert time.monotonic() < deadline, "an incident still gets louder"
             await asyncio.sleep(LOOK_SECONDS)
 
     def _number(self, query: str, *parameters: object) -> int:

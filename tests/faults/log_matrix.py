@@ -33,6 +33,8 @@ from tocsin.store.provision import DATABASE
 from tocsin.tlog.merkle import root_of
 
 WRITERS = 16
+PAUSE_SECONDS = 0.02
+"""Between two entries of a writer: without it who was killed would wait longer for a processor than for the log."""
 LONGEST_PAUSE_SECONDS = 0.8
 """After a checkpoint was published: a log that is always killed before it moves would prove nothing."""
 LOOK_SECONDS = 0.05
@@ -77,6 +79,7 @@ class Writer:
                 while not stop.is_set():
                     sealed = hand.entry(incident_id, "NOTE_ADDED", metadata={"notes": "still working on it"})
                     self.committed.append(sealed.checksum)
+                    time.sleep(PAUSE_SECONDS)
             self.interruptions += not stop.is_set()
             time.sleep(LOOK_SECONDS)
 

@@ -20,10 +20,13 @@ from tests.support.servers import Server
 from tests.support.wiring import wired
 from tocsin.app.open_incident import open_by_hand
 from tocsin.app.work import App
+from tocsin.domain.delivery import BUNDLE_PAUSE
 from tocsin.domain.incident import Severity
 from tocsin.store import users
 
 ARRIVAL_SECONDS = 30.0
+REST_SECONDS = 2 * BUNDLE_PAUSE.total_seconds()
+"""After it a page to an address that has just had one goes out by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,11 @@ class Stage:
             await open_by_hand(work, admin.actor(), severity=Severity.HIGH, title=title, description="")
 
     async def begin_anew(self) -> None:
-        """Let the pages of the scene's own incident go out, and forget them."""
+        """Let the scene's own incident get as loud as it can, its pages go out, their addresses rest; forget them."""
         await self.running.until_begun()
-        await self.running.until_nothing_is_owed(step_seconds=0.0)
+        await self.running.until_nothing_gets_louder()
+        await self.running.until_nothing_is_owed(step_seconds=REST_SECONDS)
+        self.running.clock.step(seconds=REST_SECONDS)
         self.receivers.forget()
 
     def reckoned(self, ends: int) -> Pages:

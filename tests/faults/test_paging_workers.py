@@ -85,7 +85,7 @@ async def test_a_clock_that_steps_while_a_page_is_under_way_neither_loses_nor_do
         stage.running.clock.step(hours=hours)
         stage.running.call()
         await until(lambda: len(stage.receivers.arrivals) >= 2)
-        await stage.running.until_nothing_is_owed(step_seconds=0.0)
+        await stage.running.until_nothing_is_owed(step_seconds=STEP_SECONDS)
         times = stage.receivers.times()
     assert len(times) >= 2
     assert set(times.values()) == {1}

@@ -74,3 +74,12 @@ async def test_a_statement_that_nobody_waits_for_fails_the_transaction(server: S
     async with database.transaction() as tx:
         assert await tx.value(b"SELECT count(*) FROM workers") == 0
     await database.close()
+
+
+async def test_what_must_be_read_whole_is_not_compiled_first(server: Server, database_name: str) -> None:
+    database = Database(server.conninfo(database_name, user="tocsin_app"), size=1)
+    await database.open()
+    async with database.transaction() as tx:
+        plan = await tx.value(b"EXPLAIN (ANALYZE, FORMAT JSON) SELECT count(*) FROM incidents WHERE title LIKE '%x%'")
+    await database.close()
+    assert "JIT" not in plan[0]

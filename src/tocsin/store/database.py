@@ -287,10 +287,11 @@ def connection_options() -> str:
     """Return the libpq options of every connection: the least role, our schema, UTC, and a bound on each statement.
 
     A statement that is prepared while its tables are still small would keep reading them whole when they are not any
-    more, so nothing is read whole unless there is no other way; `streaming` transactions, which mean to, may.
+    more, so nothing is read whole unless there is no other way; `streaming` transactions, which mean to, may. What must
+    be read whole looks so dear to the planner then that a server with LLVM would compile it first, for a second or two.
     """
     return (
-        f"-c role={APPLICATION_ROLE} -c search_path={SCHEMA} -c timezone=UTC -c enable_seqscan=off "
+        f"-c role={APPLICATION_ROLE} -c search_path={SCHEMA} -c timezone=UTC -c enable_seqscan=off -c jit=off "
         f"-c statement_timeout={STATEMENT_TIMEOUT_MILLISECONDS} -c idle_in_transaction_session_timeout=60000"
     )
 
