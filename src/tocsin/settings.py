@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
@@ -296,7 +296,7 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks the types
     except ValidationError as error:
-        wrong = dict.fromkeys(f"  {_named(item['loc'], overrides)}: {in_words(item)}" for item in error.errors())
+        wrong = dict.fromkeys(f"  TOCSIN_{str(item['loc'][0]).upper()}: {in_words(item)}" for item in error.errors())
         problem = f"{number_of(len(wrong), 'wrong setting')}:\n" + "\n".join(wrong)
     except ValueError as error:
         unread = _UNREAD.search(str(error))
@@ -304,12 +304,6 @@ def load_settings(**overrides: object) -> Settings:
         problem = shown or f".env or tocsin.toml cannot be read: {str(error)[:200]}."
     hint = "Correct them in the environment, .env or tocsin.toml; docs/reference/settings.md lists them all."
     raise refuse(Code.MISCONFIGURED, problem, hint)
-
-
-def _named(at: Sequence[int | str], given: Mapping[str, object]) -> str:
-    """Return what a setting is called where it was given: in a call of ours, or in the environment and the files."""
-    name = str(at[0]) if at else ""
-    return name.replace("_", " ") if name in given else f"TOCSIN_{name.upper()}"
 
 
 def in_words(item: ErrorDetails) -> str:
