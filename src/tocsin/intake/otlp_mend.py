@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message  # type: ignore[import-
 MAX_MESSAGES_DEEP = 90
 """Messages within each other; what lies deeper is left out. protobuf follows 100, and a context keeps far fewer."""
 MAX_FIELDS = 500_000
-"""Fields that are looked at in one request. Only odd ones are, so a request of 4 MiB that tells of errors has fewer."""
+"""Fields of one request that are looked at one by one: those of odd records. What has more is refused, as it was."""
 
 _RECORD_LEVEL = 3
 _LENGTH_DELIMITED = 2
@@ -68,13 +68,12 @@ class _Mender:
             if at > end or self._remaining < 0:
                 raise DecodeError("A length leads beyond the end, or there are too many fields.")
             content, number = data[begin:at], tag >> 3
-            if number in texts:
-                mended = content if content.isascii() else content.decode("utf-8", "replace").encode()
+            kept = content
+            if number in texts and not content.isascii():
+                kept = content.decode("utf-8", "replace").encode()
             elif number in messages:
-                mended = self.message(messages[number], content, (*path, tag))
-            else:
-                mended = content
-            parts.append(data[start:at] if mended is content else _field(tag, mended))
+                kept = self.message(messages[number], content, (*path, tag))
+            parts.append(data[start:at] if kept is content else _field(tag, kept))
         return b"".join(parts)
 
     def _is_sound(self, data: bytes, path: tuple[int, ...]) -> bool:

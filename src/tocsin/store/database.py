@@ -103,9 +103,10 @@ class Connection(AsyncConnection[Any]):
 
     async def wait(self, gen: PQGen[Row], interval: float = _LOOK_SECONDS, timeout: float | None = None) -> Row:  # noqa: ASYNC109  # theirs
         """Wait for the server. Whatever the driver waits for on a connection, it waits for here."""
-        bound = ANSWER_SECONDS if timeout is None and not self.takes_time else timeout
+        if self.takes_time or timeout is not None:
+            return await super().wait(gen, interval, timeout)
         try:
-            return await super().wait(gen, interval, bound)
+            return await super().wait(gen, interval, ANSWER_SECONDS)
         except psycopg.errors._WaitTimeout as error:  # the only way to tell it from what the server says
             # Nobody knows what comes of the statement, and what it would still say is no answer to the next one.
             self.pgconn.finish()
