@@ -209,6 +209,57 @@ for message in ("noise", "wanted", "broken", "odd"):
     assert "a mistake in before_send" in ended.errors
 
 
+@pytest.mark.parametrize(
+    ("call", "frames"),
+    [
+        ("tocsin_sdk.capture_exception(ValueError('deep'))", 1),
+        ("tocsin_sdk.capture_message('deep')", 1),
+        ("logger.callHandlers(record)", 3),  # two are logging's own, below ours
+    ],
+)
+def test_at_the_end_of_the_stack_nothing_is_raised_into_the_host(
+    programs: Programs, server: Receiver, call: str, frames: int
+) -> None:
+    ended = programs.run(f"""
+import logging
+record = logging.LogRecord("shop", logging.ERROR, "shop.py", 1, "deep", (), None)
+logger = logging.getLogger("shop")
+logger.addHandler(logging.NullHandler())
+logger.propagate = False
+def dive(room):
+    try:
+        above = dive(room)
+    except RecursionError:
+        above = 0
+    if above == room:
+        try:
+            {call}
+        except RecursionError:
+            print(room, "is too little")
+    return above + 1
+for room in range({frames}, 60):
+    dive(room)
+print(tocsin_sdk.problems() > 0, tocsin_sdk.capture_message("afterwards") != "")
+""")
+    assert (ended.code, ended.output) == (0, "True True\n"), ended.errors[-2000:]
+    assert messages(server)["afterwards"] == 1
+
+
+def test_an_error_in_before_send_that_cannot_be_told_is_named(programs: Programs, server: Receiver) -> None:
+    ended = programs.run("""
+class Hostile(Exception):
+    def __str__(self):
+        raise self
+def before_send(report):
+    raise Hostile
+tocsin_sdk.init(before_send=before_send)
+assert tocsin_sdk.capture_message("order 1")
+""")
+    assert ended.code == 0, ended.errors
+    assert messages(server) == {"order 1": 1}
+    assert "before_send failed, so the report goes as it was: Hostile" in ended.errors
+
+
 def test_a_directory_that_cannot_be_written_is_said_and_reports_still_arrive(
     programs: Programs, server: Receiver
 ) -> None:

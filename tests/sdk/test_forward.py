@@ -27,8 +27,9 @@ from tests.sdk.receiving import PATIENCE_SECONDS, receiving, until
 from tocsin.cli.forward import forward
 from tocsin.cli.output import Call
 from tocsin.errors import TocsinError
-from tocsin_sdk.forward import MAX_BODY_BYTES, UnreadableError, answer_to
-from tocsin_sdk.spool import Parcel
+from tocsin_sdk.forward import MAX_BODY_BYTES, SharedSender, UnreadableError, answer_to
+from tocsin_sdk.sender import ERRORS_PATH, LINES_TYPE
+from tocsin_sdk.spool import Parcel, Spool
 
 SOURCE = Path(__file__).parents[2] / "sdk" / "src"
 KEY = "0123456789abcdef0123456789abcdef"
@@ -219,6 +220,36 @@ def test_a_refused_key_holds_up_nobody_elses_requests(tmp_path: Path) -> None:
         assert "401" in health["lastProblem"]
 
 
+@pytest.mark.parametrize("idempotency_keys", [("the same", "the same"), ("first", "second")])
+def test_what_has_a_refused_key_waits_aside_and_the_server_is_asked_but_once(
+    tmp_path: Path, idempotency_keys: tuple[str, str]
+) -> None:
+    first, second = (("Idempotency-Key", key) for key in idempotency_keys)
+    wrong, right = (("Authorization", "Bearer wrong"),), (("Authorization", "Bearer right"),)
+    lines = (("Content-Type", LINES_TYPE),)
+    spool = Spool(tmp_path / "spool")
+    bodies = {b"one": (*wrong, *lines, first), b"two": (*wrong, *lines, second), b"fine": (*right, *lines, first)}
+    spool.put_all([Parcel(ERRORS_PATH, body, headers) for body, headers in bodies.items()])
+    problems: list[str] = []
+    with receiving(script=[401]) as server:
+        sender = SharedSender(spool, server.url, on_problem=problems.append)
+        sender.start()
+        until(lambda: spool.counts().waiting == 2)
+        sender.close(0.0)
+    assert len(server.arrived) == 2
+    assert [request.body for request in server.taken] == [b"fine"]
+    assert "401" in problems[0]
+    spool.close()
+
+
+def test_where_the_key_is_in_the_body_the_next_one_is_asked_for(tmp_path: Path) -> None:
+    with receiving(script=[401]) as server, _forwarder(tmp_path, server.url) as forwarder:
+        for key in ("wrong", "right"):
+            forwarder.post("/v2/enqueue", {"routing_key": key, "event_action": "trigger"})
+            until(lambda: server.arrived)
+        until(lambda: [json.loads(request.body)["routing_key"] for request in server.taken] == ["right"])
+
+
 def test_what_the_server_never_takes_is_put_aside_and_seen(tmp_path: Path) -> None:
     with receiving(script=[422]) as server, _forwarder(tmp_path, server.url) as forwarder:
         forwarder.post("/api/v1/errors", {"nonsense": True})
@@ -396,7 +427,7 @@ def test_without_the_package_the_command_says_how_to_install_it(monkeypatch: pyt
     monkeypatch.setattr("tocsin.cli.forward.PACKAGE", "tocsin_sdk_that_is_not_there")
     with pytest.raises(TocsinError) as refused:
         _tocsin_forward("--to", NOBODY)
-    assert "pip install tocsin-sdk" in refused.value.refusal.hint
+    assert "pip install ./sdk" in refused.value.refusal.hint
 
 
 def _tocsin_forward(*arguments: str) -> None:

@@ -96,6 +96,100 @@ print(tocsin_sdk.problems())
     assert messages(server) == dict.fromkeys(said, 1)
 
 
+@pytest.mark.parametrize("set_up", ["", "logging.basicConfig(level=logging.INFO, format='%(name)s: %(message)s')"])
+def test_what_the_host_logs_is_printed_as_it_is_without_us(programs: Programs, set_up: str) -> None:
+    source = f"""
+import logging
+{set_up}
+for level in (logging.INFO, logging.WARNING, logging.ERROR):
+    logging.getLogger("shop").log(level, "order %d", level)
+print(len(logging.getLogger().handlers))
+"""
+    without = programs.run(source, begin="")
+    beside = programs.run(source)
+    assert (beside.output, beside.errors) == (without.output, without.errors)
+    assert "order 40" in beside.errors
+
+
+def test_loggers_that_go_their_own_way_are_heard_whatever_is_configured_later(
+    programs: Programs, server: Receiver
+) -> None:
+    ended = programs.run("""
+import logging.config
+alone = logging.getLogger("alone")
+alone.propagate = False
+alone.addHandler(logging.NullHandler())
+alone.error("one")
+early = logging.getLogger("early")
+logging.config.dictConfig({
+    "version": 1,
+    "disable_existing_loggers": True,
+    "handlers": {"console": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout"}},
+    "loggers": {"kept": {"propagate": False, "handlers": ["console"]}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+})
+logging.getLogger("kept").error("two")
+logging.getLogger("later").error("three")
+early.error("not this one: the program has switched its logger off")
+""")
+    assert (ended.code, ended.output) == (0, "two\nthree\n"), ended.errors
+    assert messages(server) == {"one": 1, "two": 1, "three": 1}
+
+
+def test_a_handler_and_a_report_that_fail_keep_nothing_from_each_other(programs: Programs, server: Receiver) -> None:
+    ended = programs.run("""
+import logging
+class Failing(logging.Handler):
+    def handle(self, record):
+        raise OSError("the pipe is gone")
+logging.getLogger("broken").addHandler(Failing())
+try:
+    logging.getLogger("broken").error("order 1")
+except OSError as error:
+    print(error)
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+client = tocsin_sdk.current()
+client.capture_message = None
+logging.getLogger("shop").error("order 2")
+print(tocsin_sdk.problems())
+""")
+    assert (ended.code, ended.output) == (0, "the pipe is gone\norder 2\n1\n"), ended.errors
+    assert messages(server) == {"order 1": 1}
+
+
+def test_what_logs_while_it_is_reported_comes_to_an_end(programs: Programs, server: Receiver) -> None:
+    ended = programs.run("""
+import logging
+def before_send(report):
+    logging.getLogger("shop").error("seen: %s", report["message"][:20])
+    return report
+tocsin_sdk.init(before_send=before_send)
+logging.getLogger("shop").error("order 1")
+""")
+    assert ended.code == 0
+    assert messages(server) == {"order 1": 1, "seen: order 1": 1}
+
+
+def test_init_again_reports_a_record_once_and_close_leaves_logging_as_it_was(
+    programs: Programs, server: Receiver
+) -> None:
+    ended = programs.run("""
+import logging
+tocsin_sdk.init()
+logging.getLogger("shop").error("order 1")
+tocsin_sdk.flush(10)
+ours = logging.Logger.callHandlers
+def theirs(logger, record):
+    ours(logger, record)
+logging.Logger.callHandlers = theirs
+tocsin_sdk.close()
+logging.getLogger("shop").error("order 2")
+assert logging.Logger.callHandlers is theirs
+""")
+    assert (ended.code, ended.errors) == (0, "order 1\norder 2\n")
+    assert messages(server) == {"order 1": 1}
+
+
 def test_the_level_of_the_logging_hook_is_for_the_program_to_choose(programs: Programs, server: Receiver) -> None:
     programs.run("""
 import logging
@@ -116,18 +210,19 @@ tocsin_sdk.init()
 tocsin_sdk.init()
 sys.excepthook(ValueError, ValueError("one"), None)
 tocsin_sdk.close()
-print(sys.excepthook is mine, threading.excepthook is theirs, len(logging.getLogger().handlers))
+print(sys.excepthook is mine, threading.excepthook is theirs, logging.Logger.callHandlers is call_handlers)
 """,
         begin="""
 import logging, sys, threading
 import tocsin_sdk
+call_handlers = logging.Logger.callHandlers
 def mine(kind, error, traceback):
     print("mine saw", error)
 sys.excepthook = mine
 theirs = threading.excepthook
 """,
     )
-    assert ended.output == "mine saw one\nTrue True 0\n", ended.errors
+    assert ended.output == "mine saw one\nTrue True True\n", ended.errors
 
 
 WATCHED = """

@@ -8,6 +8,7 @@ import pytest
 
 from tests.sdk.conftest import Programs, reports
 from tests.sdk.receiving import Receiver
+from tocsin_sdk.integrations.requests import as_utf8
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -168,3 +169,26 @@ print(TocsinWSGI(lambda environ, start_response: whole)({}, None) is whole)
 """)
     assert ended.output == "b'half'\nno second half\ncannot be closed\nTrue\n", ended.errors
     assert [report["message"] for report in reports(server)] == ["no second half", "cannot be closed"]
+
+
+@pytest.mark.parametrize("written", ["/grüße", "/grüße".encode().decode("latin-1")])
+def test_a_path_that_is_not_ascii_is_reported_as_it_was_meant(
+    programs: Programs, server: Receiver, written: str
+) -> None:
+    programs.run(f"""
+from tocsin_sdk.integrations.wsgi import TocsinWSGI
+def app(environ, start_response):
+    raise ValueError("no such order")
+environ = {{"REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": {written!r}, "QUERY_STRING": {written!r}}}
+try:
+    TocsinWSGI(app)(environ, None)
+except ValueError:
+    pass
+""")
+    (report,) = reports(server)
+    assert report["context"]["request"] == {"method": "GET", "path": "/grüße", "query": "/grüße"}
+
+
+@pytest.mark.parametrize("text", ["/\u65e5\u672c", "/caf\xe9", "/orders"])
+def test_a_path_that_was_decoded_before_or_is_not_utf8_stays(text: str) -> None:
+    assert as_utf8(text) == text

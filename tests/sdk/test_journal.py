@@ -85,9 +85,12 @@ def test_wherever_the_last_record_is_cut_off_those_before_it_are_there_and_the_n
     (begin, end) = _changed(before, after)
     for length in range(end - begin):
         cut = begin + length
-        journals.file.write_bytes(after[:cut] + rest * (end - cut) + after[end:])
+        torn = after[:cut] + rest * (end - cut) + after[end:]
+        if torn == after:  # the record's last bytes, which are random, were just these
+            continue
+        journals.file.write_bytes(torn)
         assert _emptied(journals.open()) == whole, f"after {length} bytes of {end - begin}"
-        journals.file.write_bytes(after[:cut] + rest * (end - cut) + after[end:])
+        journals.file.write_bytes(torn)
         short = _row(4)
         assert journals.open().add([short])
         assert _emptied(journals.open()) == [*whole, short], f"after {length} bytes of {end - begin}"

@@ -68,6 +68,18 @@ def test_the_quick_way_to_json_says_the_same_as_the_plain_one() -> None:
         assert json.loads(encode_made(report)) == json.loads(encode(report)) == report
 
 
+@pytest.mark.parametrize("name", ["", " ", "\t\n"])
+def test_an_exception_without_a_name_and_a_message_is_taken(name: str) -> None:
+    report = _as_the_server_reads_it(of_exception(type(name, (Exception,), {})(" "), handled=True))
+    assert report.error_type == "<nameless exception>"
+
+
+@pytest.mark.parametrize("seconds", [-1e18, -62_200_000_000.0, -0.5, 253_402_300_799.5, 3e11, 1e18])
+def test_a_report_is_taken_whatever_the_clock_shows(seconds: float) -> None:
+    report = _as_the_server_reads_it({**of_message("late"), "occurredAt": clock.timestamp(seconds)})
+    assert report.occurred_at == NOW
+
+
 def test_a_secret_in_a_message_and_in_a_line_of_source_stays_here() -> None:
     sent = json.dumps(of_exception(_caught(_fail), handled=True))
     assert "no such order, password=[scrubbed]" in sent

@@ -98,11 +98,15 @@ def capture_exception(
     user_id: str = "",
 ) -> str:
     """Report an exception, by default the one being handled; return the event id, "" if nothing was reported."""
-    client = current()
-    if client is None:
+    try:
+        client = current()
+        if client is None:
+            return ""
+        details = client.details(tags, context, trace_id, user_id)
+        return client.capture_exception(error, severity=severity, details=details)
+    except RecursionError:
+        _complaints.unsaid += 1
         return ""
-    details = client.details(tags, context, trace_id, user_id)
-    return client.capture_exception(error, severity=severity, details=details)
 
 
 def capture_message(
@@ -119,11 +123,15 @@ def capture_message(
 
     `template` is the message before its parameters were filled in: it tells which failure this is.
     """
-    client = current()
-    if client is None:
+    try:
+        client = current()
+        if client is None:
+            return ""
+        details = client.details(tags, context, trace_id, user_id)
+        return client.capture_message(message, severity=severity, template=template, details=details)
+    except RecursionError:
+        _complaints.unsaid += 1
         return ""
-    details = client.details(tags, context, trace_id, user_id)
-    return client.capture_message(message, severity=severity, template=template, details=details)
 
 
 def flush(timeout_seconds: float = 2.0) -> bool:
@@ -143,7 +151,7 @@ def close(timeout_seconds: float = 2.0) -> bool:
 
 
 def problems() -> int:
-    """Return how often something went wrong inside this package, in this process. Each was said on stderr."""
+    """Return how often something went wrong in this package and process. Each is said on stderr, if it can be."""
     return _complaints.count()
 
 

@@ -170,7 +170,7 @@ class Client:
                 return ""
             self._writer.keep(Parcel(ERRORS_PATH, body, _HEADERS))
         except Exception as error:  # noqa: BLE001  # the boundary: whatever fails in here, the host goes on
-            complaints.say(f"a report could not be made: {type(error).__name__}: {error}")
+            complaints.say(f"a report could not be made: {complaints.words(error)}")
             return ""
         finally:
             self._nesting.depth = depth
@@ -186,7 +186,7 @@ class Client:
                     return None
                 body = encode(changed).encode()
             except Exception as error:  # noqa: BLE001  # the host's code: the failure that it was to look at comes first
-                complaints.say(f"before_send failed, so the report goes as it was: {type(error).__name__}: {error}")
+                complaints.say(f"before_send failed, so the report goes as it was: {complaints.words(error)}")
         if len(body) > MAX_REPORT_BYTES:
             raise ValueError(f"it has {len(body):,} bytes, more than the server takes ({MAX_REPORT_BYTES:,})")
         return body

@@ -11,6 +11,9 @@ REPEAT_SECONDS = 60.0
 MAX_REMEMBERED = 100
 MAX_LINE_CHARACTERS = 600
 
+unsaid = 0
+"""Problems at the end of the stack, where no function can be called that would say them: a statement adds to it."""
+
 _numbers = itertools.count()
 _count = 0
 _said: dict[str, float] = {}
@@ -18,7 +21,15 @@ _said: dict[str, float] = {}
 
 def count() -> int:
     """Return how many problems there were in this process."""
-    return _count
+    return _count + unsaid
+
+
+def words(error: BaseException) -> str:
+    """Return what an exception is and says; its text is the host's code, and may fail itself."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001
+        return type(error).__name__
 
 
 def say(text: str) -> None:

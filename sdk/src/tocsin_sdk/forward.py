@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -53,24 +53,15 @@ STOP_SECONDS = 5.0
 LAST_SENDING_SECONDS = 1.0
 LOCKED_SECONDS = 300.0
 """When a request is tried again that the server did not let in: somebody has to repair something first."""
+MAX_LOCKED = 1_000
+"""Keys and paths that are remembered as not let in."""
 RETRY_AFTER_SECONDS = 5
 MAX_PEEKED_BYTES = 1_048_576
 """As much of a body is decompressed to find the event id that the answer names."""
 STOPPED_AT_ONCE = 130
 
-KEPT_HEADERS = frozenset(
-    {
-        "authorization",
-        "content-encoding",
-        "content-type",
-        "idempotency-key",
-        "origin",
-        "user-agent",
-        "x-routing-key",
-        "x-sentry-auth",
-        "x-tocsin-key",
-    }
-)
+KEY_HEADERS = frozenset({"authorization", "x-routing-key", "x-sentry-auth", "x-tocsin-key"})
+KEPT_HEADERS = KEY_HEADERS | {"content-encoding", "content-type", "idempotency-key", "origin", "user-agent"}
 """What the server reads of a request. Cookies and the like are nobody's business here."""
 KEPT_PREFIX = "ce-"
 """CloudEvents in binary mode carry their attributes in headers."""
@@ -192,13 +183,41 @@ class Voice:
 class SharedSender(Sender):
     """Sends for many clients: a request with a wrong key or path waits aside, and holds up nobody else's."""
 
+    def __init__(self, spool: Spool, base_url: str, *, on_problem: Callable[[str], None]) -> None:
+        super().__init__(spool, base_url, on_problem=on_problem)
+        self._locked: dict[Parcel, float] = {}
+
+    def _send(self, bundle: Bundle) -> tuple[Verdict, float]:
+        """Send a request, unless another one with the same key was just not let in."""
+        until = self._locked.get(_door(bundle.first), 0.0)
+        return self._wait_aside(bundle, until) if clock.now() < until else super()._send(bundle)
+
     def _settle(self, bundle: Bundle, answer: Delivered) -> tuple[Verdict, float]:
-        if answer.verdict is not Verdict.LOCKED or bundle.is_joined:
+        if answer.verdict is not Verdict.LOCKED:
             return super()._settle(bundle, answer)
         path = urlsplit(bundle.first.path).path
         self._say("locked", f"{self._base_url} does not let a request for {path} in: {answer.reason}. It is kept")
-        self._spool.again(bundle.ids, clock.now() + LOCKED_SECONDS)
-        return Verdict.BROKEN, 0.0
+        door, until = _door(bundle.first), clock.now() + LOCKED_SECONDS
+        if _shows_its_key(door):
+            if len(self._locked) >= MAX_LOCKED:
+                self._locked.clear()
+            self._locked[door] = until
+        return self._wait_aside(bundle, until)
+
+    def _wait_aside(self, bundle: Bundle, until: float) -> tuple[Verdict, float]:
+        self._spool.again(bundle.ids, until)
+        # It is settled. What was joined has one key, so none of it is asked for again by itself.
+        return Verdict.DONE, 0.0
+
+
+def _door(parcel: Parcel) -> Parcel:
+    """Return what a request shows in order to be let in: all of its head but what tells it from the next one."""
+    return Parcel(parcel.path, b"", tuple(one for one in parcel.headers if one[0].lower() != "idempotency-key"))
+
+
+def _shows_its_key(door: Parcel) -> bool:
+    """Return whether the key is in the head: some clients have it in the body, where it may be another each time."""
+    return "?" in door.path or any(name.lower() in KEY_HEADERS for name, _ in door.headers)
 
 
 class Forwarder(ThreadingHTTPServer):

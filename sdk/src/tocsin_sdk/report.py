@@ -28,7 +28,7 @@ from tocsin_sdk.bounds import (
     cut,
     tail,
 )
-from tocsin_sdk.scrub import SCRUBBED, is_secret_name, scrub_context, scrub_source, scrub_text
+from tocsin_sdk.scrub import SCRUBBED, is_secret_name, scrub_context, scrub_source, scrubbed
 
 SEVERITIES = ("LOW", "MEDIUM", "HIGH", "CRITICAL")
 MAX_CACHED_LINES = 4_096
@@ -86,7 +86,7 @@ class Details:
     def fields(self) -> dict[str, Any]:
         """Return the fields of a report, without the empty ones."""
         fields: dict[str, Any] = {
-            name: cut(scrub_text(str(text)), MAX_NAME_CHARACTERS)
+            name: scrubbed(str(text), MAX_NAME_CHARACTERS)
             for name, text in (("traceId", self.trace_id), ("userId", self.user_id), ("logger", self.logger))
             if text
         }
@@ -115,9 +115,9 @@ def of_message(message: str, template: str = "") -> dict[str, Any]:
     """Return the fields that tell of a message; `template` is what it was before its parameters were filled in."""
     # The server refuses a report that says nothing.
     told = message if message.strip() else "<empty message>"
-    fields = {"message": scrub_text(cut(told, MAX_MESSAGE_CHARACTERS))}
+    fields = {"message": scrubbed(told, MAX_MESSAGE_CHARACTERS)}
     if template and template != message:
-        fields["template"] = scrub_text(cut(template, MAX_MESSAGE_CHARACTERS))
+        fields["template"] = scrubbed(template, MAX_MESSAGE_CHARACTERS)
     return fields
 
 
@@ -141,8 +141,7 @@ def _tags(tags: Mapping[str, object]) -> dict[str, str]:
     kept: dict[str, str] = {}
     for key, value in list(tags.items())[:MAX_TAGS]:
         name = cut(str(key), MAX_TAG_KEY_CHARACTERS)
-        text = SCRUBBED if is_secret_name(name) else scrub_text(_text_of(value)[: MAX_TAG_VALUE_CHARACTERS * 4])
-        kept[name] = cut(text, MAX_TAG_VALUE_CHARACTERS)
+        kept[name] = SCRUBBED if is_secret_name(name) else scrubbed(_text_of(value), MAX_TAG_VALUE_CHARACTERS)
     return kept
 
 
@@ -175,9 +174,11 @@ def _cause(error: BaseException) -> BaseException | None:
 
 def _exception(error: BaseException, max_frames: int) -> dict[str, Any]:
     kind = type(error)
+    # The server refuses a report that says nothing, and a class made by a program may have no name.
+    name = kind.__qualname__ if kind.__qualname__.strip() else "<nameless exception>"
     return {
-        "type": cut(kind.__qualname__, MAX_TYPE_CHARACTERS),
-        "message": scrub_text(cut(_text_of(error), MAX_EXCEPTION_MESSAGE_CHARACTERS)),
+        "type": cut(name, MAX_TYPE_CHARACTERS),
+        "message": scrubbed(_text_of(error), MAX_EXCEPTION_MESSAGE_CHARACTERS),
         "module": cut(str(kind.__module__), MAX_TYPE_CHARACTERS),
         "frames": [_frame(frame, line) for frame, line in _stack(error.__traceback__, max_frames)],
     }
@@ -223,7 +224,7 @@ def _frame(frame: FrameType, line: int) -> _Place:
 
 def _source_line(frame: FrameType, line: int) -> str:
     text = linecache.getline(frame.f_code.co_filename, line, frame.f_globals).strip()
-    return scrub_source(cut(text, MAX_SOURCE_LINE_CHARACTERS))
+    return scrubbed(text, MAX_SOURCE_LINE_CHARACTERS, scrub_source)
 
 
 def _is_in_app(filename: str) -> bool:

@@ -49,7 +49,7 @@ def forward(
         raise refuse(
             Code.MISCONFIGURED,
             "The forwarder is part of the package tocsin-sdk, which is not installed here.",
-            "Install it beside Tocsin: `pip install tocsin-sdk`.",
+            "Install it beside Tocsin: `pip install ./sdk` in a clone of its repository.",
         )
     command = [sys.executable, "-m", f"{PACKAGE}.forward", "--to", to, "--listen", listen]
     command += ["--spool", str(spool)] if spool is not None else []

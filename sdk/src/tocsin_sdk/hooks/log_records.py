@@ -15,45 +15,54 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 _SEVERITIES = ((logging.CRITICAL, "CRITICAL"), (logging.ERROR, "HIGH"), (logging.WARNING, "MEDIUM"))
 
 
-class ReportHandler(logging.Handler):
-    """Reports log records. It takes no lock of its own: one thread's report must not hold up another's."""
-
-    def __init__(self, client: Client, level: int) -> None:
-        """Report to `client` from `level` on."""
-        super().__init__(level)
-        self._client = client
-
-    def handle(self, record: logging.LogRecord) -> bool:
-        """Report a record, unless a filter keeps it back."""
-        kept: object = self.filter(record)  # From Python 3.12 on a filter may return another record.
-        if not kept:
-            return False
-        self.emit(kept if isinstance(kept, logging.LogRecord) else record)
-        return True
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Report a record. What goes wrong is a problem of ours, and never the host's."""
-        try:
-            self._report(record)
-        except Exception as error:  # noqa: BLE001  # a record may hold anything: its message need not even format
-            complaints.say(f"a log record could not be reported: {type(error).__name__}: {error}")
-
-    def _report(self, record: logging.LogRecord) -> None:
-        severity = next((name for level, name in _SEVERITIES if record.levelno >= level), "LOW")
-        details = Details(context=_context(record), logger=record.name)
-        error = record.exc_info[1] if record.exc_info else None
-        if error is not None:
-            self._client.capture_exception(error, severity=severity, details=details)
-        else:
-            text, template = _texts(record)
-            self._client.capture_message(text, severity=severity, template=template, details=details)
-
-
 def install(client: Client, level: int) -> Callable[[], None]:
-    """Report what reaches the root logger; return what undoes it."""
-    handler = ReportHandler(client, level)
-    logging.getLogger().addHandler(handler)
-    return lambda: logging.getLogger().removeHandler(handler)
+    """Report what any logger hands to its handlers from `level` on; return what undoes it.
+
+    A handler on the root logger would not do: where the host has none it silences `logging.lastResort` and makes
+    `basicConfig` do nothing, `dictConfig` removes it, and it hears of no logger that does not propagate.
+    """
+    threshold = logging.Handler(level).level  # It knows the names of levels, too.
+    before = logging.Logger.callHandlers
+    is_watching = True
+
+    def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
+        try:
+            before(logger, record)
+        finally:
+            try:
+                if is_watching:
+                    _report_safely(client, threshold, record)
+            except RecursionError:
+                complaints.unsaid += 1
+
+    def remove() -> None:
+        nonlocal is_watching
+        is_watching = False  # Who wrapped it after us goes on to call us.
+        if logging.Logger.callHandlers is call_handlers:
+            logging.Logger.callHandlers = before  # type: ignore[method-assign]
+
+    logging.Logger.callHandlers = call_handlers  # type: ignore[assignment,method-assign]
+    return remove
+
+
+def _report_safely(client: Client, level: int, record: logging.LogRecord) -> None:
+    """Report a record. What goes wrong is a problem of ours, and never the host's."""
+    try:
+        if record.levelno >= level:
+            _report(client, record)
+    except Exception as error:  # noqa: BLE001  # a record may hold anything: its message need not even format
+        complaints.say(f"a log record could not be reported: {complaints.words(error)}")
+
+
+def _report(client: Client, record: logging.LogRecord) -> None:
+    severity = next((name for level, name in _SEVERITIES if record.levelno >= level), "LOW")
+    details = Details(context=_context(record), logger=record.name)
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None:
+        client.capture_exception(error, severity=severity, details=details)
+    else:
+        text, template = _texts(record)
+        client.capture_message(text, severity=severity, template=template, details=details)
 
 
 def _texts(record: logging.LogRecord) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, MutableMapping
 from typing import Any, Callable
 
 from tocsin_sdk import current
-from tocsin_sdk.integrations.requests import request_details
+from tocsin_sdk.integrations.requests import as_utf8, request_details
 from tocsin_sdk.report import Details
 
 Scope = MutableMapping[str, Any]
@@ -37,7 +37,7 @@ def _details(scope: Scope) -> Details:
     return request_details(
         str(scope.get("method") or scope["type"]),
         str(scope.get("path", "")),
-        bytes(scope.get("query_string", b"")).decode("latin-1"),
+        as_utf8(bytes(scope.get("query_string", b"")).decode("latin-1")),
         headers.get(b"traceparent", b"").decode("latin-1"),
         route=str(getattr(scope.get("route"), "path", "")),
     )

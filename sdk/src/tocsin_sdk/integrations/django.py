@@ -7,7 +7,7 @@ from typing import Any
 from django.core.signals import got_request_exception  # type: ignore[import-untyped]
 
 from tocsin_sdk import current
-from tocsin_sdk.integrations.requests import request_details
+from tocsin_sdk.integrations.requests import as_utf8, request_details
 
 
 def install() -> None:
@@ -23,5 +23,5 @@ def _report(request: Any = None, **_: object) -> None:
         client.capture_exception(handled=False)
         return
     route = getattr(getattr(request, "resolver_match", None), "route", "") or ""
-    query, trace = request.META.get("QUERY_STRING", ""), request.headers.get("traceparent", "")
+    query, trace = as_utf8(request.META.get("QUERY_STRING", "")), request.headers.get("traceparent", "")
     client.capture_exception(handled=False, details=request_details(request.method, request.path, query, trace, route))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask, got_request_exception, request
 
 from tocsin_sdk import current
-from tocsin_sdk.integrations.requests import request_details
+from tocsin_sdk.integrations.requests import as_utf8, request_details
 
 
 def install(app: Flask) -> None:
@@ -20,7 +20,7 @@ def _report(_sender: Flask, exception: BaseException, **_: object) -> None:
     details = request_details(
         request.method,
         request.path,
-        request.query_string.decode("latin-1"),
+        as_utf8(request.query_string.decode("latin-1")),
         request.headers.get("traceparent", ""),
         str(request.url_rule or ""),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tocsin_sdk.bounds import ELLIPSIS
 from tocsin_sdk.report import Details
 from tocsin_sdk.scrub import SCRUBBED, is_secret_name
 
@@ -18,6 +19,16 @@ def request_details(method: str, path: str, query: str = "", traceparent: str = 
     )
 
 
+def as_utf8(text: str) -> str:
+    """Return a path or query as it was meant: WSGI hands on its bytes as Latin-1 (PEP 3333), browsers write UTF-8."""
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:  # It has been decoded already, or it is not UTF-8.
+        return text
+
+
 def _without_secrets(query: str) -> str:
-    pairs = (pair.partition("=") for pair in query[:MAX_QUERY_CHARACTERS].split("&"))
+    if len(query) > MAX_QUERY_CHARACTERS:  # Half a value might be half a secret.
+        query = query[:MAX_QUERY_CHARACTERS].rpartition("&")[0] + "&" + ELLIPSIS
+    pairs = (pair.partition("=") for pair in query.split("&"))
     return "&".join(name + sign + (SCRUBBED if is_secret_name(name) else value) for name, sign, value in pairs)

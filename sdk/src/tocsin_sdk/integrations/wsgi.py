@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
 from tocsin_sdk import current
-from tocsin_sdk.integrations.requests import request_details
+from tocsin_sdk.integrations.requests import as_utf8, request_details
 
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -58,7 +58,7 @@ def report(error: BaseException, environ: Environ) -> None:
     """Report what a request raised; the WSGI environment says which request."""
     if (client := current()) is None:
         return
-    path = str(environ.get("SCRIPT_NAME", "")) + str(environ.get("PATH_INFO", ""))
-    method, query = str(environ.get("REQUEST_METHOD", "")), str(environ.get("QUERY_STRING", ""))
+    path = as_utf8(str(environ.get("SCRIPT_NAME", "")) + str(environ.get("PATH_INFO", "")))
+    method, query = str(environ.get("REQUEST_METHOD", "")), as_utf8(str(environ.get("QUERY_STRING", "")))
     details = request_details(method, path, query, str(environ.get("HTTP_TRACEPARENT", "")))
     client.capture_exception(error, handled=False, details=details)
