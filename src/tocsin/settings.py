@@ -6,12 +6,13 @@ All wrong values are reported together. The order of precedence is environment, 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -25,11 +26,30 @@ from pydantic_settings import (
 
 from tocsin.domain.access import Role
 from tocsin.domain.incident import Severity
+from tocsin.domain.plural import number_of
 from tocsin.errors import Code, refuse
 from tocsin.tlog.note import COSIGNATURE, VerifierKey, check_name
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 DEFAULT_PORT = 8420
 COPY_KINDS = ("file:///", "git+file:///", "git+https://", "git+http://", "git+ssh://", "s3://")
+_UNREAD = re.compile(r'error parsing value for field "(?P<name>\w+)"')
+_WORDS = {
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "must be a number"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "must be true or false"),
+    **dict.fromkeys(("enum", "literal_error"), "must be {expected}"),
+    **dict.fromkeys(("string_too_short", "too_short"), "must have at least {min_length} characters"),
+    **dict.fromkeys(("ip_v4_network", "ip_v6_network"), "must be networks, such as 10.0.0.0/8"),
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "uuid_parsing": "must be a UUID",
+    "value_error": "{error}",
+}
+"""What pydantic's kinds of errors mean to whoever typed the value."""
 MOST_PROCESSES_UNASKED = 4
 """Each takes memory and connections to the database; who has more cores for them says so."""
 
@@ -276,11 +296,17 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks the types
     except ValidationError as error:
-        problems = "\n".join(
-            f"  TOCSIN_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}" for item in error.errors()
-        )
-        raise refuse(
-            Code.MISCONFIGURED,
-            f"{error.error_count()} wrong setting{'s' if error.error_count() > 1 else ''}:\n{problems}",
-            "Correct them in the environment, .env or tocsin.toml; docs/reference/settings.md lists them all.",
-        ) from None
+        wrong = dict.fromkeys(f"  TOCSIN_{str(item['loc'][0]).upper()}: {in_words(item)}" for item in error.errors())
+        problem = f"{number_of(len(wrong), 'wrong setting')}:\n" + "\n".join(wrong)
+    except ValueError as error:
+        unread = _UNREAD.search(str(error))
+        shown = f'TOCSIN_{unread["name"].upper()}: must be a list in JSON, such as ["one", "two"].' if unread else None
+        problem = shown or f".env or tocsin.toml cannot be read: {str(error)[:200]}."
+    hint = "Correct them in the environment, .env or tocsin.toml; docs/reference/settings.md lists them all."
+    raise refuse(Code.MISCONFIGURED, problem, hint)
+
+
+def in_words(item: ErrorDetails) -> str:
+    """Return what pydantic says is wrong with a value as what it must be; a check of our own says so itself."""
+    words = _WORDS.get(item["type"])
+    return words.format_map(item.get("ctx", {})) if words else item["msg"]

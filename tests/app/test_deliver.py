@@ -226,7 +226,7 @@ async def test_a_bundle_that_is_refused_is_given_up_and_the_others_are_told_of_e
     told = "SELECT address, count(*)::int FROM notifications WHERE reason = 'PAGE_NOT_DELIVERED' GROUP BY 1 ORDER BY 1"
     assert tables.rows(told) == [(ADMIN_EMAIL, 2), ("dee@example.org", 2), ("sam@example.org", 2)]
     ((title,),) = tables.rows("SELECT title FROM incidents WHERE project_id = 0")
-    assert "3 pages in one message to email olga@example.org were given up after 1 attempts: 550" in title
+    assert "3 pages in one message to email olga@example.org were given up after 1 attempt: 550" in title
     to_sam = [message for _, address, message in inbox.sent if address == "sam@example.org"]
     assert [sorted(numbers_in(message)) for message in to_sam] == [[1, 2]]
 
@@ -323,7 +323,7 @@ async def test_a_page_is_late_from_when_it_is_due_and_not_from_when_it_was_owed(
     clock.forward(minutes=12)
     assert await unsent() == []
     clock.forward(seconds=1)
-    assert await unsent() == ["1 pages are not delivered; the oldest has waited 121 s."]
+    assert await unsent() == ["1 page is not delivered; the oldest has waited 121 s."]
 
 
 async def test_the_sweep_finds_pages_of_both_kinds_whose_jobs_are_gone(

@@ -226,6 +226,25 @@ async def test_a_request_is_given_up_after_its_time_and_not_before(commits: Comm
     assert len(commits.batches) == 4
 
 
+async def test_while_a_commit_hangs_each_request_is_told_in_time_and_none_that_was_told_is_kept(
+    commits: Commits,
+) -> None:
+    lane = Lane(commits, max_items=10)
+    commits.gate.clear()
+    under_way = asyncio.create_task(lane.put(1, ["under way"], hold_seconds=0.05))
+    await queued()
+    waiting = asyncio.create_task(lane.put(1, ["waiting"], hold_seconds=0.05))
+    patient = asyncio.create_task(lane.put(2, ["patient"]))
+    for told in (under_way, waiting):
+        with pytest.raises(TocsinError, match="does not answer") as caught:
+            await told
+        assert caught.value.refusal.code is Code.UNAVAILABLE
+    commits.gate.set()
+    assert await patient == ["PATIENT"]
+    assert commits.batches == [["under way"], ["patient"]]
+    assert not lane.busy
+
+
 async def test_a_request_that_just_came_is_not_given_up_with_one_that_waited_long(
     commits: Commits, monotonic: Monotonic
 ) -> None:

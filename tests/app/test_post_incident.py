@@ -7,6 +7,9 @@ import zlib
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from tocsin.app.report_pdf import MAX_ROWS, pdf
 from tocsin.domain.post_incident import Facts, Part, PostIncidentReport, Rows, Section, Texts
@@ -35,10 +38,31 @@ def report(*parts: Part, title: str = "It broke") -> PostIncidentReport:
         ("back\\slash", r"back\\slash"),
         ("two\nlines\x00\u202e", "two lines"),
         ("plain words, 3.5 s (really)", "plain words, 3.5 s (really)"),
+        ("2026-03-01 03:00:00 UTC, after 0:02:05", "2026-03-01 03:00:00 UTC, after 0:02:05"),
+        ("tocsin export 42 --output FILE", "tocsin export 42 --output FILE"),
+        ("slack_app, _so_ and __so__", r"slack_app, \_so\_ and \__so_\_"),
+        (":tada: :+1: :100:", r"\:tada: \:+1: \:100:"),
+        ("+ item", r"\+ item"),
+        ("=====", r"\====="),
+        ("-----", r"\-----"),
     ],
 )
 def test_marks_mean_themselves(said: str, shown: str) -> None:
     assert escaped(said) == shown
+
+
+@given(st.lists(st.text("ab _*-+=#:|`~<>&![](){}1.)$@^\\\n/é"), min_size=1, max_size=4))
+def test_nothing_that_anybody_writes_is_more_than_its_text(said: list[str]) -> None:
+    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    tokens = parser.parse(markdown(report(Texts(tuple(said)), title=said[0])))
+    within = [one.type for token in tokens for one in token.children or ()]
+    assert set(within) <= {"text", "hardbreak", "softbreak", "strong_open", "strong_close"}
+    assert within.count("strong_open") == 1, "the status"
+    blocks = [
+        token.type for token in tokens if token.type.endswith("_open") or token.type in ("hr", "fence", "html_block")
+    ]
+    assert set(blocks) <= {"heading_open", "paragraph_open", "bullet_list_open", "list_item_open"}
+    assert [blocks.count(kind) for kind in ("heading_open", "bullet_list_open")] == [2, 1]
 
 
 def test_lines_stay_lines_and_cells_stay_cells() -> None:

@@ -11,7 +11,6 @@ from tests.support.clock import START, FakeClock
 from tests.support.lives import error_report
 from tests.support.reporting import accept
 from tocsin.app import health, ledger, read_incidents, read_ledger, take_in
-from tocsin.app.losses import report_losses
 from tocsin.app.projects import rules_of
 from tocsin.app.read_ledger import LedgerView
 from tocsin.app.take_in import Intake
@@ -128,9 +127,7 @@ async def test_the_condition_of_intake_knows_real_losses_from_deliberate_ones(ap
     async with app.work() as work:
         project = await rules_of(work, 1)
     intake = Intake(app)
-    await report_losses(
-        app,
-        intake,
+    await intake.tell_losses(
         project,
         {("queue_overflow", "error"): 3, ("sample_rate", "error"): 5, ("queue_overflow", "transaction"): 7},
         "origin",

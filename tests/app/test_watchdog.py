@@ -103,7 +103,7 @@ async def test_it_is_silent_while_a_page_cannot_leave_and_calls_again_when_it_ha
     assert outside.calls == []
     (withheld,) = tables.rows("SELECT withheld_since, withheld, called_at FROM watchdog")
     assert withheld[0] == clock.now
-    assert "1 pages are not delivered" in withheld[1]
+    assert "1 page is not delivered" in withheld[1]
     await run(app, inbox)
     clock.forward(seconds=60)
     await look(app, watchdog)

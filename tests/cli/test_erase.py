@@ -26,7 +26,7 @@ def test_reports_are_shown_before_they_are_erased(fresh_cli: Cli) -> None:
     assert "carol@example.net cannot sign in" in look
     assert "carol@example.net" in cli.done("incidents", "show", "1").out
     done = cli.done("erase", "reports", "--containing", "carol@example.net", *WHY, "--yes").out
-    assert "INC-1: 3 texts, 1 reports" in done
+    assert "INC-1: 3 texts, 1 report" in done
     assert "carol" not in done
     assert "Not vacuumed" not in done
     story = cli.done("incidents", "show", "1").out

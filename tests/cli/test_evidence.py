@@ -70,6 +70,12 @@ def test_what_cannot_be_read_gets_one_line(idle_cli: Cli, files: tuple[str, str]
         assert refused.err.count("\n") == 1
 
 
+def test_a_file_that_is_no_policy_says_what_to_do(idle_cli: Cli, files: tuple[str, str]) -> None:
+    refused = idle_cli("verify", files[0], "--policy", files[0])
+    assert (refused.code, "is no policy" in refused.err) == (1, True)
+    assert refused.err.endswith("describes a policy; it is another file than the evidence.\n")
+
+
 def test_it_must_be_said_what_to_verify(idle_cli: Cli) -> None:
     for arguments in ((), ("file", "--db"), ("--policy", "p"), ("--db", "--policy", "p")):
         assert idle_cli("verify", *arguments).code == 2

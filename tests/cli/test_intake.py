@@ -57,6 +57,6 @@ def test_the_reports_of_an_incident_are_listed_newest_first_and_whole_as_json(cl
     assert {one["report"]["tags"]["n"] for one in found["reports"]} == {"1", "2", "3"}
     told = cli.done("incidents", "reports", number, "--limit", "1")
     assert len(told.out.splitlines()) == 2
-    assert "1 whole reports, of 3 occurrences." in told.err
+    assert "1 whole report, of 3 occurrences." in told.err
     assert cli("incidents", "reports", "4711").code == 1
     assert cli("incidents", "reports", number, "--limit", "51").code == 2

@@ -32,6 +32,17 @@ def test_wrong_usage_is_two_with_one_line_that_names_the_help(idle_cli: Cli, wro
     assert "--help`" in answer.err
 
 
+@pytest.mark.parametrize(
+    ("value", "said"), [("x", "must be a whole number"), ("0", "must be at least 1"), ("999999", "must be at most 200")]
+)
+def test_an_option_that_is_wrong_says_what_it_must_be(idle_cli: Cli, value: str, said: str) -> None:
+    answer = idle_cli("incidents", "list", "--limit", value)
+    assert (answer.code, answer.err) == (
+        2,
+        f"tocsin: Invalid value for '--limit': {said}. See `tocsin incidents list --help`.\n",
+    )
+
+
 def test_wrong_usage_is_told_in_json_where_json_was_asked_for(idle_cli: Cli) -> None:
     answer = idle_cli("incidents", "list", "--limit", "none", "--json")
     assert (answer.code, answer.problem["code"]) == (2, "USAGE")

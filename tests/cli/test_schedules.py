@@ -69,9 +69,11 @@ def test_a_shift_is_taken_over_and_given_back(cli: Cli, primary: str) -> None:
 
 
 def test_a_duty_is_held_by_whoever_is_on_call(cli: Cli, primary: str) -> None:
-    assert cli.done("oncall", "assign", "on_call", "--schedule", primary).out == (
-        f"Whoever is on call by {primary} is ON_CALL now.\n"
-    )
+    said = cli.done("oncall", "assign", "on_call", "--schedule", primary)
+    whoever, just_now = said.out.splitlines()
+    assert whoever == f"Whoever is on call by {primary} is ON_CALL now."
+    assert just_now.startswith("Just now: ")
+    assert "WARNING" not in said.err
     held = next(one for one in cli.done("oncall", "show", "--json").json["duties"] if one["duty"] == "ON_CALL")
     assert held["schedule"] == primary
     assert held["email"] in (ADMIN_EMAIL, "noor@example.org")
@@ -82,6 +84,18 @@ def test_a_duty_is_held_by_whoever_is_on_call(cli: Cli, primary: str) -> None:
     assert cli("oncall", "assign", "on_call").code == 2
     assert cli("oncall", "assign", "on_call", ADMIN_EMAIL, "--schedule", primary).code == 2
     cli.done("oncall", "assign", "on_call", ADMIN_EMAIL)
+
+
+def test_a_duty_given_to_a_schedule_by_which_nobody_is_on_call_says_so(cli: Cli) -> None:
+    cli.done("schedules", "add", "nobody's", "--zone", "Europe/Berlin")
+    far = ("--starts-on", f"{datetime.now(UTC) + timedelta(days=300):%Y-%m-%d}", "--member", ADMIN_EMAIL)
+    cli.done("schedules", "layer", "add", "nobody's", "weeks", *far)
+    said = cli.done("oncall", "assign", "director", "--schedule", "nobody's")
+    assert "nobody is on call by nobody's just now" in said.err
+    assert "superadmins" in said.err
+    again = cli.done("oncall", "assign", "director", "--schedule", "nobody's", "--json")
+    assert again.json == {"duty": "DIRECTOR", "schedule": "nobody's", "onCall": []}
+    cli.done("oncall", "assign", "director", ADMIN_EMAIL)
 
 
 def test_a_calendar_goes_out_and_comes_in(cli: Cli, primary: str) -> None:
@@ -99,7 +113,7 @@ def test_a_calendar_goes_out_and_comes_in(cli: Cli, primary: str) -> None:
         f"BEGIN:VEVENT\r\nUID:1\r\nDTSTART:{start:%Y%m%dT%H%M%SZ}\r\nDURATION:PT1H\r\nSUMMARY:Noor\r\nEND:VEVENT\r\n"
     )
     file.write_text(f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\n{event}END:VCALENDAR\r\n", newline="")
-    assert cli.done("schedules", "import", primary, str(file)).out == "1 shifts were added, 0 were there already.\n"
+    assert cli.done("schedules", "import", primary, str(file)).out == "1 shift was added, 0 were there already.\n"
     file.write_text("no calendar")
     assert cli("schedules", "import", primary, str(file)).code == 1
     assert cli("schedules", "import", primary, str(cli.directory / "nothing.ics")).code == 2

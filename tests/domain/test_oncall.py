@@ -558,16 +558,26 @@ def test_an_override_has_bounds(one: Override, field: str) -> None:
 
 
 def test_a_zone_of_the_host_that_is_stored_already_goes_on(tmp_path: Path) -> None:
-    (tmp_path / "localtime").write_bytes(files("tzdata.zoneinfo").joinpath("UTC").read_bytes())
+    (tmp_path / "right").mkdir()
+    names = ("localtime", "right/UTC")
+    for name in names:
+        (tmp_path / name).write_bytes(files("tzdata.zoneinfo").joinpath("UTC").read_bytes())
     zoneinfo.reset_tzpath([tmp_path])
     try:
-        assert stored_zone("localtime").key == "localtime"
+        for name in names:
+            assert stored_zone(name).key == name
+            with pytest.raises(TocsinError):
+                zone(name)
     finally:
         zoneinfo.reset_tzpath()
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Mars/Olympus", "Europe", "../etc/passwd", "Europe/Berlin\n", "x" * 200, "localtime", "posixrules"]
+    "name",
+    [
+        *("", "Mars/Olympus", "Europe", "../etc/passwd", "Europe/Berlin\n", "x" * 200),
+        *("localtime", "posixrules", "posix/Europe/Berlin", "right/Europe/Berlin", "posix/UTC"),
+    ],
 )
 def test_a_zone_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(TocsinError) as caught:

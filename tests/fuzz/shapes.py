@@ -82,6 +82,10 @@ SHAPES: dict[str, tuple[str, Callable[[], bytes]]] = {
         "otlp-logs-json",
         lambda: filled(b'{"attributes":[' + _ATTRIBUTES + b"]},", _LOGS, _END),
     ),
+    "deep log records in JSON": (
+        "otlp-logs-json",
+        lambda: filled(b'{"body":' + b'{"arrayValue":{"values":[' * 25 + b"]}}" * 25 + b"},", _LOGS, _END),
+    ),
     "smallest spans in JSON": (
         "otlp-traces-json",
         lambda: filled(
@@ -93,6 +97,7 @@ SHAPES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "messages of numbers": ("otlp-logs", lambda: protobuf_messages(_numbers)),
     "messages of noise": ("otlp-logs", lambda: protobuf_messages(_noise)),
     "smallest exceptions": ("otlp-logs", protobuf_exceptions),
+    "log records in Latin-1": ("otlp-logs", lambda: protobuf_logs(10).replace(b"\x0a\x01x", b"\x0a\x01\xfc")),
     "smallest items": ("generic", lambda: filled(b'{"message":1},', b"[", b"{}]")),
     "wide items": ("generic", lambda: b"[" + b",".join([b'{"message":{"a":[' + b"1," * 480 + b"1]}}"] * 1_000) + b"]"),
     "smallest reports": ("native", lambda: filled(b'{"severity":"low","message":"x"},', b"[", b"{}]")),

@@ -167,6 +167,24 @@ async def test_a_refused_event_is_entered_into_the_ledger_of_the_project_whose_k
     assert (tally["received"], tally["rejected"], tally["difference"]) == ({"pagerduty": 1}, {"INVALID": 1}, 0)
 
 
+async def test_what_is_wrong_is_refused_while_the_database_is_away_too(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 503 would be sent again and again, and never be any better."""
+
+    async def unavailable(*_: object) -> None:
+        raise refuse(Code.UNAVAILABLE, "The database cannot be reached.")
+
+    incomplete = TRIGGER | {"payload": {}}
+    assert (await _enqueue(live, incomplete)).status == 400
+    monkeypatch.setattr("tocsin.app.take_in.Intake.count", unavailable)
+    assert (await _enqueue(live, incomplete)).status == 400
+    unreadable = await live.call("POST", "/api/v1/alertmanager", token=INTAKE_KEY, data=b"{")
+    assert (unreadable.status, unreadable.code) == (400, "MALFORMED")
+    monkeypatch.setattr("tocsin.app.projects.IntakeKeys.project", unavailable)
+    assert (await _enqueue(live, incomplete)).status == 400
+
+
 async def test_an_event_that_is_unreadable_or_too_large_is_not_called_accepted(live: Live) -> None:
     unreadable = await live.call("POST", "/v2/enqueue", data=b"{")
     assert (unreadable.status, unreadable.json["status"]) == (400, "invalid event")

@@ -233,3 +233,33 @@ async def test_a_client_that_goes_away_while_it_sends_is_no_incident(live: Live)
     await writer.wait_closed()
     assert (await live.get("/healthz")).status == 200
     assert (await live.get("/api/incidents")).json["incidents"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("limit=x", "limit: must be a whole number, not text."),
+        ("limit=0", "limit: must be at least 1."),
+        ("limit=99999", "limit: must be at most "),
+        ("severity=LOUD", "severity[0]: 'LOUD' is none of the values that it can have."),
+    ],
+)
+async def test_a_parameter_that_is_wrong_says_what_it_must_be(live: Live, query: str, said: str) -> None:
+    answer = await live.get(f"/api/incidents?{query}")
+    assert (answer.status, answer.code) == (422, "INVALID")
+    assert answer.json["detail"].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"title": 7, "severity": "HIGH"}, "title: must be text, not a whole number."),
+        ({"title": [], "severity": "HIGH"}, "title: must be text, not a list."),
+        ({"title": None, "severity": "HIGH"}, "title: must be text, not null."),
+        ({"title": "t", "severity": "LOUD"}, "severity: 'LOUD' is none of the values that it can have."),
+        ([], "The request: must be an object, not a list."),
+    ],
+)
+async def test_a_field_that_is_wrong_says_what_it_must_be(live: Live, body: object, said: str) -> None:
+    answer = await live.post("/api/incidents", body)
+    assert (answer.status, answer.json["detail"]) == (422, said)

@@ -174,3 +174,34 @@ async def test_no_text_turns_the_words_around_it(live: Live) -> None:
         body = (await live.call("GET", path, headers=browser)).body.decode()
         assert "paid by \ufffdgnp.exe\ufffd and \u05d0\u200f" in body
         assert not re.search("[\u202a-\u202e\u2066-\u2069]", body)
+
+
+PAGE = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+@pytest.mark.parametrize("path", ["/incident", "/incidents/1/2/3/4", "/%ff", "/%3Cscript%3E", "/" + "a" * 5_000])
+async def test_an_address_at_which_there_is_nothing_shows_a_browser_a_page_that_leads_on(live: Live, path: str) -> None:
+    stranger = await live.call("GET", path, headers=PAGE)
+    assert (stranger.status, stranger.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+    assert b'<a href="/sign-in">Sign in</a>' in stranger.body
+    assert b"<script>" not in stranger.body
+    known = await live.call("GET", path, headers=PAGE | await signed_in(live))
+    assert known.status == 404
+    assert b'<a href="/">Home</a>' in known.body
+    head = await live.call("HEAD", path, headers=PAGE)
+    assert (head.status, head.body) == (404, b"")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "accept"),
+    [
+        ("GET", "/nothing", "*/*"),
+        ("POST", "/nothing", PAGE["Accept"]),
+        ("GET", "/api/nothing", PAGE["Accept"]),
+        ("GET", "/v1/nothing", PAGE["Accept"]),
+        ("GET", "/v2/nothing", PAGE["Accept"]),
+    ],
+)
+async def test_a_program_is_told_of_a_wrong_address_in_json(live: Live, method: str, path: str, accept: str) -> None:
+    answer = await live.call(method, path, headers={"Accept": accept})
+    assert (answer.status, answer.code) == (404, "NOT_FOUND")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -13,7 +17,11 @@ from tests.web.conftest import Answer, Live, rows
 from tocsin.app import maintain
 from tocsin.app.ledger import check_ledger
 from tocsin.app.losses import LOST, MAX_BELIEVED
+from tocsin.errors import Code, Refusal, TocsinError
 from tocsin.intake.sentry import MAX_LABEL_CHARACTERS, MAX_LOSSES
+from tocsin.store import ledger as store_ledger
+from tocsin.store.database import Tx
+from tocsin.store.ledger import LedgerKey
 
 pytestmark = pytest.mark.anyio
 
@@ -69,18 +77,44 @@ async def test_losses_of_one_reason_are_one_failure_however_many_and_others_are_
     assert (await ledger(live))["lost"] == {"queue_overflow/error": 87, "network_error/default": 1}
 
 
-async def test_a_report_that_comes_again_is_no_second_loss(live: Live) -> None:
-    for _ in range(3):
-        assert (await say(live, loss("queue_overflow", quantity=7))).status == 200
-    assert (await ledger(live))["lost"] == {"queue_overflow/error": 7}
-    counted = 'tocsin_client_lost_events_total{reason="queue_overflow"} 7.0'
+@pytest.mark.parametrize(
+    ("reason", "category"), [("queue_overflow", "error"), ("queue_overflow", "span"), ("sample_rate", "error")]
+)
+async def test_a_report_that_comes_again_is_no_second_loss(live: Live, reason: str, category: str) -> None:
+    answers = await asyncio.gather(*(say(live, loss(reason, category, quantity=7)) for _ in range(5)))
+    assert {answer.status for answer in answers} == {200}
+    assert (await say(live, loss(reason, category, quantity=7))).status == 200
+    assert (await ledger(live))["lost"] == {f"{reason}/{category}": 7}
+    counted = f'tocsin_client_lost_events_total{{reason="{reason}"}} 7.0'
     assert counted in (await live.get("/metrics")).body.decode()
 
 
+async def test_a_loss_and_its_count_are_one_transaction(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever dies between the two has done neither: the client says it again, and it counts."""
+
+    count = store_ledger.count
+
+    async def broken(tx: Tx, counts: Mapping[LedgerKey, int], now: datetime) -> None:
+        if any(measure == "lost" for _, measure, _ in counts):
+            raise TocsinError(Refusal(Code.INTERNAL, "It broke just here."))
+        await count(tx, counts, now)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tocsin.app.losses.ledger.count", broken)
+        assert (await say(live, loss("queue_overflow", quantity=7))).status == 500
+    assert await incidents(live) == []
+    assert (await say(live, loss("queue_overflow", quantity=7))).status == 200
+    assert (await ledger(live))["lost"] == {"queue_overflow/error": 7}
+    assert len(await incidents(live)) == 1
+
+
 async def test_bytes_are_not_added_to_events(live: Live) -> None:
-    await say(live, loss("network_error"), loss("network_error", "attachment", 21_500_000))
-    assert (await ledger(live))["lost"] == {"network_error/error": 1, "network_error/attachment": 1}
-    counted = 'tocsin_client_lost_events_total{reason="network_error"} 2.0'
+    logs = loss("network_error", "log_item", 3), loss("network_error", "log_byte", 9_000)
+    metrics = loss("network_error", "trace_metric", 2), loss("network_error", "trace_metric_byte", 700)
+    await say(live, loss("network_error"), loss("network_error", "attachment", 21_500_000), *logs, *metrics)
+    lost = {"error": 1, "attachment": 1, "log_item": 3, "trace_metric": 2}
+    assert (await ledger(live))["lost"] == {f"network_error/{category}": number for category, number in lost.items()}
+    counted = 'tocsin_client_lost_events_total{reason="network_error"} 7.0'
     assert counted in (await live.get("/metrics")).body.decode()
 
 
@@ -141,13 +175,16 @@ async def test_more_entries_than_anybody_needs_are_left_out(live: Live) -> None:
 
 
 async def test_absurd_quantities_break_neither_the_ledger_nor_its_chores(live: Live, clock: FakeClock) -> None:
-    for _ in range(12):
-        most = [loss("queue_overflow", "span", 2**53 - 1) for _ in range(MAX_LOSSES)]
+    for number in range(12):
+        most = [loss("queue_overflow", "span", 2**53 - 1 - number) for _ in range(MAX_LOSSES)]
         assert (await say(live, *most)).status == 200
         async with live.app.work() as work:
             await maintain.fold_counters(work)
     assert (await ledger(live))["lost"] == {"queue_overflow/span": 12 * MAX_BELIEVED}
-    assert (await live.get("/metrics")).status == 200
+    (counted,) = re.findall(
+        r'tocsin_client_lost_events_total\{reason="queue_overflow"\} (\S+)', (await live.get("/metrics")).body.decode()
+    )
+    assert float(counted) == 12 * MAX_BELIEVED
     clock.forward(minutes=5)
     async with live.app.work() as work:
         assert await check_ledger(work) == []

@@ -100,6 +100,18 @@ async def test_what_was_taken_in_part_says_how_much_was_not(live: Live) -> None:
     assert counted == [("opened", 1), ("received", 3), ("rejected", 2)]
 
 
+async def test_an_odd_value_costs_its_batch_nothing(live: Live) -> None:
+    deep = '{"kvlistValue":{"values":[{"key":"k","value":' * 20 + "{}" + "}]}}" * 20
+    odd = {"severityNumber": 17, "body": {"stringValue": "hm"}, "attributes": [{"key": "odd", "value": "DEEP"}]}
+    answer = await _export(live, "/v1/logs", _json_logs({}, odd).replace(b'"DEEP"', deep.encode()), JSON)
+    assert (answer.status, answer.json) == (200, {})
+    latin = _logs(_log(FATAL, "the shop burns"), _log(FATAL, "XXX")).SerializeToString().replace(b"XXX", b"Gr\xfc")
+    answer = await _export(live, "/v1/logs", latin)
+    assert (answer.status, answer.body) == (200, b"")
+    counted = await rows(live.app, b"SELECT measure, sum(quantity)::bigint FROM intake_ledger GROUP BY 1 ORDER BY 1")
+    assert counted == [("opened", 3), ("received", 4), ("recorded", 1)]
+
+
 async def test_all_of_it_rejected_is_still_an_answer_that_nobody_repeats(live: Live) -> None:
     answer = await _export(live, "/v1/logs", _json_logs(5), JSON)
     assert (answer.status, answer.json["partialSuccess"]["rejectedLogRecords"]) == (200, "1")

@@ -26,6 +26,7 @@ from tocsin.domain.access import Permission, Role, may
 from tocsin.domain.delivery import BUNDLE_PAUSE, FIRST_ALERTS, MAX_BUNDLE, Bundled, compose_bundle, goes_alone, moot
 from tocsin.domain.notification import UNDELIVERED, PageText, shown_address, with_checkpoint, with_link
 from tocsin.domain.paging import Asked
+from tocsin.domain.plural import number_of
 from tocsin.domain.policy import Duty, Target
 from tocsin.store import log, notifications
 from tocsin.store.log import PublishedCheckpoint
@@ -203,7 +204,8 @@ async def _give_up(work: Work, pages: Sequence[Notification], attempts: int, ans
     first = pages[0]
     what = "A page" if len(pages) == 1 else f"{len(pages)} pages in one message"
     where = f"{first.channel} {shown_address(first.channel, first.address)}"
-    message = f"{what} to {where} {'was' if len(pages) == 1 else 'were'} given up after {attempts} attempts: {answer}"
+    was = "was" if len(pages) == 1 else "were"
+    message = f"{what} to {where} {was} given up after {number_of(attempts, 'attempt')}: {answer}"
     # The report locks a failure, telling others locks a head: failures come first, as everywhere.
     for user_id in sorted({page.user_id for page in pages}):
         await report_internal(work, "PageNotDelivered", message, about=str(user_id))

@@ -14,6 +14,7 @@ from tocsin.app.timeline import IncidentRef
 from tocsin.app.work import Work
 from tocsin.domain.access import Actor, Permission, require
 from tocsin.domain.follow_up import MAX_FOLLOW_UP_CHARACTERS, MAX_FOLLOW_UPS, FollowUpState, next_reminder
+from tocsin.domain.plural import number_of
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.store import follow_ups, users
 from tocsin.store.follow_ups import FollowUpRow, Portion, Reminder
@@ -196,7 +197,7 @@ async def remind(work: Work) -> None:
 
 
 def _message(one: Reminder) -> str:
-    actions = "1 follow-up action" if one.overdue == 1 else f"{one.overdue} follow-up actions"
+    actions = number_of(one.overdue, "follow-up action")
     return (
         f"{actions} of INC-{one.number} overdue since {one.since:%Y-%m-%d}: what was promised so that it does not come "
         "back is not done.\n"
@@ -208,6 +209,6 @@ def _message(one: Reminder) -> str:
 def _message_of_many(due: Sequence[Reminder]) -> str:
     actions = sum(one.overdue for one in due)
     return (
-        f"{actions} follow-up actions of {len(due)} incidents are overdue.\n"
+        f"{number_of(actions, 'follow-up action')} of {number_of(len(due), 'incident')} are overdue.\n"
         "See them: `tocsin follow-ups list --overdue`; then do them, and say so: `tocsin follow-ups done`."
     )

@@ -13,6 +13,7 @@ from tocsin.app.work import Work
 from tocsin.channels.working import working_channels
 from tocsin.clock import monotonic_seconds
 from tocsin.domain.coverage import Weakness
+from tocsin.domain.plural import number_of
 from tocsin.domain.policy_document import delay_text
 from tocsin.domain.reach import Reach, plan, usable
 from tocsin.store import jobs, log, outside, watchdog
@@ -137,17 +138,19 @@ def _of_jobs(health: Health, now: datetime) -> Iterator[Problem]:
         late = int((now - health.earliest_job_due_at).total_seconds())
         yield Problem("late_jobs", f"A job is {late} s late.", "Start more workers: `tocsin worker`.")
     if health.dead_jobs:
-        message = f"{health.dead_jobs} jobs were set aside after failing."
+        message = f"{number_of(health.dead_jobs, 'job was', 'jobs were')} set aside after failing."
         yield Problem("dead_jobs", message, "`tocsin doctor` lists them.")
 
 
 def _of_pages(health: Health, now: datetime) -> Iterator[Problem]:
     if health.oldest_unsent_page_due_at and now - health.oldest_unsent_page_due_at > PAGE_PATIENCE:
         age = int((now - health.oldest_unsent_page_due_at).total_seconds())
-        message = f"{health.unsent_pages} pages are not delivered; the oldest has waited {age} s."
+        message = (
+            f"{number_of(health.unsent_pages, 'page is', 'pages are')} not delivered; the oldest has waited {age} s."
+        )
         yield Problem("unsent_pages", message, "`tocsin oncall pages --state pending` lists each with its last answer.")
     if health.failed_pages:
-        message = f"{health.failed_pages} pages were given up in the last 24 hours."
+        message = f"{number_of(health.failed_pages, 'page was', 'pages were')} given up in the last 24 hours."
         hint = "The incidents of project `tocsin` name each address and answer."
         # Others were told, so that the promise is kept; and for a day nobody outside would notice anything else.
         yield Problem("failed_pages", message, hint, breaks_a_promise=False)
@@ -156,7 +159,8 @@ def _of_pages(health: Health, now: datetime) -> Iterator[Problem]:
 def _of_log(kept: LogCondition, now: datetime) -> Iterator[Problem]:
     if kept.waiting_since is not None and now - kept.waiting_since > LOG_PATIENCE:
         message = (
-            f"{kept.waiting:,} entries wait for the log, the first since {kept.waiting_since:%Y-%m-%d %H:%M:%S} UTC."
+            f"{number_of(kept.waiting, 'entry waits', 'entries wait')} for the log, the first since "
+            f"{kept.waiting_since:%Y-%m-%d %H:%M:%S} UTC."
         )
         yield Problem(
             "log_waits", message, "A worker seals them: `tocsin worker`; its own log says what is in the way."
@@ -165,7 +169,7 @@ def _of_log(kept: LogCondition, now: datetime) -> Iterator[Problem]:
         yield Problem("log_signer", f"The log is not signed any more. {kept.refusal}", "Nothing else stops meanwhile.")
     elif kept.size and now - max(_times(kept), default=_LONG_AGO) > LOG_PATIENCE:
         signed = f"only the first {kept.signed_size:,} are signed" if kept.signed_size else "none is signed"
-        message = f"Nobody signs the log: of {kept.size:,} leaves {signed}."
+        message = f"Nobody signs the log: of {number_of(kept.size, 'leaf', 'leaves')} {signed}."
         yield Problem("log_unsigned", message, "Set TOCSIN_SIGNER_DIR where one `tocsin worker` runs, and start it.")
 
 
@@ -254,11 +258,7 @@ def _of_people(covered: Covered, working: Collection[str]) -> Iterator[Problem]:
 
 
 def _people(found: Sequence[Reach]) -> str:
-    return (
-        "1 person who may be paged is reached"
-        if len(found) == 1
-        else f"{len(found)} people who may be paged are reached"
-    )
+    return number_of(len(found), "person who may be paged is reached", "people who may be paged are reached")
 
 
 async def dead_jobs(work: Work) -> list[DeadJob]:

@@ -17,11 +17,12 @@ from typing import Generic, TypeVar
 import msgspec
 
 from tocsin.clock import monotonic_seconds
-from tocsin.errors import Code, TocsinError
+from tocsin.errors import Code, TocsinError, refuse
 from tocsin.store.database import LostRaceError, TooMuchError
 
 HOLD_SECONDS = 20.0
-"""How long a request waits for a database that cannot be reached; Sentry's SDK gives up after 30."""
+"""How long a request waits for a database that cannot be reached or does not answer; Sentry's SDK gives up after 30.
+This is the place that decides: whatever the commit waits for by itself, each request is told in time."""
 MAX_RACES = 5
 MOMENT_SECONDS = 0.004
 """How long a batch waits for those who were just answered, from one that comes back to the next."""
@@ -54,28 +55,35 @@ class Lane(Generic[Item, Result]):
         self._task: asyncio.Task[None] | None = None
         self._size = 0
         self._size_expected = 0
+        self._away: TocsinError | None = None
         self._answered_at_seconds = float("-inf")
         self._enough: asyncio.Future[None] | None = None
 
     async def put(
-        self, project_id: int, items: Sequence[Item], *, hold_until_seconds: float | None = None
+        self, project_id: int, items: Sequence[Item], *, hold_seconds: float | None = None
     ) -> Sequence[Result]:
         """Commit items together with those of other requests; return their results once they are committed.
 
-        Raises what the commit raises: UNAVAILABLE only after HOLD_SECONDS, or at the monotonic instant that is given.
+        Raises what the commit raises: UNAVAILABLE only after HOLD_SECONDS, or the time that is given.
         """
         if not items:
             return []
-        answer: asyncio.Future[Sequence[Result]] = asyncio.get_running_loop().create_future()
-        hold_until = monotonic_seconds() + HOLD_SECONDS if hold_until_seconds is None else hold_until_seconds
-        request = _Request(items, answer, hold_until)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Sequence[Result]] = loop.create_future()
+        hold_seconds = HOLD_SECONDS if hold_seconds is None else hold_seconds
+        request = _Request(items, answer, monotonic_seconds() + hold_seconds)
         self._waiting.setdefault(project_id, deque()).append(request)
         self._size += len(items)
         if self._enough is not None and self._size >= self._size_expected:
             _wake(self._enough)
         if self._task is None:
             self._task = asyncio.create_task(self._drain())
-        return await answer
+        # A database that hangs does not even fail, and then nobody else would tell.
+        timer = loop.call_later(hold_seconds, self._give_up, project_id, request)
+        try:
+            return await answer
+        finally:
+            timer.cancel()
 
     @property
     def busy(self) -> bool:
@@ -86,6 +94,15 @@ class Lane(Generic[Item, Result]):
         """Wait until everything that was put in is settled."""
         while self._task is not None:
             await asyncio.wait([self._task])
+
+    def _give_up(self, project_id: int, request: _Request[Item, Result]) -> None:
+        """Tell a request that it waited too long, and keep none that was told: it takes no room any more."""
+        _fail([request], self._away or _no_answer())
+        requests = self._waiting.get(project_id, deque())
+        while requests and _was_told(requests[0]):
+            self._size -= len(requests.popleft().items)
+        if not requests:
+            self._waiting.pop(project_id, None)
 
     async def _drain(self) -> None:
         try:
@@ -133,7 +150,7 @@ class Lane(Generic[Item, Result]):
                 self._waiting.move_to_end(project_id)
             else:
                 del self._waiting[project_id]
-            if request.answer.cancelled() or not request.answer.done():  # done: it was told that it waited too long
+            if not _was_told(request):
                 batch.append(request)
                 size += len(request.items)
         return batch
@@ -169,21 +186,40 @@ class Lane(Generic[Item, Result]):
         pause, races = _FIRST_PAUSE_SECONDS, 0
         while True:
             try:
-                return await self._commit(items)
+                results = await self._commit(items)
             except LostRaceError:
                 races += 1
                 if races == MAX_RACES:
                     raise
             except TocsinError as error:
-                if not _is_unavailable(error) or monotonic_seconds() >= hold_until:
+                if not _is_unavailable(error):
+                    raise
+                self._away = error
+                if monotonic_seconds() >= hold_until:
                     raise
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            else:
+                self._away = None
+                return results
 
 
 def _wake(waiting: asyncio.Future[None]) -> None:
     if not waiting.done():
         waiting.set_result(None)
+
+
+def _was_told(request: _Request[Item, Result]) -> bool:
+    """Tell whether a request was told that it waited too long. One whose sender has gone is done all the same."""
+    return request.answer.done() and not request.answer.cancelled()
+
+
+def _no_answer() -> TocsinError:
+    return refuse(
+        Code.UNAVAILABLE,
+        "The database does not answer.",
+        "Try again; with event ids or an Idempotency-Key nothing is done twice. `tocsin doctor` says what is wrong.",
+    )
 
 
 def _is_unavailable(error: Exception) -> bool:

@@ -12,6 +12,7 @@ from tocsin.app.outbox import BUNDLE, DELIVER, MAX_ATTEMPTS
 from tocsin.app.report_internal import report_internal
 from tocsin.app.work import App, Work
 from tocsin.domain.incident import Severity
+from tocsin.domain.plural import number_of, times
 from tocsin.store import jobs
 from tocsin.store.jobs import Job
 
@@ -97,10 +98,10 @@ async def fail(app: App, lease: Lease, error: Exception) -> None:
             await retry(work, lease, work.now + timedelta(seconds=doubled * ids.jitter(0.2)), text)
         elif lease.job.key == lease.job.kind:
             await reschedule(work, lease, work.now + timedelta(seconds=LONGEST_RETRY_SECONDS))
-            message = f"The chore {lease.job.kind} has failed {lease.job.attempts} times in a row: {text}"
+            message = f"The chore {lease.job.kind} has failed {times(lease.job.attempts)} in a row: {text}"
             await report_internal(work, "ChoreFailing", message, Severity.CRITICAL)
         elif await jobs.bury(work.tx, lease.job.id, lease.token, work.now, text):
-            message = f"Job {lease.job.key} was set aside after {lease.job.attempts} attempts: {text}"
+            message = f"Job {lease.job.key} was set aside after {number_of(lease.job.attempts, 'attempt')}: {text}"
             await report_internal(work, "JobSetAside", message, Severity.CRITICAL)
 
 

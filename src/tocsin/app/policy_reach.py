@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from tocsin.app.work import Work
+from tocsin.domain.plural import number_of
 from tocsin.domain.policy import StepReason
 from tocsin.domain.policy_reach import Unreached, unreachable, worsened
 from tocsin.errors import Code, TocsinError, refuse
@@ -47,6 +48,6 @@ async def require_reach(work: Work, policy_id: UUID, reason: StepReason | None =
 
 def _refusal(code: Code, problems: Sequence[str], hint: str) -> TocsinError:
     more = len(problems) - 1
-    others = f" The same goes for {more} more {'step' if more == 1 else 'steps'}." if more else ""
+    others = f" The same goes for {number_of(more, 'more step')}." if more else ""
     errors = [{"field": "steps", "problem": problem} for problem in problems]
     return refuse(code, f"{problems[0]}{others}", hint, errors=errors)

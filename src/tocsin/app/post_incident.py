@@ -11,6 +11,7 @@ from tocsin.app.work import Work
 from tocsin.domain.access import Actor
 from tocsin.domain.disclosure import ERASED
 from tocsin.domain.follow_up import FollowUpState
+from tocsin.domain.plural import times
 from tocsin.domain.post_incident import Facts, Part, PostIncidentReport, Rows, Section, Texts
 from tocsin.store import follow_ups, log
 from tocsin.store.follow_ups import FollowUpRow
@@ -60,7 +61,7 @@ def _summary(detail: IncidentDetail) -> Facts:
     if incident.closed_at:
         pairs.append(("Closed", _after(incident.closed_at, opened)))
     if incident.occurrences:
-        pairs.append(("Seen", f"{incident.occurrences:,} times, last {_instant(incident.last_seen_at)}"))
+        pairs.append(("Seen", f"{times(incident.occurrences)}, last {_instant(incident.last_seen_at)}"))
     return Facts(tuple(pairs))
 
 

@@ -5,7 +5,6 @@ Superadmins change both; intake asks for them with every request and believes an
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from uuid import UUID
 import msgspec
 
 from tocsin import ids
-from tocsin.app.lanes import HOLD_SECONDS
+from tocsin.app.lanes import HOLD_SECONDS, Lane
 from tocsin.app.refused_keys import RefusedKeys
 from tocsin.app.work import App, Work, secret_hash
 from tocsin.clock import monotonic_seconds
@@ -36,7 +35,9 @@ from tocsin.store.projects import INTERNAL_PROJECT_ID, KeyedRow, KeyRow, Project
 
 ProjectRef = int | str
 """A project's id or name."""
-RETRY_SECONDS = 0.5
+KNOWN_PATIENCE_SECONDS = 1.0
+"""How long a key that was good waits to be asked for again, before it is believed."""
+MAX_LOOKUPS = 50
 FRESH_SECONDS = 2.0
 """How long a key that was looked up is believed: a revoked one stops within that time."""
 MAX_KNOWN_KEYS = 10_000
@@ -335,6 +336,7 @@ class IntakeKeys:
         self._app = app
         self._refused = refused
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._lookups: Lane[bytes, KeyedRow | None] = Lane(self._look_up, max_items=MAX_LOOKUPS)
 
     async def project(self, key: str) -> Project | None:
         """Return the project that a key opens; None, and count it, when it opens none."""
@@ -362,16 +364,15 @@ class IntakeKeys:
 
     async def _looked_up(self, digest: bytes, known: _Known | None) -> KeyedRow | Project | None:
         """Return what the database says of a key; while it is away, what was known, or wait for it as reports do."""
-        hold_until = monotonic_seconds() + HOLD_SECONDS
-        while True:
-            try:
-                async with self._app.database.single() as tx:
-                    return await projects.of_key(tx, digest)
-            except TocsinError as error:
-                if error.refusal.code is not Code.UNAVAILABLE:
-                    raise
-                if known is not None:
-                    return known.project
-                if monotonic_seconds() >= hold_until:
-                    raise
-                await asyncio.sleep(RETRY_SECONDS)
+        patience = KNOWN_PATIENCE_SECONDS if known is not None else HOLD_SECONDS
+        try:
+            (row,) = await self._lookups.put(0, [digest], hold_seconds=patience)
+        except TocsinError as error:
+            if error.refusal.code is not Code.UNAVAILABLE or known is None:
+                raise
+            return known.project
+        return row
+
+    async def _look_up(self, digests: Sequence[bytes]) -> Sequence[KeyedRow | None]:
+        async with self._app.database.single() as tx:
+            return [await projects.of_key(tx, digest) for digest in digests]

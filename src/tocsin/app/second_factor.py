@@ -22,6 +22,7 @@ from tocsin.app.accounts import find_user
 from tocsin.app.sessions import Principal
 from tocsin.app.work import App, Work, secret_hash
 from tocsin.domain.access import Actor, Permission, Role, require
+from tocsin.domain.plural import number_of
 from tocsin.domain.second_factor import (
     NUMBER_OF_RECOVERY_CODES,
     SET_UP_WITHIN,
@@ -224,7 +225,7 @@ def _too_many(seconds: int) -> TocsinError:
     return refuse(
         Code.RATE_LIMITED,
         "Too many wrong codes.",
-        f"Wait {seconds} seconds. If it was not you, somebody knows your password: change it.",
+        f"Wait {number_of(seconds, 'second')}. If it was not you, somebody knows your password: change it.",
         retryAfterSeconds=seconds,
     )
 

@@ -15,6 +15,7 @@ import structlog
 
 from tocsin import ids
 from tocsin.app.lanes import HOLD_SECONDS, Lane
+from tocsin.app.losses import ClientReport, Losses, enter_losses
 from tocsin.app.report_errors import Accepted, Item, new_report, report_document, take_in_carefully
 from tocsin.app.samples import Latest, Samples
 from tocsin.app.work import App
@@ -31,6 +32,8 @@ log = structlog.get_logger()
 
 MAX_QUICK_BATCH = 1_000
 MAX_CAREFUL_BATCH = 100
+MAX_CLIENT_REPORTS_BATCH = 10
+"""Client reports in one transaction; each may tell of a hundred failures."""
 MAX_LATEST_AT_ONCE = 50
 LATEST_TICK_SECONDS = 0.5
 
@@ -48,6 +51,7 @@ class Intake:
         self._quick: Lane[Item, Accepted | None] = Lane(self._take_in_quickly, max_items=MAX_QUICK_BATCH)
         self._careful: Lane[Item, Accepted] = Lane(self._take_in_carefully, max_items=MAX_CAREFUL_BATCH)
         self._counts: Lane[Count, None] = Lane(self._count, max_items=MAX_QUICK_BATCH)
+        self._losses: Lane[ClientReport, Losses] = Lane(self._enter_losses, max_items=MAX_CLIENT_REPORTS_BATCH)
         self._latest: asyncio.Task[None] | None = None
         self._first_opens = True
 
@@ -58,26 +62,34 @@ class Intake:
         """
         now = monotonic_seconds()
         items = [self._item(project, arrival, protocol, now) for arrival in arrivals]
-        hold_until = now + HOLD_SECONDS
         plain = [item for item in items if self._is_plain(item)]
-        taken = await self._quick.put(project.id, plain, hold_until_seconds=hold_until)
+        taken = await self._quick.put(project.id, plain, hold_seconds=HOLD_SECONDS)
         if len(plain) == len(items) and all(taken):
             return [one for one in taken if one is not None]
         quick = {item.report_id: one for item, one in zip(plain, taken, strict=True)}
         left = [item for item in items if quick.get(item.report_id) is None]
-        accepted = await self._careful.put(project.id, left, hold_until_seconds=hold_until)
+        rest = now + HOLD_SECONDS - monotonic_seconds()
+        accepted = await self._careful.put(project.id, left, hold_seconds=rest)
         careful = {item.report_id: one for item, one in zip(left, accepted, strict=True)}
         return [quick.get(item.report_id) or careful[item.report_id] for item in items]
 
     async def count(self, project_id: int, counts: Mapping[tuple[str, str], int]) -> None:
-        """Enter counts into the ledger (measure and reason): what was rejected, what clients say they lost."""
+        """Enter counts into the ledger (measure and reason): what was rejected."""
         await self._counts.put(
             project_id, [((project_id, measure, reason), quantity) for (measure, reason), quantity in counts.items()]
         )
 
+    async def tell_losses(self, project: Project, losses: Losses, origin: str) -> Losses:
+        """Enter what a client says that it lost, and report its errors; return what was entered, once it is committed.
+
+        `origin` names the request that told it: of a repeated one nothing is entered.
+        """
+        (entered,) = await self._losses.put(project.id, [ClientReport(project, losses, origin)])
+        return entered
+
     async def close(self) -> None:
         """Settle everything that was put in, and write the latest reports that still wait."""
-        for lane in (self._quick, self._careful, self._counts):
+        for lane in (self._quick, self._careful, self._counts, self._losses):
             await lane.idle()
         if self._latest is not None:
             self._latest.cancel()
@@ -127,6 +139,10 @@ class Intake:
                 self._first_opens = one.outcome is Outcome.OPENED
         self._remember(items, accepted)
         return accepted
+
+    async def _enter_losses(self, told: Sequence[ClientReport]) -> Sequence[Losses]:
+        async with self._app.work() as work:
+            return await enter_losses(work, told)
 
     async def _count(self, counts: Sequence[Count]) -> Sequence[None]:
         total: Counter[LedgerKey] = Counter()

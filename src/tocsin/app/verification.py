@@ -15,6 +15,7 @@ from tocsin import ids
 from tocsin.app.work import App, Work
 from tocsin.channels import Channel, Delivered, Message, Outcome, Rejected, Retry, not_configured
 from tocsin.domain.access import Actor, Permission, require
+from tocsin.domain.plural import number_of
 from tocsin.domain.verification import GOOD_FOR, Verdict, code_hash, judge, pause_left, read_code
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.store import contacts, jobs
@@ -146,7 +147,7 @@ def _require_pause(work: Work, method: ContactMethod) -> None:
         raise refuse(
             Code.RATE_LIMITED,
             "A message went over this contact method a short time ago.",
-            f"Wait {seconds} seconds, and see what came of it: `tocsin users contact list`.",
+            f"Wait {number_of(seconds, 'second')}, and see what came of it: `tocsin users contact list`.",
             retryAfterSeconds=seconds,
         )
 

@@ -26,6 +26,7 @@ from tocsin.domain.escalation import ACK_LAPSED, SILENCE_ENDED, Timer, timers
 from tocsin.domain.incident import EscalationReason, Severity
 from tocsin.domain.notification import OPENED, STORM, UNDELIVERED, shown_address
 from tocsin.domain.paging import Because, candidates
+from tocsin.domain.plural import times
 from tocsin.domain.policy import Policies, Policy, Step, StepReason, Target
 from tocsin.domain.silence import SilenceKind
 from tocsin.domain.timeline import EntryKind
@@ -351,7 +352,7 @@ def _uncounted(timeline: Sequence[EntryRow], known: Iterable[str]) -> list[Unexp
     )
     explained = Counter(name.split()[0] for name in known)
     return [
-        Unexplained(reason, None, f"{times} times, {explained[reason]} of them with a reason")
-        for reason, times in louder.items()
-        if explained[reason] < times
+        Unexplained(reason, None, f"{times(often)}, {explained[reason]} of them with a reason")
+        for reason, often in louder.items()
+        if explained[reason] < often
     ]

@@ -13,6 +13,7 @@ from tocsin.app.ledger import Tally
 from tocsin.app.read_ledger import errors_lost
 from tocsin.channels.working import working_channels
 from tocsin.cli.intake import named_counts
+from tocsin.domain.plural import number_of
 from tocsin.domain.policy import Duty
 from tocsin.errors import Refusal
 from tocsin.settings import Settings
@@ -102,8 +103,10 @@ def check_machinery(facts: Facts) -> Iterator[Finding]:
     for problem in condition.problems:
         level = Level.WARNING if problem.risk else Level.PROBLEM
         yield Finding(problem.name, level, problem.message, problem.hint)
-    if condition.health.workers_alive:
-        yield Finding("workers", Level.OK, f"{condition.health.workers_alive} worker(s) seen in the last 30 seconds.")
+    if alive := condition.health.workers_alive:
+        yield Finding(
+            "workers", Level.OK, f"{number_of(alive, 'worker was', 'workers were')} seen in the last 30 seconds."
+        )
 
 
 def check_log(facts: Facts) -> Iterator[Finding]:
@@ -112,8 +115,8 @@ def check_log(facts: Facts) -> Iterator[Finding]:
         return
     kept = facts.inspection.condition.log
     if kept.signed_size is not None:
-        signed = f"{kept.signed_size:,} of {kept.size:,} leaves are signed, last {kept.signed_at:%Y-%m-%d %H:%M:%S} UTC"
-        yield Finding("log", Level.OK, f"The log: {signed}.")
+        signed = f"{kept.signed_size:,} of {number_of(kept.size, 'leaf is', 'leaves are')} signed"
+        yield Finding("log", Level.OK, f"The log: {signed}, last {kept.signed_at:%Y-%m-%d %H:%M:%S} UTC.")
     elif not kept.size:
         yield Finding("log", Level.OK, "The log is empty.")
 
@@ -126,7 +129,8 @@ def check_vouchers(facts: Facts) -> Iterator[Finding]:
     for one in condition.vouchers:
         if one.succeeded_at is not None and one.failing_since is None:
             since = f"{one.succeeded_at:%Y-%m-%d %H:%M} UTC"
-            said = f"The {one.name} vouches for {one.size:,} of {condition.log.size:,} leaves, since {since}."
+            leaves = number_of(condition.log.size or 0, "leaf", "leaves")
+            said = f"The {one.name} vouches for {one.size:,} of {leaves}, since {since}."
             yield Finding(f"log_{one.kind}", Level.OK, said)
     if not condition.vouchers:
         yield Finding(
@@ -170,8 +174,9 @@ def check_intake(facts: Facts) -> Iterator[Finding]:
     intake, now = facts.inspection.intake, facts.inspection.server.now
     received = sum(sum(tally.received.values()) for tally in intake.tallies)
     if intake.checked_to is not None and now - intake.checked_to <= LEDGER_PATIENCE:
-        compared = f"compared up to {intake.checked_to:%Y-%m-%d %H:%M} UTC; {received:,} reports in the last 24 hours"
-        yield Finding("intake_ledger_compared", Level.OK, f"The ledger of intake was {compared}.")
+        compared = f"The ledger of intake was compared up to {intake.checked_to:%Y-%m-%d %H:%M} UTC"
+        came = f"{number_of(received, 'report')} in the last 24 hours"
+        yield Finding("intake_ledger_compared", Level.OK, f"{compared}; {came}.")
     elif received:
         last = f"since {intake.checked_to:%Y-%m-%d %H:%M} UTC" if intake.checked_to else "yet"
         message = f"The ledger of intake was not compared {last}: a lost report would go unseen."
@@ -193,8 +198,10 @@ def _of_project(tally: Tally) -> Iterator[Finding]:
             message + f"{named_counts(lost)}.",
             "Let them write to disk first: `tocsin forward`, the SDK, or its transport for sentry-sdk.",
         )
-    if tally.rejected:
-        message = f"{sum(tally.rejected.values()):,} reports to {name} were rejected in the last 24 hours: "
+    if rejected := sum(tally.rejected.values()):
+        message = (
+            f"{number_of(rejected, f'report to {name} was', f'reports to {name} were')} rejected in the last 24 hours: "
+        )
         yield Finding(
             "rejected_reports",
             Level.WARNING,
@@ -211,7 +218,8 @@ def check_dead_jobs(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "dead_job",
             Level.PROBLEM,
-            f"{job.key} was set aside {job.dead_at:%Y-%m-%d %H:%M} UTC after {job.attempts} attempts: {job.last_error}",
+            f"{job.key} was set aside {job.dead_at:%Y-%m-%d %H:%M} UTC after {number_of(job.attempts, 'attempt')}: "
+            f"{job.last_error}",
             "The sweep queues what is still owed; report the error if it is none of yours.",
         )
 

@@ -38,6 +38,7 @@ from tocsin.bootstrap import Sources
 from tocsin.child_process import end, launch
 from tocsin.domain.access import Actor, Role
 from tocsin.domain.incident import Severity, Status
+from tocsin.domain.plural import number_of
 from tocsin.domain.policy import Duty
 from tocsin.domain.timeline import EntryKind
 from tocsin.domain.workflow import Step
@@ -395,7 +396,8 @@ async def _the_record_is_verified(stage: Stage) -> None:
         stage.say(f"  {line}".rstrip())
     result = await _verify(stage)
     _must(not result.findings_in_all, f"The record does not verify: {result.findings}")
-    stage.say(f"{result.rows} rows of {result.incidents} incidents: all as they were recorded and signed.")
+    rows, incidents = number_of(result.rows, "row"), number_of(result.incidents, "incident")
+    stage.say(f"{rows} of {incidents}: all as they were recorded and signed.")
     stage.say("Now the database's superuser switches the triggers off, edits a row, and cuts the last entry off INC-2:")
     said = await attempt_statements(stage.sources.migrator, _MISDEEDS)
     _must(said is None, f"The superuser was refused: {said}")

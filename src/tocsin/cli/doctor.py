@@ -15,6 +15,7 @@ from tocsin.cli.checks import CHECKS, Facts, Finding, Level
 from tocsin.cli.options import JsonOption, call_of
 from tocsin.cli.output import Call, one_line
 from tocsin.cli.running import database, run
+from tocsin.domain.plural import number_of
 from tocsin.errors import TocsinError
 from tocsin.settings import Settings, load_settings
 
@@ -47,7 +48,7 @@ def _tell(call: Call, findings: list[Finding], counts: dict[Level, int]) -> None
         call.say_marked(f"{finding.level.value:<8}", _STYLES[finding.level], one_line(finding.message))
         if finding.level is not Level.OK and finding.hint:
             call.say(f"         → {one_line(finding.hint)}")
-    call.say("", f"{counts[Level.PROBLEM]} problems, {counts[Level.WARNING]} warnings.")
+    call.say("", f"{number_of(counts[Level.PROBLEM], 'problem')}, {number_of(counts[Level.WARNING], 'warning')}.")
 
 
 async def _examine(call: Call) -> list[Finding]:

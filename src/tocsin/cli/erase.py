@@ -26,6 +26,7 @@ from tocsin.cli.running import act, database, run, text_of
 from tocsin.domain.access import Actor
 from tocsin.domain.disclosure import ERASED
 from tocsin.domain.erasure import TEXTS
+from tocsin.domain.plural import number_of
 from tocsin.settings import load_settings
 
 commands = typer.Typer(
@@ -201,14 +202,14 @@ def _document(erased: Erased) -> dict[str, object]:
 def _lines(erased: Erased) -> list[str]:
     lines = ["Erased:" if erased.done else "Would be erased:"]
     if erased.user_id is not None:
-        lines.append(f"  user {erased.user_id}, with {erased.accesses:,} rows of the access log")
+        lines.append(f"  user {erased.user_id}, with {number_of(erased.accesses, 'row')} of the access log")
     for one in erased.incidents:
-        lines.append(f"  INC-{one.number}: {one.texts:,} texts, {one.reports:,} reports")
+        lines.append(f"  INC-{one.number}: {number_of(one.texts, 'text')}, {number_of(one.reports, 'report')}")
         if one.kept_texts:
             lines.append(f"    {one.kept_texts:,} copied texts stay: an older version recorded them for ever")
     alone = erased.reports - sum(one.reports for one in erased.incidents)
     if alone:
-        lines.append(f"  {alone:,} reports that belong to no incident")
+        lines.append(f"  {number_of(alone, 'report that belongs', 'reports that belong')} to no incident")
     lines += [f"    {instant(row.received_at)}  {row.id}  {one_line(row.title or ERASED)}" for row in erased.found]
     if len(lines) == 1:
         lines.append("  nothing")

@@ -75,7 +75,8 @@ def verify_file(call: Call, file: str, policy: Path | None) -> bool:
     try:
         trusted = parse_policy(rules) if rules is not None else None
     except EvidenceError as error:
-        raise refuse(Code.INVALID, f"{policy} is no policy: {error}.", "docs/reference/evidence-bundle.md") from None
+        hint = "Write it as docs/reference/evidence-bundle.md describes a policy; it is another file than the evidence."
+        raise refuse(Code.INVALID, f"{policy} is no policy: {error}.", hint) from None
     try:
         report = verify(parse_bundle(data), trusted)
     except EvidenceError as error:

@@ -11,6 +11,7 @@ from tocsin.cli.options import AsOption, JsonOption, call_of
 from tocsin.cli.output import Call, instant
 from tocsin.cli.running import act
 from tocsin.domain.coverage import DEFAULT_DAYS, MAX_DAYS
+from tocsin.domain.plural import number_of
 from tocsin.domain.policy_document import delay_text
 
 DaysOption = Annotated[int, typer.Option(min=1, max=MAX_DAYS, help="How far to look.")]
@@ -39,7 +40,7 @@ def _tell(call: Call, found: Forecast) -> None:
     if found.weaknesses:
         call.table(("FROM", "UNTIL", "POLICY", "STEP", "REACHES", "WHY"), [_row(one) for one in found.weaknesses])
     else:
-        names = f"{len(found.policies)} {'policy' if len(found.policies) == 1 else 'policies'}"
+        names = number_of(len(found.policies), "policy", "policies")
         call.say(f"Every step of {names} reaches somebody until {instant(found.ends_at)}.")
     if found.people:
         call.say("")

@@ -16,6 +16,7 @@ from tocsin.cli.running import act
 from tocsin.domain.access import Actor
 from tocsin.domain.heartbeat import plan
 from tocsin.domain.incident import Severity
+from tocsin.domain.plural import number_of
 from tocsin.settings import load_settings
 
 MAX_PROJECT = 2**31 - 1
@@ -75,8 +76,9 @@ def _tell_list(call: Call, found: HeartbeatList) -> None:
     if found.total > len(found.heartbeats):
         call.note(f"{found.total - len(found.heartbeats)} more: name a project with --project ID.")
     for one in found.refused:
+        where = f"of {one.slug} in project {one.project_id}"
         call.note(
-            f"{one.times} check-ins of {one.slug} in project {one.project_id} were refused, "
+            f"{number_of(one.times, f'check-in {where} was', f'check-ins {where} were')} refused, "
             f"the last at {instant(one.last_at)}: {one.reason}"
         )
 

@@ -13,6 +13,7 @@ from tocsin.app.read_incidents import IncidentDetail
 from tocsin.cli.output import Line, age, instant, one_line, several_lines, styled
 from tocsin.domain.disclosure import ERASED
 from tocsin.domain.incident import RootCauseCategory, Status
+from tocsin.domain.plural import number_of, times
 
 MAX_FRAMES_SHOWN = 8
 MAX_DESCRIPTION_LINES = 20
@@ -79,8 +80,7 @@ def _seen(detail: IncidentDetail) -> str:
     incident = detail.incident
     if incident.occurrences == 0:
         return "no error report belongs to it"
-    times = "once" if incident.occurrences == 1 else f"{incident.occurrences:,} times"
-    return f"seen {times}, last {instant(incident.last_seen_at)}"
+    return f"seen {times(incident.occurrences)}, last {instant(incident.last_seen_at)}"
 
 
 def _who_has_it(detail: IncidentDetail) -> str:
@@ -98,7 +98,7 @@ def _indented(text: str, limit: int = 200) -> Iterator[Line]:
     for line in lines[:limit]:
         yield f"  {line}"
     if len(lines) > limit:
-        yield f"  … {len(lines) - limit} more lines; --json has them all"
+        yield f"  … {number_of(len(lines) - limit, 'more line')}; --json has them all"
 
 
 def _learned_last_time(previous: IncidentDetail) -> Iterator[Line]:
@@ -211,7 +211,7 @@ def _pages(detail: IncidentDetail) -> Iterator[Line]:
     if not detail.notifications:
         yield "  none"
     for page in detail.notifications:
-        tried = f"{page.attempts} attempt{'s' if page.attempts != 1 else ''}" if page.attempts else "not tried yet"
+        tried = number_of(page.attempts, "attempt") if page.attempts else "not tried yet"
         yield (
             f"  {instant(page.created_at)}  {page.reason} to {one_line(page.user_name)} by {page.channel} "
             f"{one_line(page.address)}: {page.state}, {tried}"

@@ -43,6 +43,7 @@ from tocsin.domain import workflow
 from tocsin.domain.access import Actor
 from tocsin.domain.disclosure import ERASED
 from tocsin.domain.incident import EscalationReason, RootCauseCategory, Severity, Status
+from tocsin.domain.plural import number_of
 from tocsin.domain.post_incident import PostIncidentReport
 from tocsin.domain.report_markdown import markdown
 from tocsin.errors import Code, TocsinError
@@ -238,7 +239,7 @@ def reports(
 def _tell_reports(call: Call, found: IncidentReports) -> None:
     rows = [(instant(row.received_at), row.severity, row.outcome, row.event_id, row.title) for row in found.reports]
     call.table(("RECEIVED", "SEVERITY", "OUTCOME", "EVENT", "TITLE"), rows)
-    call.note(f"{len(rows)} whole reports, of {found.occurrences:,} occurrences.")
+    call.note(f"{number_of(len(rows), 'whole report')}, of {number_of(found.occurrences, 'occurrence')}.")
 
 
 @commands.command("why")

@@ -13,6 +13,7 @@ from tocsin.app.log_keys import LogView, Rotated
 from tocsin.cli.options import JsonOption, call_of
 from tocsin.cli.output import Call, instant
 from tocsin.cli.running import application, run
+from tocsin.domain.plural import number_of
 from tocsin.errors import Code, refuse
 
 commands = typer.Typer(
@@ -62,7 +63,8 @@ def _tell(call: Call, view: LogView) -> None:
     for place, key in enumerate(view.keys):
         call.say(f"{'key' if place == len(view.keys) - 1 else 'old key':<12} {key}")
     signed = f"{view.signed_size:,} signed {instant(view.signed_at)}" if view.signed_at else "not signed yet"
-    call.say(f"{'size':<12} {view.size:,} leaves, {signed}; {view.waiting:,} entries wait")
+    size, waiting = number_of(view.size, "leaf", "leaves"), number_of(view.waiting, "entry waits", "entries wait")
+    call.say(f"{'size':<12} {size}, {signed}; {waiting}")
     if view.checkpoint:
         call.say("checkpoint", "", *view.checkpoint.rstrip("\n").split("\n"))
 

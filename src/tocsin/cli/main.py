@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 import typer.main
+from pydantic import ValidationError
 
 import tocsin
 from tocsin.app.acting import ActorUnnamedError
@@ -46,6 +47,7 @@ from tocsin.cli import (
 from tocsin.cli.options import JsonOption, WrongUsageError, call_of
 from tocsin.cli.output import Call, ReaderGoneError, as_json, one_line, several_lines
 from tocsin.errors import Code, Refusal, TocsinError
+from tocsin.settings import in_words
 
 DONE = 0
 REFUSED = 1
@@ -212,6 +214,9 @@ def _first_cause(error: BaseException) -> BaseException:
 
 
 def _wrong_usage(call: Call, error: typer.TyperException) -> int:
+    if isinstance(error.__cause__, ValidationError):
+        # An option's value: typer passes on what pydantic says of it.
+        error.message = "; ".join(in_words(item) for item in error.__cause__.errors()).rstrip(".") + "."
     message = error.format_message()
     if not message:
         # Asked for nothing, told what there is: typer has printed the help.

@@ -13,7 +13,7 @@ from tocsin.app import accounts, contacts, read_notifications, schedules
 from tocsin.app.work import Work
 from tocsin.cli.forecast import forecast_command
 from tocsin.cli.options import AsOption, CursorOption, JsonOption, WrongUsageError, call_of, duration, instant_of
-from tocsin.cli.output import instant
+from tocsin.cli.output import Call, instant
 from tocsin.cli.pages import tell_pages
 from tocsin.cli.running import act
 from tocsin.domain.access import Actor
@@ -171,16 +171,42 @@ def assign(
     if (email is None) is (schedule is None):
         raise WrongUsageError("Say who: an EMAIL, or --schedule NAME.")
 
-    async def operate(work: Work, actor: Actor) -> str:
-        if schedule is not None:
-            return (await accounts.assign_schedule(work, actor, duty, schedule)).name
-        await accounts.assign_duty(work, actor, duty, email or "")
-        return email or ""
+    if schedule is None:
+        _assign_person(call, duty, email or "")
+    else:
+        _assign_schedule(call, duty, schedule)
 
-    holder = act(call, "oncall assign", f"{duty.value} {email or schedule}", operate)
-    shown = holder if schedule is None else f"Whoever is on call by {holder}"
-    named = {"email": holder} if schedule is None else {"schedule": holder}
-    call.answer({"duty": duty, **named}, lambda: call.say(f"{shown} is {duty.value} now."))
+
+def _assign_person(call: Call, duty: Duty, email: str) -> None:
+    act(
+        call,
+        "oncall assign",
+        f"{duty.value} {email}",
+        lambda work, actor: accounts.assign_duty(work, actor, duty, email),
+    )
+    call.answer({"duty": duty, "email": email}, lambda: call.say(f"{email} is {duty.value} now."))
+
+
+def _assign_schedule(call: Call, duty: Duty, named: str) -> None:
+    async def operate(work: Work, actor: Actor) -> schedules.Overview:
+        assigned = await accounts.assign_schedule(work, actor, duty, named)
+        return await schedules.show(work, actor, assigned.id)
+
+    view = act(call, "oncall assign", f"{duty.value} {named}", operate)
+    name, people = view.schedule.name, [turn.person for turn in view.on_call]
+
+    def tell() -> None:
+        call.say(f"Whoever is on call by {name} is {duty.value} now.")
+        if people:
+            call.say(f"Just now: {', '.join(one.name for one in people)}.")
+        else:
+            call.note(
+                f"WARNING: nobody is on call by {name} just now: who is paged instead are those of the next steps, at "
+                f"last the superadmins. See whose turn is when: `tocsin schedules show {name}`."
+            )
+
+    document = {"duty": duty, "schedule": name, "onCall": [one.email for one in people]}
+    call.answer(document, tell)
 
 
 @commands.command()

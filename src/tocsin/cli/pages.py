@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from tocsin.app.read_notifications import Histories, History
 from tocsin.cli.output import Call, instant
+from tocsin.domain.plural import number_of
 
 
 def tell_pages(call: Call, found: Histories) -> None:
     """Print a table of pages, one line for each attempt."""
     rows = [row for history in found.pages for row in _rows(history)]
     call.table(("OWED", "INCIDENT", "REASON", "TO", "OVER", "STATE", "TRIED", "ANSWER"), rows)
-    call.note(f"{len(found.pages)} pages.")
+    call.note(f"{number_of(len(found.pages), 'page')}.")
     if found.next_cursor is not None:
         call.note(f"There are more: --cursor {found.next_cursor}")
 

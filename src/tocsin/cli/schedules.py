@@ -23,6 +23,7 @@ from tocsin.cli.running import act
 from tocsin.domain.access import Actor
 from tocsin.domain.calendar import MAX_CALENDAR_BYTES
 from tocsin.domain.oncall import Gap, Override
+from tocsin.domain.plural import number_of
 from tocsin.domain.rotation import Layer, Restriction, Rotation, RotationKind
 
 SHOWN = timedelta(days=14)
@@ -641,11 +642,11 @@ def import_(
     done = act(call, "schedules import", name, lambda work, actor: calendars.import_calendar(work, actor, name, data))
 
     def tell() -> None:
-        call.say(f"{done.added} shifts were added, {done.already} were there already.")
+        added, already = number_of(done.added, "shift was", "shifts were"), number_of(done.already, "was", "were")
+        call.say(f"{added} added, {already} there already.")
         if done.outside:
-            call.note(
-                f"{done.outside} events were left out: they end more than 62 days ago, or begin in over 366 days."
-            )
+            outside = number_of(done.outside, "event was", "events were")
+            call.note(f"{outside} left out: only those are taken that end after 62 days ago and begin within 366 days.")
 
     call.answer(done, tell)
 

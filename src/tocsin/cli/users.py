@@ -14,6 +14,7 @@ from tocsin.cli.options import AsOption, EmailArgument, JsonOption, WrongUsageEr
 from tocsin.cli.output import Call, instant, plain_data
 from tocsin.cli.running import act
 from tocsin.domain.access import Actor, Role
+from tocsin.domain.plural import number_of
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -211,7 +212,12 @@ def sessions(
         _tell(call, email, {"ended": 1}, f"The session of {email} has ended.")
     elif end_all:
         ended = act(call, "users sessions end", email, lambda work, actor: account.end_sessions(work, actor, email))
-        _tell(call, email, {"ended": ended}, f"{ended} sessions of {email} have ended.")
+        _tell(
+            call,
+            email,
+            {"ended": ended},
+            f"{number_of(ended, f'session of {email} has', f'sessions of {email} have')} ended.",
+        )
     else:
         _list_sessions(call, email)
 

@@ -18,6 +18,7 @@ from tocsin.cli.evidence import verify_file
 from tocsin.cli.options import JsonOption, WrongUsageError, call_of
 from tocsin.cli.output import Call, one_line, styled
 from tocsin.cli.running import application, run
+from tocsin.domain.plural import number_of
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.settings import Settings
 from tocsin.tlog.errors import ProofError
@@ -152,12 +153,15 @@ def _signer(call: Call, settings: Settings, now: datetime) -> tuple[Sequence[Out
 
 def _tell(call: Call, result: Verification) -> None:
     call.say(
-        f"Checked {result.rows:,} rows of {result.incidents:,} incidents, and {result.leaves:,} leaves of the log:",
+        f"Checked {number_of(result.rows, 'row')} of {number_of(result.incidents, 'incident')}, and "
+        f"{number_of(result.leaves, 'leaf', 'leaves')} of the log:",
         *(f"  {line}" for line in _CHECKED),
         "",
     )
     if result.findings_in_all:
-        call.say(styled(f"{result.findings_in_all:,} FINDINGS: the record is not what was recorded.", "bold red"))
+        call.say(
+            styled(f"{number_of(result.findings_in_all, 'FINDING')}: the record is not what was recorded.", "bold red")
+        )
         call.table(
             ("TABLE", "ROW", "PROBLEM"),
             [(finding.table, str(finding.row_id), finding.problem) for finding in result.findings],
@@ -173,7 +177,11 @@ def _tell(call: Call, result: Verification) -> None:
 
 def _tell_guards(call: Call, guards: GuardReport) -> None:
     if guards.faults:
-        call.say(styled(f"{guards.faults_in_all:,} GUARDS are not what the migrations made:", "bold red"))
+        call.say(
+            styled(
+                f"{number_of(guards.faults_in_all, 'GUARD is', 'GUARDS are')} not what the migrations made:", "bold red"
+            )
+        )
         call.say(*(f"  {one_line(fault)}" for fault in guards.faults))
     elif not guards.comparable:
         call.say("The guards were not compared: a newer Tocsin has migrated this database.")
@@ -188,13 +196,15 @@ def _proven(result: Verification) -> Iterator[str]:
     yield "Nobody changed a single row, not even past the triggers, without changing all that hangs on it."
     if result.checkpoints and not result.known_key_size:
         yield (
-            f"{result.checkpoints:,} checkpoints are of this very log, the latest of {result.signed_size:,} leaves, "
+            f"{number_of(result.checkpoints, 'checkpoint is', 'checkpoints are')} of this very log, the latest of "
+            f"{number_of(result.signed_size, 'leaf', 'leaves')}, "
             "signed by keys that the log itself names: compare them with a vkey that you kept (--key VKEY)."
         )
     elif result.checkpoints:
         yield (
-            f"{result.checkpoints:,} signed checkpoints are of this very log, one of {result.known_key_size:,} leaves "
-            "by a key known from outside: who had the database, but not the signing key, rewrote nothing before it and "
+            f"{number_of(result.checkpoints, 'signed checkpoint is', 'signed checkpoints are')} of this very log, "
+            f"one of {number_of(result.known_key_size, 'leaf', 'leaves')} by a key known from outside: who had the "
+            "database, but not the signing key, rewrote nothing before it and "
             "removed nothing from its middle."
         )
     for source in result.outside:
@@ -218,7 +228,10 @@ def _not_proven(result: Verification) -> Iterator[str]:
         )
     unsigned = result.leaves - result.signed_size
     if unsigned or result.waiting:
-        yield f"Anything of {result.waiting:,} entries that wait for the log, and {unsigned:,} leaves not signed yet."
+        yield (
+            f"Anything of {number_of(result.waiting, 'entry that waits', 'entries that wait')} for the log, and "
+            f"{number_of(unsigned, 'leaf', 'leaves')} not signed yet."
+        )
     yield (
         "That each batch sealed earlier named the newest entries truly: only the last one's commitment was made anew. "
         "Evidence exported at an older checkpoint may have left out an incident's last entries: export it again."

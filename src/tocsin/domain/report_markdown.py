@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from tocsin.domain.post_incident import Facts, Part, PostIncidentReport, Rows, Texts
 
 # CommonMark 2.4: a backslash makes any ASCII punctuation mean itself. These are what it, and GitHub's tables, strikes,
-# mentions and bare links, give a meaning.
-_MARKS = re.compile(r"[\\`*_{}\[\]<>#+=~|&$:@!^-]")
+# mentions, bare links and emoji, give a meaning, where they give it one: an instant, a name and a command stay readable
+# in the raw text. An underscore within a word has none; `-`, `+` and `=` have theirs at the start of a line.
+_MARKS = re.compile(r"[\\`*\[\]<>#~|&$@^]|(?<!\w)_|_(?!\w)|^[-+=]|:(?=[A-Za-z+/-]|100:|1234:)")
 _LIST_NUMBER = re.compile(r"^(\d{1,9})([.)])")
 _BARE_LINK = re.compile(r"(?i)\b(www)\.")
 _SPACES = re.compile(r"\s+")

@@ -25,14 +25,15 @@ _LONGEST_FALL = timedelta(hours=24)
 _LOST = timedelta(hours=4)
 """From here on a jump is no daylight saving: a country has moved across the date line."""
 _SECOND = timedelta(seconds=1)
-_OF_THE_HOST = frozenset({"localtime", "posixrules"})
-"""Files beside the tz database that say another zone on each host."""
+_OF_THE_HOST = re.compile(r"localtime|posixrules|(?:posix|right)/.*")
+"""What some hosts have beside the tz database: files that say another zone on each, and folders of the same zones once
+more, which other hosts lack, those under right/ with leap seconds besides."""
 _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,32}(?:/[A-Za-z0-9_+-]{1,32}){0,2}")
 
 
 def zone(name: str) -> ZoneInfo:
-    """Return the time zone that somebody names now; raise INVALID for what is none, or another one on each host."""
-    if name in _OF_THE_HOST:
+    """Return the time zone that somebody names now; raise INVALID for what is none, or none on another host."""
+    if _OF_THE_HOST.fullmatch(name):
         raise _no_zone(name)
     return stored_zone(name)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from tocsin.domain.plural import number_of
 from tocsin.evidence.bundle import Bundle
 from tocsin.evidence.policy import NOBODY, Policy
 from tocsin.evidence.texts import Text, TextState
@@ -231,16 +232,17 @@ def _about(texts: Sequence[Text]) -> Iterator[str]:
         [text for text in texts if text.state is state]
         for state in (TextState.DISCLOSED, TextState.WITHHELD, TextState.ERASED)
     )
+    whole = number_of(len(texts), "text is", "texts are")
     if disclosed:
-        yield f"{len(disclosed):,} of {len(texts):,} texts are disclosed: to the letter what the record commits to."
+        yield f"{len(disclosed):,} of {whole} disclosed: to the letter what the record commits to."
     if withheld:
         yield (
-            f"{len(withheld):,} of {len(texts):,} texts are withheld by whoever made this file ({_named(withheld)}). "
+            f"{len(withheld):,} of {whole} withheld by whoever made this file ({_named(withheld)}). "
             "The record commits to them: they can be shown later, and nothing else in their place."
         )
     if erased:
         yield (
-            f"{len(erased):,} of {len(texts):,} texts are erased ({_named(erased)}): {_erasers(erased)} why, and "
+            f"{len(erased):,} of {whole} erased ({_named(erased)}): {_erasers(erased)} why, and "
             "nobody can prove any more what they said."
         )
     if kept := [text for text in disclosed if text.erased_by is not None]:
@@ -259,7 +261,7 @@ def _erasers(texts: Sequence[Text]) -> str:
 
 
 def _entries(number: int) -> str:
-    return f"{number:,} {'entry' if number == 1 else 'entries'}"
+    return number_of(number, "entry", "entries")
 
 
 def _duration(seconds: float) -> str:

@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 
 from tocsin.domain.incident import Severity
+from tocsin.domain.plural import number_of
 from tocsin.domain.report import MAX_INTEGER, MAX_NAME_CHARACTERS, ErrorReport, Signal, bounded, cut
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.intake import Rejected
@@ -174,7 +175,7 @@ def _outcomes(alerts: Sequence[object], receipt: _Receipt, truncated: int) -> li
         except TocsinError as error:
             outcomes.append(Rejected(index, error.refusal.message))
     if beyond:
-        reason = f"{beyond:,} alerts beyond {MAX_ALERTS:,} in one request: group_by more labels."
+        reason = f"{number_of(beyond, 'alert')} beyond {MAX_ALERTS:,} in one request: group_by more labels."
         outcomes.append(Rejected(MAX_ALERTS, reason, beyond))
     return outcomes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,12 @@ _FEW_BYTES = 4_096
 _MAX_SPACES = 16 * 1_048_576
 _DEEPEST = 1_024
 """More containers within each other than a decoder follows: it ends with Python's own recursion."""
+_NEXT_BRACKET = re.compile(rb'(?:[^\[\]{}"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?+)*+([\[\]{}]|\Z)', re.DOTALL)
+"""The next bracket that is in no text, or the end. It goes back nowhere, so the search is never long."""
+_OPENING = (b"[", b"{")
+_CLOSING = (b"]", b"}")
+_MAX_EMPTIED_CONTAINERS = 262_144
+"""A document that no decoder follows and that has more is refused: one of 4 MiB that tells of errors has half."""
 _MAX_INDENTATION = b"\n" + b" " * MAX_DEPTH
 
 
@@ -158,15 +165,56 @@ def parse_json(body: bytes, *, is_shallow: bool = False) -> object:
     Raises:
         TocsinError: MALFORMED, with the position (in characters, from 0), or nested deeper than MAX_DEPTH.
     """
+    document, is_shallow = _decoded(body, is_shallow)
+    if not is_shallow and _too_deep_in(document):
+        raise _too_deep()
+    return document
+
+
+def parse_json_emptied(body: bytes) -> object:
+    """Return a JSON document as `parse_json` does, but what is nested deeper than MAX_DEPTH is left out.
+
+    The containers in which it was stay, for who reads them expects some of their kind.
+
+    Raises:
+        TocsinError: MALFORMED, with the position.
+    """
     try:
-        document, is_shallow = msgspec.json.decode(body), is_shallow or is_surely_shallow(body)
+        document, is_shallow = _decoded(body, False)
+    except TooDeepError:
+        if body.count(b"{") + body.count(b"[") > _MAX_EMPTIED_CONTAINERS:
+            raise
+        return parse_json(_emptied(body))
+    for container in () if is_shallow else _too_deep_in(document):
+        container.clear()
+    return document
+
+
+def _decoded(body: bytes, is_shallow: bool) -> tuple[object, bool]:
+    """Return what a document says, and whether it is surely shallow; raise MALFORMED, or TooDeepError if very deep."""
+    try:
+        return msgspec.json.decode(body), is_shallow or is_surely_shallow(body)
     except RecursionError as error:
         raise _too_deep() from error
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        document, is_shallow = _parse_generously(body.decode("utf-8-sig", "replace")), False
-    if not is_shallow and _deeper_than(document, MAX_DEPTH):
-        raise _too_deep()
-    return document
+        return _parse_generously(body.decode("utf-8-sig", "replace")), False
+
+
+def _emptied(body: bytes) -> bytes:
+    """Return a document that no decoder follows without what is in its containers deeper than MAX_DEPTH."""
+    kept: list[bytes] = []
+    depth = start = 0
+    for match in _NEXT_BRACKET.finditer(body):
+        bracket = match[1]
+        if bracket in _OPENING:
+            depth += 1
+            if depth == MAX_DEPTH + 1:
+                kept.append(body[start : match.end()])
+        elif bracket in _CLOSING:
+            if depth == MAX_DEPTH + 1:
+                start = match.start(1)
+            depth -= 1
+    return b"".join([*kept, body[start:]])
 
 
 def is_surely_shallow(body: bytes) -> bool:
@@ -210,26 +258,32 @@ def _shortened(digits: str) -> object:
     return int(digits) if len(digits) <= _MAX_INTEGER_TEXT_CHARACTERS else digits[:_MAX_INTEGER_TEXT_CHARACTERS] + "…"
 
 
-def _too_deep() -> TocsinError:
-    return refuse(
+class TooDeepError(TocsinError):
+    """A JSON document is nested too deep."""
+
+
+def _too_deep() -> TooDeepError:
+    refused = refuse(
         Code.MALFORMED,
         f"The JSON document is nested deeper than {MAX_DEPTH} levels.",
         "Flatten what you send: a report's context is kept to a few levels only.",
     )
+    return TooDeepError(refused.refusal)
 
 
 _CONTAINERS = frozenset({dict, list})  # what JSON is decoded to, and no type derived from them
 
 
-def _deeper_than(document: Any, limit: int) -> bool:
+def _too_deep_in(document: Any) -> list[Any]:
+    """Return the containers of a document that are not empty and deeper than MAX_DEPTH, but not those within them."""
     level = [document] if type(document) in _CONTAINERS else []
-    for _ in range(limit):
+    for _ in range(MAX_DEPTH):
         if not level:
-            return False
+            break
         level = [
             child
             for container in level
             for child in (container.values() if type(container) is dict else container)
             if child and type(child) in _CONTAINERS
         ]
-    return bool(level)
+    return level

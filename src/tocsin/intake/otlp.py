@@ -40,6 +40,7 @@ from tocsin.domain.report import (
 )
 from tocsin.errors import TocsinError
 from tocsin.intake import Rejected
+from tocsin.intake.otlp_mend import varint
 from tocsin.intake.otlp_wire import (
     JSON,
     MAX_RECORDS,
@@ -177,15 +178,7 @@ def error_status(content_type: str, message: str) -> tuple[bytes, str]:
     if encoding == JSON:
         return json.dumps({"message": text}).encode("ascii"), JSON
     encoded = text.encode()
-    return b"\x12" + _varint(len(encoded)) + encoded, PROTOBUF
-
-
-def _varint(number: int) -> bytes:
-    digits = bytearray()
-    while number > 0x7F:
-        digits.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*digits, number])
+    return b"\x12" + varint(len(encoded)) + encoded, PROTOBUF
 
 
 def _json_success(counted: str, rejected: int, message: str) -> bytes:

@@ -12,6 +12,7 @@ import json
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,7 +26,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tocsin.domain.report import ELLIPSIS
 from tocsin.errors import Code, TocsinError, refuse
 from tocsin.intake import Rejected
-from tocsin.intake.decoding import parse_json
+from tocsin.intake.decoding import parse_json_emptied
+from tocsin.intake.otlp_mend import mended
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
@@ -169,6 +171,8 @@ class _JsonSpan(_Json):
     events: list[_JsonEvent] | None = None
 
 
+_contents = attrgetter(*_JsonValue.__struct_fields__)
+
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -183,7 +187,7 @@ def read_logs(body: bytes, content_type: str) -> Iterator[Record | Rejected | Su
     if encoding_of(content_type) == PROTOBUF:
         request = _decoded(ExportLogsServiceRequest(), body)
     else:
-        request = _converted(parse_json(body), _JsonLogs)
+        request = _converted(parse_json_emptied(body), _JsonLogs)
     budget, read, surplus = _Budget(), 0, 0
     for resource_logs in budget.sources(request.resource_logs):
         resource = _plain_attributes(_attributes_of(resource_logs.resource))[0]
@@ -208,7 +212,7 @@ def read_exceptions(body: bytes, content_type: str) -> Iterator[Record | Rejecte
     if encoding_of(content_type) == PROTOBUF:
         request = _decoded(ExportTraceServiceRequest(), body)
     else:
-        request = _converted(parse_json(body), _JsonTraces)
+        request = _converted(parse_json_emptied(body), _JsonTraces)
     budget, read, spans, surplus, surplus_spans = _Budget(), 0, 0, 0, 0
     for resource_spans in budget.sources(request.resource_spans):
         resource = _plain_attributes(_attributes_of(resource_spans.resource))[0]
@@ -268,8 +272,12 @@ M = TypeVar("M", ExportLogsServiceRequest, ExportTraceServiceRequest)
 
 
 def _decoded(message: M, body: bytes) -> M:
+    """Read a body into a message: as it is, or mended if it is not, which takes far longer."""
     try:
-        message.ParseFromString(body)
+        try:
+            message.ParseFromString(body)
+        except DecodeError:
+            message.ParseFromString(mended(type(message), body))
     except DecodeError as error:
         raise refuse(
             Code.MALFORMED,
@@ -418,7 +426,10 @@ def _plain(value: AnyValue | _JsonValue | None) -> object:
 
 
 def _kind_of_json(value: _JsonValue) -> str | None:
-    return next((name for name in _JsonValue.__struct_fields__ if getattr(value, name) is not None), None)
+    for name, content in zip(_JsonValue.__struct_fields__, _contents(value), strict=True):
+        if content is not None:
+            return name
+    return None
 
 
 def _plain_entries(values: Sequence[AnyValue | _JsonValue]) -> list[object]:

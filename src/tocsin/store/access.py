@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from uuid import UUID
+
+import msgspec
 
 from tocsin.store.database import Tx
 from tocsin.store.queries import Queries
@@ -54,3 +57,19 @@ async def remember_answer(tx: Tx, *, principal: str, key: str, answer: Remembere
     """Keep an answer; part of the transaction whose effect it reports."""
     parameters = {"principal": principal, "key": key, "now": now} | asdict(answer)
     await tx.run(QUERIES["remember_answer"], parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    principal: str
+    key: str
+
+
+async def remember_first(tx: Tx, requests: Iterable[tuple[str, str]], now: datetime) -> set[tuple[str, str]]:
+    """Return which of these requests (principal, key) are not remembered, and remember them; part of what they do.
+
+    They have no answer of their own: whoever repeats one is told that all is well.
+    """
+    rows = [{"principal": principal, "key": key} for principal, key in requests]
+    parameters = {"rows": msgspec.json.encode(rows).decode(), "now": now}
+    return {(row.principal, row.key) for row in await tx.rows(QUERIES["remember_first"], _Remembered, parameters)}

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 import psycopg
 from psycopg import AsyncConnection, AsyncPipeline
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import class_row, tuple_row
 from psycopg.types.json import set_json_dumps, set_json_loads
@@ -38,11 +39,15 @@ _IMPATIENCE: dict[str, Any] = {
     "tcp_user_timeout": 20_000,
 }
 """So that a server which vanished without a word is noticed within half a minute (libpq's names; milliseconds last)."""
+_LOOK_SECONDS = 0.1
 _LISTEN = b"LISTEN tocsin_jobs"
 POOL_TIMEOUT_SECONDS = 10.0
 RECONNECT_SECONDS = 0.2
 """How often a lost database is looked for while somebody waits for it; twice in this time, to be exact."""
 STATEMENT_TIMEOUT_MILLISECONDS = 30_000
+ANSWER_SECONDS = STATEMENT_TIMEOUT_MILLISECONDS / 1_000 + 5
+"""How long anything is waited for on a connection: by then a server that is well has ended the statement. One that was
+stopped, or whose machine hangs, keeps the connection alive and says nothing."""
 COMPLAINT_SECONDS = 10.0
 """How often the pool may say why it cannot connect."""
 _LOST_RACES = (
@@ -91,6 +96,23 @@ class GuardRefusedError(Exception):
     """A guard of the schema refused a statement (SQLSTATE TC…): the application tried what must not happen."""
 
 
+class Connection(AsyncConnection[Any]):
+    """A connection that is given up when there is no answer within ANSWER_SECONDS, unless it takes its time."""
+
+    takes_time = False
+
+    async def wait(self, gen: PQGen[Row], interval: float = _LOOK_SECONDS, timeout: float | None = None) -> Row:  # noqa: ASYNC109  # theirs
+        """Wait for the server. Whatever the driver waits for on a connection, it waits for here."""
+        if self.takes_time or timeout is not None:
+            return await super().wait(gen, interval, timeout)
+        try:
+            return await super().wait(gen, interval, ANSWER_SECONDS)
+        except psycopg.errors._WaitTimeout as error:  # the only way to tell it from what the server says
+            # Nobody knows what comes of the statement, and what it would still say is no answer to the next one.
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"no answer within {ANSWER_SECONDS:.0f} seconds") from error
+
+
 class Tx:
     """An open transaction. Its methods take a named query and its parameters."""
 
@@ -129,6 +151,12 @@ class Tx:
         """Run a statement. Nobody waits for it: if it fails, the next one that has an answer says so, or the commit."""
         await self.connection.execute(query, parameters)
 
+    async def take_time(self) -> None:
+        """Let the statements of this transaction take as long as they take."""
+        await self.run(b"SET LOCAL statement_timeout = 0")
+        if isinstance(self.connection, Connection):
+            self.connection.takes_time = True
+
     async def touch(self, query: bytes, parameters: Parameters | None = None) -> int:
         """Run a statement; return how many rows it touched."""
         cursor = await self.connection.execute(query, parameters)
@@ -145,6 +173,7 @@ class Database:
         self._size = size
         self._pool = AsyncConnectionPool(
             self.conninfo,
+            connection_class=Connection,
             # A transaction begins when `transaction` says so; a statement on its own is one by itself.
             kwargs={"options": connection_options(), "application_name": "tocsin", "autocommit": True},
             # None is made ahead: who asks first would not wait for it, but have a second one made.
@@ -192,20 +221,21 @@ class Database:
             yield Tx(connection)
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+    async def _connection(self) -> AsyncIterator[Connection]:
         try:
             connection = await self._alive()
             try:
                 async with connection:
                     yield connection
             finally:
+                connection.takes_time = False
                 await self._pool.putconn(connection)
         except PoolTimeout as error:
             raise TocsinError(_refusal(error)) from error
         except psycopg.Error as error:
             raise _translated(_origin(error)) from error
 
-    async def _alive(self) -> AsyncConnection[Any]:
+    async def _alive(self) -> Connection:
         """Take a connection that the server has not closed; raise PoolTimeout.
 
         The pool has such a check, too, but pauses for 1, 2, 4 … seconds between two dead connections, and after a crash
@@ -238,13 +268,13 @@ class Database:
             raise TocsinError(_refusal(error)) from error
 
 
-async def _connect_for_those_who_wait(pool: AsyncConnectionPool[Any]) -> None:
+async def _connect_for_those_who_wait(pool: AsyncConnectionPool[Connection]) -> None:
     """Begin anew when the pool gives up an attempt to connect; with nobody waiting, the next one to ask begins."""
     if pool.get_stats()["requests_waiting"]:
         await pool.check()  # it grows a pool that has no connection, and starts no second attempt beside another
 
 
-def _has_hung_up(connection: AsyncConnection[Any]) -> bool:
+def _has_hung_up(connection: Connection) -> bool:
     """Tell whether the server closed a connection: an idle one has nothing to read unless that is its end.
 
     It asks the socket, not the server: that would cost a round trip each time.

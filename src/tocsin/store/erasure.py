@@ -87,7 +87,8 @@ async def texts_of_incident(tx: Tx, incident_id: UUID) -> list[ErasableRow]:
 
 async def take_time(tx: Tx) -> None:
     """Let this transaction read whole tables: nothing that is searched here has an index for it."""
-    await tx.run(QUERIES["take_time"])
+    await tx.run(QUERIES["read_whole_tables"])
+    await tx.take_time()
 
 
 async def reports_by_id(tx: Tx, ids: Sequence[UUID]) -> list[FoundReport]:

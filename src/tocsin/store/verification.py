@@ -77,7 +77,7 @@ class _AnyTime(TimestamptzLoader):
 async def snapshot(tx: Tx) -> None:
     """Make the whole transaction see one instant, so that work going on meanwhile is no finding."""
     await tx.run(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-    await tx.run(b"SET LOCAL statement_timeout = 0")
+    await tx.take_time()
     await tx.run(b"SET LOCAL idle_in_transaction_session_timeout = 0")
     # Whole tables are joined: with the little memory of everyday's statements they would go through the disk.
     await tx.run(b"SET LOCAL work_mem = '128MB'")

@@ -19,6 +19,7 @@ from tocsin.app import links
 from tocsin.app.links import Followed
 from tocsin.domain.disclosure import ERASED
 from tocsin.domain.page_link import GOOD_FOR, Standing
+from tocsin.domain.plural import times
 from tocsin.errors import Code, Refusal, TocsinError, refuse
 from tocsin.web.audit_trail import client_address
 from tocsin.web.direction import straight
@@ -147,7 +148,7 @@ def _incident(found: Followed) -> str:
     facts = {
         "severity": incident.current_severity,
         "since": _instant(incident.created_at),
-        "seen": f"{incident.occurrences:,} times, last {_instant(incident.last_seen_at)}",
+        "seen": f"{times(incident.occurrences)}, last {_instant(incident.last_seen_at)}",
     }
     listed = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
     return f"<h1>INC-{incident.number} {escape(incident.title or ERASED)}</h1><dl>{listed}</dl>"

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from tocsin.app.timeline import IncidentRef
+from tocsin.domain.plural import number_of
 from tocsin.errors import Code, TocsinError, refuse
 
 MAX_JSON_BYTES = 1_048_576
@@ -25,6 +26,27 @@ LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 _JSON_TYPE = re.compile(r"application/(?:json|[a-z0-9!#$&^_.+-]+\+json)", re.IGNORECASE)
 _AT = re.compile(r"(?P<problem>.*?)(?: - at `(?:key in )?\$\.?(?P<field>[^`]*)`)?", re.DOTALL)
 _NAMED = re.compile(r"Object (?:missing required|contains unknown) field `(?P<name>[^`]*)`")
+_WRONG_KIND = re.compile(r"Expected `(?P<kinds>[^`]+)`, got `(?P<got>[^`]+)`")
+_OUT_OF_BOUNDS = re.compile(
+    r"Expected `(?P<kind>int|float|str|array)` (?P<length>of length )?(?P<way>[<>])= (?P<bound>\S+)"
+)
+_UNKNOWN_VALUE = re.compile(r"Invalid enum value (?P<value>.*)", re.DOTALL)
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+"""What the library calls kinds of values, in words."""
+_PARTS = {"str": ("character",), "array": ("entry", "entries")}
+_PROBLEMS = {
+    "Invalid RFC3339 encoded datetime": "must be an RFC 3339 timestamp, such as 2026-03-01T03:00:00Z",
+    "Invalid RFC3339 encoded date": "must be a date, such as 2026-03-01",
+    "Expected `datetime` with a timezone component": "must end with Z, or with an offset from UTC such as +01:00",
+    "Invalid UUID": "must be a UUID",
+}
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _NUMBER = re.compile(r"(?:INC-)?([1-9][0-9]{0,15})", re.IGNORECASE)
 MAX_INCIDENT_NUMBER = 2**53 - 1
@@ -182,7 +204,26 @@ def invalid_struct(error: msgspec.ValidationError) -> TocsinError:
     if named := _NAMED.fullmatch(problem):
         at = f"{at}.{named['name']}" if at else named["name"]
         problem = "is missing" if "missing" in problem else "is not known here"
-    return invalid(at[:200], problem.replace("`", "")[:200])
+    else:
+        problem = _in_words(problem)
+    return invalid(at[:200], problem[:200])
+
+
+def _in_words(problem: str) -> str:
+    """Return what msgspec says is wrong with a value as what the value must be."""
+    if problem in _PROBLEMS:
+        return _PROBLEMS[problem]
+    if found := _WRONG_KIND.fullmatch(problem):
+        wanted = [_KINDS.get(kind, kind) for kind in found["kinds"].split(" | ") if kind != "null"]
+        return f"must be {' or '.join(wanted)}, not {_KINDS.get(found['got'], found['got'])}"
+    if found := _OUT_OF_BOUNDS.fullmatch(problem):
+        bound = found["bound"]
+        if found["length"]:
+            bound = number_of(int(bound), *_PARTS[found["kind"]])
+        return f"must {'have' if found['length'] else 'be'} at {'least' if found['way'] == '>' else 'most'} {bound}"
+    if found := _UNKNOWN_VALUE.fullmatch(problem):
+        return f"{found['value']} is none of the values that it can have"
+    return problem.replace("`", "")
 
 
 def invalid(at: str, problem: str) -> TocsinError:

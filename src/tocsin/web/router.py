@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tocsin.errors import Code, refuse
-
 _NAME = "{}"
 
 
@@ -27,8 +25,9 @@ class _Pattern:
 class Router:
     """Passes a request on to what serves its path; the names in the path become `path_params`."""
 
-    def __init__(self, apps: Mapping[str, ASGIApp]) -> None:
-        """Make a router; of the paths with names, the earlier ones go first."""
+    def __init__(self, apps: Mapping[str, ASGIApp], nowhere: ASGIApp) -> None:
+        """Make a router; of the paths with names, the earlier ones go first; `nowhere` answers where there is none."""
+        self._nowhere = nowhere
         self._exact = {path: app for path, app in apps.items() if "{" not in path}
         # By the number of parts, then by which of them are names: what is left of the path is looked up.
         self._shapes: dict[int, dict[tuple[int, ...], dict[tuple[str, ...], _Pattern]]] = {}
@@ -40,7 +39,7 @@ class Router:
                 patterns.setdefault(_nameless(parts, tuple(names)), _Pattern(place, names, app))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on; raise NOT_FOUND where there is nothing."""
+        """Pass a request on."""
         path = scope["path"]
         app = self._exact.get(path)
         if app is not None:
@@ -50,7 +49,8 @@ class Router:
         parts = path.split("/")
         pattern = self._found(parts)
         if pattern is None:
-            raise refuse(Code.NOT_FOUND, f"There is nothing at {path}.", "See what there is: /docs.")
+            await self._nowhere(scope, receive, send)
+            return
         scope["path_params"] = {name: parts[index] for index, name in pattern.names.items()}
         await pattern.app(scope, receive, send)
 

@@ -29,7 +29,7 @@ from tocsin.web.audit_trail import AuditTrail
 from tocsin.web.authentication import PROVIDER_COOKIE, WAITING_COOKIE, Authentication, brief_cookie, cookie_for
 from tocsin.web.connection import HEAD_PATIENCE_SECONDS, Connection
 from tocsin.web.console.assets import apps_of, load_assets
-from tocsin.web.console.gate import page_gates
+from tocsin.web.console.gate import Nowhere, page_gates
 from tocsin.web.console.live import Live
 from tocsin.web.console.rendering import Renderer
 from tocsin.web.console.table import PAGES
@@ -109,7 +109,7 @@ def create_app(app: App, intake: Intake, refused: RefusedKeys, live: Live, metri
         **page_gates(PAGES, services, _renderer()),
         **apps_of(assets),
     }
-    routed = SessionGuard(Router(paths), authentication.session_block)
+    routed = SessionGuard(Router(paths, Nowhere(services, _renderer())), authentication.session_block)
     return ExchangeLayer(AuditTrail(ProblemBoundary(routed, tocsin=app), tocsin=app), metrics=metrics)
 
 

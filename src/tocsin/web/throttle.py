@@ -6,6 +6,7 @@ from collections import OrderedDict
 from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
 
+from tocsin.domain.plural import number_of
 from tocsin.errors import Code, refuse
 
 WINDOW = timedelta(minutes=15)
@@ -40,7 +41,7 @@ class SignInThrottle:
             raise refuse(
                 Code.RATE_LIMITED,
                 self._too_many,
-                f"Wait {seconds} seconds. {self._hint}",
+                f"Wait {number_of(seconds, 'second')}. {self._hint}",
                 retryAfterSeconds=seconds,
             )
         for key in limits:

@@ -36,9 +36,9 @@ UNION ALL
 SELECT 'incident_lifecycle', checksum, event_type, cardinality(disclosures), personal ->> 'eventId', ARRAY['personal']
 FROM incident_lifecycle WHERE incident_id = %(incident_id)s AND personal IS NOT NULL
 
--- name: take_time
--- Lets this transaction read whole tables, and take the time for it.
-SELECT set_config('enable_seqscan', 'on', true), set_config('statement_timeout', '0', true)
+-- name: read_whole_tables
+-- Lets this transaction read whole tables.
+SELECT set_config('enable_seqscan', 'on', true)
 
 -- name: reports_by_id
 -- These reports, unless they are erased.

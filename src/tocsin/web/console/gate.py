@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,11 +24,13 @@ from tocsin.web.console.forms import MAX_FORM_BYTES, csrf_matches, csrf_of, deco
 from tocsin.web.console.page import Directly, Form, InTransaction, Page, Redirected, Shown, Visit
 from tocsin.web.console.rendering import Renderer
 from tocsin.web.endpoint import Access, Services
-from tocsin.web.exchange import exchange_of
+from tocsin.web.exchange import UNMATCHED, exchange_of
 from tocsin.web.problems import KINDS
 from tocsin.web.reading import decode_query, read_body
 
 SIGN_IN = "/sign-in"
+PROGRAMS = ("/api/", "/v1/", "/v2/")
+"""Where programs speak to us, and people do not."""
 SET_UP = "/account/second-factor"
 
 
@@ -154,6 +157,35 @@ class PageGate:
         return self.renderer.page(
             "refused.html", {**self._common(request, principal), **context, "refusal": refusal}, kind.status
         )
+
+
+@dataclass(frozen=True)
+class Nowhere:
+    """Answers where there is nothing: a browser with a page that leads home, every program with a problem."""
+
+    services: Services
+    renderer: Renderer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; raise NOT_FOUND for a program."""
+        path = scope["path"]
+        if not _shows_pages(scope):
+            raise refuse(Code.NOT_FOUND, f"There is nothing at {path}.", "See what there is: /docs.")
+        await PageGate(UNMATCHED, {"GET": _no_page(path)}, self.services, self.renderer)(scope, receive, send)
+
+
+def _shows_pages(scope: Scope) -> bool:
+    """Tell whether somebody looks for a page: a browser asks for HTML, and the API answers nobody with a page."""
+    accepted = Headers(scope=scope).get("accept", "")
+    return scope["method"] in ("GET", "HEAD") and "text/html" in accepted and not scope["path"].startswith(PROGRAMS)
+
+
+def _no_page(path: str) -> Page:
+    async def refused(_: Visit) -> Shown:
+        hint = "The address may be mistyped, or what was there has another one now."
+        raise refuse(Code.NOT_FOUND, f"There is no page at {path[:200]}.", hint)
+
+    return Page("GET", UNMATCHED, Access.PUBLIC, Directly(refused))
 
 
 async def _handled(handler: InTransaction | Directly, visit: Visit) -> Shown | Redirected | Response:

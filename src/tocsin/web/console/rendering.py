@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, Response
 
 from tocsin import __version__
 from tocsin.domain.access import Permission
+from tocsin.domain.plural import number_of
 from tocsin.web.console.assets import Asset
 from tocsin.web.direction import straight
 
@@ -60,7 +61,13 @@ class Renderer:
             auto_reload=False,
         )
         environment.filters.update(
-            moment=moment, countdown=countdown, lasting=lasting, thousands=thousands, commands=commands, wall=wall
+            moment=moment,
+            countdown=countdown,
+            number_of=number_of,
+            lasting=lasting,
+            thousands=thousands,
+            commands=commands,
+            wall=wall,
         )
         environment.globals.update(
             asset=lambda name: self._assets[name].path,

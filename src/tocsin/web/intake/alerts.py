@@ -26,6 +26,7 @@ from tocsin.web.intake.door import (
     reject,
     shown,
     take_in,
+    uncounted_while_away,
 )
 from tocsin.web.json_answer import JsonAnswer
 
@@ -92,5 +93,6 @@ async def _enqueue(call: Call) -> dict[str, object]:
 
 async def _enter_refused(call: Call, key: str, refused: TocsinError) -> None:
     """Enter a refused event into the ledger of the project whose key it names, if it names one."""
-    if key and (project := await call.services.keys.project(key)) is not None:
-        await reject(call, project, PAGERDUTY, refused.refusal.code, 1)
+    async with uncounted_while_away(PAGERDUTY):
+        if key and (project := await call.services.keys.project(key)) is not None:
+            await reject(call, project, PAGERDUTY, refused.refusal.code, 1)

@@ -6,11 +6,13 @@ import asyncio
 import hashlib
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -31,6 +33,8 @@ from tocsin.web.endpoint import Call
 from tocsin.web.exchange import exchange_of
 from tocsin.web.reading import header_of, parameter_of, read_body
 from tocsin.web.room import MAX_REQUEST_BYTES
+
+log = structlog.get_logger()
 
 MAX_KEY_CHARACTERS = 200
 _IN_PLACE_BYTES = 65_536
@@ -126,7 +130,19 @@ class entered:  # noqa: N801  # it is used as the context manager that it is
         if isinstance(error, TocsinError) and not isinstance(error, NothingAcceptedError):
             code = error.refusal.code
             if code not in (Code.UNAVAILABLE, Code.INTERNAL):
-                await reject(self.call, self.project, self.protocol, code, 1)
+                async with uncounted_while_away(self.protocol):
+                    await reject(self.call, self.project, self.protocol, code, 1)
+
+
+@asynccontextmanager
+async def uncounted_while_away(protocol: str) -> AsyncIterator[None]:
+    """Let a refusal stand that cannot be entered while the database is away: with a 503 it would be sent again."""
+    try:
+        yield
+    except TocsinError as error:
+        if error.refusal.code is not Code.UNAVAILABLE:
+            raise
+        log.warning("intake.refusal_not_counted", protocol=protocol, reason=error.refusal.message)
 
 
 class NothingAcceptedError(TocsinError):

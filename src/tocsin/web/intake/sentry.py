@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import structlog
 from starlette.responses import Response
 
-from tocsin.app.losses import report_losses
 from tocsin.app.report_errors import Accepted
 from tocsin.domain.project import Project
 from tocsin.domain.report import MAX_REPORT_BYTES
@@ -51,7 +50,6 @@ async def envelope(call: Call) -> Response:
     async with entered(call, project, PROTOCOL):
         received_at, ids = call.services.app.clock(), event_ids(call.request)
         read = await parsed(body, lambda: sentry.parse_envelope(body, received_at=received_at, new_event_id=ids))
-        # The events first: whoever has to send the envelope again shall not have counted its losses already.
         accepted = await take_in(call, project, read.arrivals, PROTOCOL)
         await _enter_losses(call, project, read, body)
         await take_monitor_check_ins(call, project.id, read.check_ins)
@@ -82,6 +80,6 @@ async def _enter_losses(call: Call, project: Project, read: Envelope, body: byte
     call.services.metrics.ignored(sum(read.others.values()))
     if losses:
         origin = hashlib.sha256(body).hexdigest()
-        entered_losses = await report_losses(call.services.app, call.services.intake, project, losses, origin)
+        entered_losses = await call.services.intake.tell_losses(project, losses, origin)
         for (reason, _), quantity in entered_losses.items():
             call.services.metrics.lost(reason, quantity)
