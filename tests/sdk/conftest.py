@@ -21,7 +21,8 @@ KEY = "0123456789abcdef0123456789abcdef"
 BEGIN = """
 import os, signal, sys, threading, time
 import tocsin_sdk
-tocsin_sdk.init(service="shop", environment="test", release="1.2.3", max_capture_seconds=10)
+spool = os.environ["SPOOL"]
+tocsin_sdk.init(service="shop", environment="test", release="1.2.3", max_capture_seconds=10, spool_directory=spool)
 """
 """The disk of a machine that runs tests may be slow: only the test of that bound has it as short as it is elsewhere."""
 
@@ -49,7 +50,8 @@ class Programs:
             "PYTHONPATH": path,
             "PYTHONWARNINGS": "error",
             "TOCSIN_DSN": f"http://{KEY}@127.0.0.1:{self.port}/1",
-            "TOCSIN_SPOOL": str(self.spool),
+            "SPOOL": str(self.spool),
+            "TOCSIN_SPOOL": str(self.spool.parent / "spools"),
         }
         command = [sys.executable, str(script), *map(str, arguments)]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

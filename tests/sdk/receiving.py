@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 PATIENCE_SECONDS = 60.0
+TAKEN = b'{"accepted":[],"rejected":[]}'
 
 
 def until(holds: Callable[[], object]) -> None:
@@ -49,6 +50,7 @@ class Receiver:
 
     port: int = 0
     script: list[int | None] = field(default_factory=list)
+    good_answer: bytes = TAKEN
     arrived: list[Arrived] = field(default_factory=list)
     taken: list[Arrived] = field(default_factory=list)
 
@@ -95,9 +97,10 @@ def receiving(port: int = 0, script: list[int | None] | None = None) -> Iterator
                 self.close_connection = True
                 return
             self.send_response(status)
-            self.send_header("Content-Length", "2")
+            answer = receiver.good_answer if 200 <= status < 300 else b"{}"
+            self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
-            self.wfile.write(b"{}")
+            self.wfile.write(answer)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
             """Say nothing."""

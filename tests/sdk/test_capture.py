@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import signal
@@ -142,6 +144,34 @@ print(tocsin_sdk.problems())
     assert messages(server) == {f"{name} {number}": 1 for name in range(8) for number in range(50)}
 
 
+def test_what_other_threads_capture_while_init_is_called_again_arrives(programs: Programs, server: Receiver) -> None:
+    ended = programs.run("""
+import logging
+stop = False
+def work(name):
+    number = 0
+    while not stop:
+        assert tocsin_sdk.capture_message(f"{name} {number}")
+        number += 1
+        time.sleep(0.001)
+    os.write(1, f"{name} {number}\\n".encode())
+threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
+[thread.start() for thread in threads]
+for _ in range(2):
+    time.sleep(0.05)
+    tocsin_sdk.init(service="shop", max_capture_seconds=10, spool_directory=spool)
+stop = True
+[thread.join() for thread in threads]
+logging.error("logged once")
+assert tocsin_sdk.flush(10)
+""")
+    assert ended.code == 0, ended.errors
+    assert "tocsin_sdk:" not in ended.errors
+    numbers = dict(line.split() for line in ended.output.splitlines())
+    expected = {f"{name} {number}": 1 for name, count in numbers.items() for number in range(int(count))}
+    assert messages(server) == expected | {"logged once": 1}
+
+
 def test_a_signal_handler_may_capture_in_the_midst_of_a_capture(programs: Programs, server: Receiver) -> None:
     ended = programs.run("""
 handled = 0
@@ -273,6 +303,72 @@ assert tocsin_sdk.flush(10)
     assert messages(server) == {f"order {number}": 1 for number in range(5)}
     assert "cannot be used" in ended.errors
     assert "memory" in ended.errors
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="it starts no thread while the interpreter ends")
+@pytest.mark.parametrize("what", ["journal", "database"])
+def test_the_last_reports_of_a_program_that_ends_while_its_spool_is_locked_are_kept(
+    programs: Programs, server: Receiver, what: str
+) -> None:
+    Spool(programs.spool).counts()
+    with contextlib.ExitStack() as held:
+        if what == "journal":
+            fcntl.flock(held.enter_context((programs.spool / "spool.journal").open("rb")), fcntl.LOCK_EX)
+        else:
+            other = sqlite3.connect(programs.spool / "spool.db", isolation_level=None)
+            held.enter_context(contextlib.closing(other)).execute("BEGIN IMMEDIATE")
+        words = "for word in ('the', 'last', 'words'): tocsin_sdk.capture_message(word)"
+        ended = programs.run(words, begin=BEGIN.replace("=10", "=0.05"))
+    assert (ended.code, messages(server)) == (0, {}), ended.errors
+    assert "may be lost" not in ended.errors
+    programs.run("assert tocsin_sdk.flush(10)", begin=LATER + BEGIN)
+    assert messages(server) == {"the": 1, "last": 1, "words": 1}
+    assert not list(programs.spool.glob("late-*"))
+
+
+MENDED = """
+from tocsin_sdk import memory, writer
+memory.DISK_PAUSE_SECONDS = writer.DISK_PAUSE_SECONDS = float(sys.argv[1])
+assert tocsin_sdk.capture_message("order 1")
+os.remove(spool)
+"""
+
+
+def test_what_memory_holds_goes_back_to_a_mended_disk_without_another_report(tmp_path: Path) -> None:
+    with receiving() as earlier:
+        programs = Programs(tmp_path / "spool", earlier.port)
+    programs.spool.write_text("a file where the directory should be")
+    ended = programs.run(
+        MENDED
+        + """
+while not tocsin_sdk.current()._store.memory.is_empty():
+    time.sleep(0.01)
+os.kill(os.getpid(), signal.SIGKILL)
+""",
+        0.02,
+    )
+    assert ended.code == -signal.SIGKILL, ended.errors
+    assert Spool(programs.spool).counts().waiting == 1
+
+
+def test_what_memory_holds_when_the_program_ends_goes_to_a_mended_disk(tmp_path: Path) -> None:
+    with receiving() as earlier:
+        programs = Programs(tmp_path / "spool", earlier.port)
+    programs.spool.write_text("a file where the directory should be")
+    ended = programs.run(MENDED, 3_600)
+    assert ended.code == 0
+    assert "lost" not in ended.errors
+    assert Spool(programs.spool).counts().waiting == 1
+
+
+def test_what_neither_disk_nor_server_took_when_the_program_ends_is_said_to_be_lost(tmp_path: Path) -> None:
+    with receiving() as earlier:
+        programs = Programs(tmp_path / "spool", earlier.port)
+    programs.spool.write_text("a file where the directory should be")
+    ended = programs.run("tocsin_sdk.capture_message('order 1')")
+    assert ended.code == 0
+    assert "1 reports are lost" in ended.errors
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up its rights")
@@ -418,6 +514,44 @@ assert tocsin_sdk.capture_exception(again) != ""
     assert ended.code == 0, ended.errors
     said = ("attributes", "empty", "rank", "huge", "detached %s (its parameters do not fit)", "again")
     assert messages(server) == dict.fromkeys(said, 1), ended.errors
+
+
+def _init(port: int, project: int, service: str) -> str:
+    dsn = f"http://{KEY}@127.0.0.1:{port}/{project}"
+    return f"import tocsin_sdk\ntocsin_sdk.init({dsn!r}, max_capture_seconds=10, service={service!r})\n"
+
+
+@pytest.mark.parametrize(("project", "service"), [(2, "payroll"), (1, "blog")])
+def test_programs_of_several_projects_and_services_share_tocsin_spool_and_get_nothing_of_each_other(
+    programs: Programs, server: Receiver, project: int, service: str
+) -> None:
+    with receiving() as earlier:
+        port = earlier.port
+    programs.run("tocsin_sdk.capture_message('of payroll')\ntocsin_sdk.close(0)", begin=_init(port, 1, "payroll"))
+    other = programs.run("assert tocsin_sdk.flush(10)", begin=_init(server.port, project, service))
+    assert (other.code, messages(server)) == (0, {}), other.errors
+    with receiving(port) as its_own:
+        programs.run("assert tocsin_sdk.flush(10)", begin=_init(port, 1, "payroll"))
+        assert messages(its_own) == {"of payroll": 1}
+
+
+def test_what_an_earlier_version_left_in_tocsin_spool_itself_is_sent_by_its_own_service(
+    programs: Programs, server: Receiver
+) -> None:
+    shared = programs.spool.parent / "spools"
+    with receiving() as nobody:
+        down = Programs(shared, nobody.port)
+    for service in ("blog", "payroll"):
+        begin = _init(down.port, 1, service).replace("service=", "spool_directory=os.environ['SPOOL'], service=")
+        down.run(f"tocsin_sdk.capture_message('of {service}')\ntocsin_sdk.close(0)", begin="import os\n" + begin)
+    assert Spool(shared).counts().waiting == 2
+    later = LATER + _init(server.port, 1, "payroll")
+    ended = programs.run("assert tocsin_sdk.flush(10)", begin=later)
+    assert (ended.code, ended.errors) == (0, "")
+    assert messages(server) == {"of payroll": 1}
+    ended = programs.run("assert tocsin_sdk.flush(10)", begin=later.replace("payroll", "blog"))
+    assert messages(server) == {"of payroll": 1, "of blog": 1}
+    assert Spool(shared).is_empty()
 
 
 def test_without_a_dsn_init_says_what_to_do(programs: Programs) -> None:

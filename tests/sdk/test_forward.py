@@ -27,8 +27,9 @@ from tests.sdk.receiving import PATIENCE_SECONDS, receiving, until
 from tocsin.cli.forward import forward
 from tocsin.cli.output import Call
 from tocsin.errors import TocsinError
+from tocsin_sdk.delivery import ERRORS_PATH
 from tocsin_sdk.forward import MAX_BODY_BYTES, SharedSender, UnreadableError, answer_to
-from tocsin_sdk.sender import ERRORS_PATH, LINES_TYPE
+from tocsin_sdk.sender import LINES_TYPE
 from tocsin_sdk.spool import Parcel, Spool
 
 SOURCE = Path(__file__).parents[2] / "sdk" / "src"

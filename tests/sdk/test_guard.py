@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import http.client
 import json
 import os
@@ -309,6 +310,15 @@ def test_a_wrong_key_is_told_once_with_what_to_check() -> None:
     assert "401. Check the key" in problems[0]
 
 
+def test_a_dsn_of_which_no_question_can_be_made_is_told_without_its_key() -> None:
+    told: list[str] = []
+    with _state("http://K%0AEY@127.0.0.1:9/1", on_problem=told.append) as state:
+        state.start()
+        _until(lambda: told)
+    assert "Repair the DSN" in told[0]
+    assert "EY" not in told[0]
+
+
 def test_the_choice_of_open_or_closed_must_be_made() -> None:
     with pytest.raises(TypeError, match="when_unreachable"):
         GuardState(f"http://{KEY}@127.0.0.1:1/1")  # type: ignore[call-arg]
@@ -343,11 +353,12 @@ def test_a_websocket_is_turned_away_with_1008_and_lifespan_is_never_touched() ->
     assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", 1008)]
 
 
-def test_a_forked_child_asks_for_itself() -> None:
+@pytest.mark.parametrize("fork", [os.fork, ctypes.PyDLL(None).fork], ids=["python", "c"])
+def test_a_forked_child_asks_for_itself(fork: Callable[[], int]) -> None:
     with _tocsin() as tocsin, _state(tocsin.dsn) as state:
         assert state.start(PATIENCE_SECONDS)
         reading, writing = os.pipe()
-        child = os.fork()
+        child = fork()
         if child == 0:
             # Nothing of the test runner may go on here.
             state.block()

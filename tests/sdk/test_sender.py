@@ -6,6 +6,7 @@ import json
 import os
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -13,10 +14,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.sdk.receiving import Receiver, receiving, until
-from tocsin_sdk.delivery import MAX_RETRY_AFTER_SECONDS, Answer, Verdict
+from tests.sdk.conftest import Programs
+from tests.sdk.receiving import TAKEN, Receiver, receiving, until
+from tocsin_sdk.delivery import ERRORS_PATH, MAX_RETRY_AFTER_SECONDS, Answer, Verdict
 from tocsin_sdk.sender import (
-    ERRORS_PATH,
     FIRST_PAUSE_SECONDS,
     LAST_PAUSE_SECONDS,
     LINES_TYPE,
@@ -26,7 +27,7 @@ from tocsin_sdk.sender import (
     Sender,
     bundles,
 )
-from tocsin_sdk.spool import Parcel, Spool
+from tocsin_sdk.spool import Parcel, Spool, SpoolCounts
 
 LINES = (("Content-Type", LINES_TYPE),)
 NOBODY = "http://127.0.0.1:1"
@@ -103,6 +104,16 @@ def test_a_server_that_is_busy_gets_it_later(sending: _Sending, server: Receiver
     assert sending.spool.counts().refused == 0
 
 
+def test_a_flush_that_had_nothing_to_hurry_for_ends_no_later_pause(sending: _Sending, server: Receiver) -> None:
+    assert [sending.sender.flush(5) for _ in range(20)] == [True] * 20
+    server.script[:] = [503] * 100
+    began = time.monotonic()
+    sending.put(_line(1))
+    until(lambda: len(server.arrived) >= 5)
+    least = sum(FIRST_PAUSE_SECONDS / 2 * 2**number for number in range(4))
+    assert time.monotonic() - began >= least
+
+
 def test_an_answer_that_never_came_is_asked_for_again(sending: _Sending, server: Receiver) -> None:
     server.script[:] = [None]
     sending.put(_line(1))
@@ -153,6 +164,35 @@ def test_a_door_that_is_locked_keeps_everything_and_says_so_once(
     assert _numbers(server) == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("dsn", "why"),
+    [
+        ("http://KEY…@127.0.0.1:9/1", "the key has a character that no key has"),
+        ("http://K%0AEY@127.0.0.1:9/1", "the key has a character that no key has"),
+        ("http://KEY@tocsin..example.org/1", "there can be no host 'tocsin..example.org'"),
+        (f"http://KEY@{'a' * 64}.example.org/1", "there can be no host 'aaa"),
+        ("http://KEY@toc sin.example.org/1", "there can be no host 'toc sin"),
+        ("http://KEY@127.0.0.1:9/my path/1", "no URL can have the path '/my path'"),
+    ],
+)
+def test_a_dsn_of_which_no_request_can_be_made_is_said_at_once_and_reports_wait(
+    programs: Programs, dsn: str, why: str
+) -> None:
+    ended = programs.run(
+        """
+tocsin_sdk.capture_message("order 1")
+assert not tocsin_sdk.close(0.2)
+""",
+        TOCSIN_DSN=dsn,
+    )
+    assert ended.code == 0, ended.errors
+    assert ended.errors.count("tocsin_sdk:") == 1
+    assert why in ended.errors
+    assert "repair the DSN" in ended.errors
+    assert "KEY" not in ended.errors
+    assert Spool(programs.spool).counts() == SpoolCounts(waiting=1, refused=0, dropped=0)
+
+
 def test_a_server_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
     with receiving() as earlier:
         port = earlier.port
@@ -168,10 +208,49 @@ def test_a_server_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_what_the_server_refuses_of_an_accepted_request_is_put_aside() -> None:
-    answer = Answer(201, b'{"accepted": [], "rejected": [{"index": 1, "reason": "no severity"}]}')
+    body = b'{"accepted": [], "rejected": [{"index": 1, "reason": "no severity"}]}'
+    answer = Answer(201, body, path=ERRORS_PATH)
     assert (answer.verdict, answer.rejected()) == (Verdict.DONE, {1: "no severity"})
     for odd in (b'"rejected"', b'{"rejected": 7}', b'{"rejected": [{}]}', b'{"rejected": ["a"]}', b'{"rejected": []}'):
         assert Answer(201, odd).rejected() == {}
+
+
+SIGN_IN = b"<html><body>Please sign in to the network</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "content_type", "body", "is_tocsins"),
+    [
+        (ERRORS_PATH, 201, "application/json", b'{"accepted":[],"rejected":[]}', True),
+        (ERRORS_PATH, 202, "application/json", b'{"accepted":[],"rejected":[],"kept":true}', True),
+        (ERRORS_PATH + "?x=1", 201, "application/json", b'{"accepted":[{"cut off', True),
+        (ERRORS_PATH, 200, "text/html", SIGN_IN, False),
+        (ERRORS_PATH, 200, "text/html", b'<script>let state = {"accepted": 1}</script>', False),
+        (ERRORS_PATH, 200, "application/json", b'{"status":"ok"}', False),
+        (ERRORS_PATH, 204, "", b"", False),
+        ("/api/1/envelope/", 200, "application/json", b"{}", True),
+        ("/api/1/envelope/", 200, "text/html", SIGN_IN, False),
+        ("/api/v1/events", 204, "", b"", True),
+        ("/v1/logs", 200, "application/x-protobuf", b"", True),
+        ("/v1/logs", 200, "text/html", b"", False),
+    ],
+)
+def test_only_an_answer_of_tocsins_says_that_something_was_taken(
+    path: str, status: int, content_type: str, body: bytes, is_tocsins: bool
+) -> None:
+    answer = Answer(status, body, path=path, content_type=content_type)
+    assert answer.verdict is (Verdict.DONE if is_tocsins else Verdict.LOCKED)
+
+
+def test_what_a_page_to_sign_in_was_given_is_kept(sending: _Sending, server: Receiver) -> None:
+    server.good_answer = SIGN_IN
+    sending.put(_line(1), _line(2))
+    until(lambda: sending.said)
+    assert sending.spool.counts().waiting == 2
+    assert "no answer of Tocsin's" in sending.said[0]
+    server.good_answer = TAKEN
+    assert sending.sender.flush(10)
+    assert len(sending.said) == 1
 
 
 def test_pauses_grow_to_their_bound_and_are_never_the_same(tmp_path: Path) -> None:
@@ -258,8 +337,9 @@ class _Taking(_Busy):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(201)
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(TAKEN)))
         self.end_headers()
+        self.wfile.write(TAKEN)
 
 
 def test_a_child_process_sends_with_a_thread_and_a_connection_of_its_own(tmp_path: Path, server: Receiver) -> None:

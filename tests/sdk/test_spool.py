@@ -105,6 +105,29 @@ def test_what_is_given_back_comes_again_when_it_may(spool: Spool, monkeypatch: p
     assert _bodies(spool) == [b"2"]
 
 
+def test_what_came_late_is_seen_taken_once_and_its_file_removed(spool: Spool) -> None:
+    spool.put(_parcel(1))
+    assert spool.put_late([_parcel(2), _parcel(3)])
+    spool.done([number for number, _ in Spool(spool.directory).take(1)])
+    assert not spool.is_empty()
+    assert sorted(_bodies(spool) + _bodies(Spool(spool.directory))) == [b"2", b"3"]
+    assert not list(Path(spool.directory).glob("late-*"))
+    assert {stat.S_IMODE(file.stat().st_mode) for file in Path(spool.directory).iterdir()} == {0o600}
+
+
+def test_what_is_late_stays_when_the_database_does_not_take_it(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tocsin_sdk.spool._BUSY_SECONDS", 0.01)
+    spool.counts()
+    assert spool.put_late([_parcel(1)])
+    other = sqlite3.connect(Path(spool.directory) / "spool.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(SpoolUnusableError, match="locked"):
+        spool.take(1)
+    other.execute("ROLLBACK")
+    other.close()
+    assert _bodies(spool) == [b"1"]
+
+
 def test_what_is_done_is_gone(spool: Spool) -> None:
     spool.put_all([_parcel(1), _parcel(2)])
     spool.done([number for number, _ in spool.take(1)])
@@ -221,6 +244,31 @@ def test_a_damaged_spool_is_moved_aside_and_said_and_a_new_one_begun(tmp_path: P
     assert damage in aside.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("part", "damage"),
+    [
+        ("headers", b'\xdb[["Content-Type"'),
+        ("headers", b"{}["),
+        ("headers", b"7"),
+        ("path", b"\xaf/api/v1/errors"),
+    ],
+)
+def test_a_damaged_parcel_is_put_aside_and_said_and_holds_up_no_other(tmp_path: Path, part: str, damage: bytes) -> None:
+    said: list[str] = []
+    spool = Spool(tmp_path, on_problem=said.append)
+    spool.put_all([_parcel(number) for number in range(3)])
+    spool.counts()
+    with sqlite3.connect(tmp_path / "spool.db") as other:
+        other.execute(f"UPDATE parcels SET {part} = CAST(? AS TEXT) WHERE id = 1", (damage,))
+    other.close()
+    assert _bodies(spool) == [b"1", b"2"]
+    (refused,) = spool.refused()
+    assert (refused.body, refused.reason) == (b"0", "it was damaged on the disk")
+    assert spool.counts().waiting == 2
+    assert len(said) == 1
+    assert _bodies(spool) == []
+
+
 def test_a_spool_whose_file_was_deleted_under_it_begins_a_new_one(spool: Spool) -> None:
     spool.put(_parcel(1))
     for file in Path(spool.directory).iterdir():
@@ -333,6 +381,26 @@ def test_a_database_that_another_program_locks_raises_and_nothing_is_half_done(
     other.close()
     assert waiting.put(_parcel(3))
     assert _bodies(waiting) == [b"1", b"3"]
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_spool_whose_database_another_process_holds_is_seen_not_to_be_empty(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, is_open: bool
+) -> None:
+    """A flush said that all was delivered."""
+    monkeypatch.setattr("tocsin_sdk.spool._BUSY_SECONDS", 0.01)
+    both = DiskOrMemory(spool, lambda _: None)
+    assert both.put_all([_parcel(1)]) == [True]
+    if not is_open:
+        spool._disconnect()
+    other = sqlite3.connect(Path(spool.directory) / "spool.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert not both.is_empty()
+    other.execute("ROLLBACK")
+    other.close()
+    both._disk_is_left_alone_until = 0.0
+    both.done([number for number, _ in both.take(1)])
+    assert both.is_empty()
 
 
 def test_while_the_disk_refuses_memory_holds_and_then_gives_it_to_the_disk(tmp_path: Path) -> None:

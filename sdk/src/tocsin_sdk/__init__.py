@@ -46,7 +46,8 @@ def init(
 
     Args:
         dsn: where reports go; TOCSIN_DSN if it is not given.
-        spool_directory: where reports wait; TOCSIN_SPOOL, or one in the user's state directory, if it is not given.
+        spool_directory: where reports wait, for one project and service alone. If it is not given: one below
+            TOCSIN_SPOOL or the user's state directory.
         service: what this program is called; the name of its script if it is not given.
         environment: "production", "staging" or the like.
         release: the program's version.
@@ -62,6 +63,7 @@ def init(
     """
     global _client  # noqa: PLW0603  # a process has one client, as it has one sys.excepthook
     from tocsin_sdk.client import Client, Options
+    from tocsin_sdk.directories import earlier_spool
     from tocsin_sdk.directories import spool_directory as default_directory
     from tocsin_sdk.dsn import Dsn
     from tocsin_sdk.report import Origin, program_name
@@ -71,21 +73,25 @@ def init(
     options = Options(
         dsn=where,
         spool_directory=os.fspath(spool_directory or default_directory(where, name)),
+        earlier_spool=None if spool_directory else earlier_spool(),
         origin=Origin(name, environment, release, _host_name() if server_name is None else server_name),
         before_send=before_send,
         max_capture_seconds=max_capture_seconds,
         timeout_seconds=timeout_seconds,
     )
-    if _client is None:
-        atexit.register(_at_exit)
-    else:
-        close(EXIT_SECONDS)
-    _client = Client(options)
-    _client.start()
+    before, client = _client, Client(options)
+    client.start()
+    _client = client
+    while _removals:
+        _removals.pop()()
     if install_hooks:
         from tocsin_sdk import hooks
 
-        _removals.extend(hooks.install(_client, logging_level))
+        _removals.extend(hooks.install(client, logging_level))
+    if before is None:
+        atexit.register(_at_exit)
+    else:
+        before.stop(EXIT_SECONDS)  # It is not closed: what other threads are about to report to it is kept.
 
 
 def capture_exception(

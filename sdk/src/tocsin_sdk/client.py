@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from tocsin_sdk import clock, complaints
+from tocsin_sdk.delivery import ERRORS_PATH
 from tocsin_sdk.dsn import Dsn
-from tocsin_sdk.memory import DiskOrMemory
+from tocsin_sdk.memory import DiskOrMemory, Earlier
 from tocsin_sdk.report import SEVERITIES, Details, Origin, encode, encode_made, looked_up, of_exception, of_message
-from tocsin_sdk.sender import ERRORS_PATH, LINES_TYPE, Sender
+from tocsin_sdk.sender import LINES_TYPE, Sender
 from tocsin_sdk.spool import MAX_SPOOL_BYTES, MAX_SPOOL_PARCELS, Parcel, Spool, SpoolUnusableError
 from tocsin_sdk.writer import Writer
 
@@ -41,6 +42,7 @@ class Options:
 
     dsn: Dsn
     spool_directory: str
+    earlier_spool: str | None = None
     origin: Origin = field(default_factory=Origin)
     before_send: BeforeSend | None = None
     max_capture_seconds: float = MAX_CAPTURE_SECONDS
@@ -63,23 +65,30 @@ class Client:
             max_parcels=options.max_spool_parcels,
             on_problem=complaints.say,
         )
-        store = DiskOrMemory(self.spool, complaints.say)
+        self._store = DiskOrMemory(self.spool, complaints.say, self._earlier())
         # The key travels with the request and is not kept: what waits while a key is replaced goes with the new one.
         key = ("Authorization", f"Bearer {options.dsn.key}")
         self._sender = Sender(
-            store,
+            self._store,
             options.dsn.base_url,
             timeout_seconds=options.timeout_seconds,
             on_problem=complaints.say,
             headers=(key,),
         )
         self._writer = Writer(
-            store,
+            self._store,
             max_wait_seconds=options.max_capture_seconds,
             on_kept=self._sender.wake,
             on_problem=complaints.say,
             drop_notice=self._drop_notice,
         )
+
+    def _earlier(self) -> Earlier | None:
+        directory, service = self._options.earlier_spool, self._origin.get("service")
+        if directory is None:
+            return None
+        holding = f'"service":{encode(service)}'.encode() if service else b""
+        return Earlier(Spool(directory, on_problem=complaints.say), holding)
 
     def start(self) -> None:
         """Send what an earlier process has left, from now on."""
@@ -137,7 +146,10 @@ class Client:
         """
         deadline = time.monotonic() + timeout_seconds
         written = self._writer.close(timeout_seconds)
-        return self._sender.close(max(0.0, deadline - time.monotonic())) and written
+        sent = self._sender.close(max(0.0, deadline - time.monotonic()))
+        if written:
+            self._store.close()
+        return sent and written
 
     def close(self, timeout_seconds: float) -> bool:
         """Stop, and close the spool."""

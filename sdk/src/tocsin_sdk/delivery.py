@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     import http.client
 
+ERRORS_PATH = "/api/v1/errors"
 MAX_ANSWER_BYTES = 1_048_576
 MAX_RETRY_AFTER_SECONDS = 300.0
 """How long a server may keep us away at a time."""
@@ -34,12 +37,14 @@ class Answer:
     status: int
     body: bytes = b""
     retry_after_seconds: float | None = None
+    path: str = ""
+    content_type: str = ""
 
     @property
     def verdict(self) -> Verdict:
         """Return what becomes of the request. What nobody foresaw is kept: an answer of a proxy must lose nothing."""
         if 200 <= self.status < 300:
-            return Verdict.DONE
+            return Verdict.DONE if self._is_tocsins() else Verdict.LOCKED
         if self.status in {400, 413, 415, 422}:
             return Verdict.NEVER
         if self.status in {408, 425, 429, 502, 503, 504}:
@@ -50,7 +55,19 @@ class Answer:
     def reason(self) -> str:
         """Return the answer in one short line: the status and the beginning of what it says."""
         text = " ".join(self.body[:1_000].decode("utf-8", "replace").split())
-        return f"{self.status} {text[:300]}".strip()
+        is_strange = self.status < 300 and not self._is_tocsins()
+        said = "no answer of Tocsin's, but that of a proxy or of another program: " if is_strange else ""
+        return f"{self.status} {said}{text[:300]}".strip()
+
+    def _is_tocsins(self) -> bool:
+        """Return whether a good answer is one that Tocsin gives: a page on which one should sign in has taken nothing.
+
+        It is not read to its end, for that may have been cut off.
+        """
+        if urlsplit(self.path).path == ERRORS_PATH:
+            return self.body.lstrip().startswith(b"{") and b'"accepted"' in self.body
+        is_protobuf = self.content_type.partition(";")[0].strip() == "application/x-protobuf"
+        return self.status == 204 or is_protobuf or self.body.lstrip().startswith(b"{")
 
     def rejected(self) -> dict[int, str]:
         """Return why the server refused single reports of an accepted request, by their place in it."""
@@ -61,6 +78,27 @@ class Answer:
             return {int(item["index"]): str(item.get("reason", "")) for item in document["rejected"]}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}
+
+
+_IN_URL = re.compile(r"[\x21-\x7e]*")
+_IN_HEADER = re.compile(r"[\x20-\x7e]*")
+
+
+def unusable(url: str, headers: Iterable[tuple[str, str]]) -> str:
+    """Return why no request to this address can ever be made, "" if one can. It repeats no header: that is the key."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        host.encode("idna")  # as it is done before a name is looked up
+    except UnicodeError:
+        return f"there can be no host {host!r}"
+    if re.search(r"[\s\x00-\x20\x7f]", host):
+        return f"there can be no host {host!r}"
+    if not _IN_URL.fullmatch(parts.path):
+        return f"no URL can have the path {parts.path!r}"
+    if not all(_IN_HEADER.fullmatch(value) for _, value in headers):
+        return "the key has a character that no key has, such as an ellipsis or the end of a line"
+    return ""
 
 
 class Connection:
@@ -112,8 +150,10 @@ class Connection:
             self._open = None
 
     def forget(self) -> None:
-        """Drop the connection of the parent process after a fork."""
-        self._open = None
+        """Let go of the parent process's connection after a fork, without a word to the server."""
+        left, self._open = self._open, None
+        if left is not None and left.sock is not None and (handle := left.sock.detach()) >= 0:
+            os.close(handle)
 
     def _exchange(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         connection = self._open = self._open or self._connect()
@@ -122,7 +162,8 @@ class Connection:
         text = response.read(MAX_ANSWER_BYTES)
         if response.read(1):
             self.close()
-        return Answer(response.status, text, _retry_after(response.getheader("Retry-After")))
+        retry_after = _retry_after(response.getheader("Retry-After"))
+        return Answer(response.status, text, retry_after, path, response.getheader("Content-Type", ""))
 
     def _connect(self) -> http.client.HTTPConnection:
         import http.client

@@ -6,6 +6,11 @@ import os
 
 from tocsin_sdk import clock
 
+DATABASE_FILE = "spool.db"
+JOURNAL_FILE = "spool.journal"
+LATE_PREFIX, LATE_SUFFIX = "late-", ".journal"
+"""Of journals that programs left which ended while the spool was locked."""
+
 
 def make(file: str) -> None:
     """Make a file and its directory, if they are not there; nobody else may read them, and both survive a power cut."""
@@ -14,6 +19,16 @@ def make(file: str) -> None:
     if os.path.exists(file):
         return
     os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+    _sync(directory)
+
+
+def rename(file: str, name: str) -> None:
+    """Give a file another name in its directory, which survives a power cut."""
+    os.replace(file, name)
+    _sync(os.path.dirname(name))
+
+
+def _sync(directory: str) -> None:
     if os.name == "posix":
         handle = os.open(directory, os.O_RDONLY)
         try:

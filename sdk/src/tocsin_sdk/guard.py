@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from tocsin_sdk import complaints, forks
+from tocsin_sdk.delivery import unusable
 from tocsin_sdk.dsn import Dsn
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ class GuardState:
 
     def block(self) -> Block | None:
         """Return what blocks sessions now, None if nothing does. It reads memory and never waits."""
+        forks.notice()
         if self._thread is None:
             self.start()
         good_until, block = self._view
@@ -131,6 +133,10 @@ class GuardState:
 
         The first request in a forked child starts it anew by itself.
         """
+        forks.notice()
+        forks.say_if_threads_stand_still()
+        if forks.is_before_workers():
+            forks.start_in_workers(self)
         with self._lock:
             if self._thread is None and not self._closed:
                 thread = threading.Thread(
@@ -146,6 +152,7 @@ class GuardState:
 
     def close(self, timeout_seconds: float = 5.0) -> bool:
         """Stop asking; return whether the thread has ended in time. What was last heard goes stale from then on."""
+        forks.notice()
         with self._lock:
             self._closed = True
             self._stop.set()
@@ -200,7 +207,7 @@ class _Memory:
 
 
 class _BadAnswerError(Exception):
-    """The server answered, but not with what was asked for."""
+    """The server did not answer, or not with what was asked for."""
 
 
 @dataclass(frozen=True)
@@ -243,6 +250,8 @@ class _Inquiry:
         headers = {"Authorization": f"Bearer {self.dsn.key}", "Accept": "application/json"}
         if memory.etag is not None:
             headers["If-None-Match"] = memory.etag
+        if why := unusable(self.url, headers.items()):
+            raise _BadAnswerError(f"{why}. Repair the DSN.")
         connection.request("GET", urlsplit(self.url).path, headers=headers)
         response = connection.getresponse()
         body = response.read(MAX_ANSWER_BYTES + 1)

@@ -49,6 +49,20 @@ _BEGINNING = _RECORD.size + _LENGTHS.size
 _sync = getattr(os, "fdatasync", os.fsync)
 
 
+def write(file: str, rows: Sequence[Row]) -> None:
+    """Bring rows to a file of their own, which is there as a whole or not at all."""
+    unfinished = file + ".part"
+    size = _FIRST + sum(len(_record(bytes(_MARK_BYTES), row)) for row in rows)
+    journal = Journal(unfinished, size, _ignore)
+    journal.add(rows)
+    journal.close()
+    files.rename(unfinished, file)
+
+
+def _ignore(_: str) -> None:
+    """Take no notice of damage: the file is new."""
+
+
 class Journal:
     """Rows in a file, in their order. Not for two threads at a time; any method may raise OSError."""
 
@@ -103,6 +117,28 @@ class Journal:
         finally:
             self._unlock()
 
+    def is_empty(self) -> bool:
+        """Return whether there is no row."""
+        if not IS_SUPPORTED:
+            return True
+        self._lock()
+        try:
+            self._look()
+            return self._end == _FIRST
+        finally:
+            self._unlock()
+
+    def rows(self) -> list[Row]:
+        """Return all rows, and leave them where they are."""
+        if not IS_SUPPORTED:
+            return []
+        self._lock()
+        try:
+            self._look()
+            return self._rows()
+        finally:
+            self._unlock()
+
     def close(self) -> None:
         """Close the file; the next use opens it again. In a forked child this leaves the parent's lock alone."""
         if self._handle >= 0:
@@ -119,7 +155,7 @@ class Journal:
             files.make(self._file)
             self._handle = os.open(self._file, os.O_RDWR)
         deadline = time.monotonic() + BUSY_SECONDS
-        while not _is_locked(self._handle):
+        while not is_locked(self._handle):
             if time.monotonic() >= deadline:
                 raise OSError(f"{self._file} is locked by another program")
             time.sleep(_LOOK_SECONDS)
@@ -194,7 +230,7 @@ class Journal:
         return os.pread(self._handle, os.lseek(self._handle, 0, os.SEEK_END), 0)
 
 
-def _is_locked(handle: int) -> bool:
+def is_locked(handle: int) -> bool:
     """Lock a file, unless another process has it; return whether it is ours."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,11 +1,12 @@
 """Sends what the spool holds until the server has it: one daemon thread in each process.
 
-A parcel leaves the spool only when the server answered 2xx (done) or will never take it (put aside, visible).
+A parcel leaves the spool only when Tocsin answered that it has it (done), or will never take it (put aside, visible).
 Everything else is tried again, later and later. Nothing here ever gives up.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -15,10 +16,9 @@ from dataclasses import dataclass
 from typing import Callable, Protocol
 
 from tocsin_sdk import clock, forks
-from tocsin_sdk.delivery import Answer, Connection, Verdict
+from tocsin_sdk.delivery import ERRORS_PATH, Answer, Connection, Verdict, unusable
 from tocsin_sdk.spool import LEASE_SECONDS, Parcel
 
-ERRORS_PATH = "/api/v1/errors"
 LINES_TYPE = "application/x-ndjson"
 """Reports of this type, one on a line, may travel together in one request."""
 MAX_JOINED_BYTES = 1_048_576
@@ -126,6 +126,7 @@ class Sender:
         self._base_url = base_url
         self._connection = Connection(base_url, timeout_seconds)
         self._headers = tuple(headers)
+        self._unusable = unusable(base_url, headers)
         self._on_problem = on_problem
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
@@ -141,6 +142,15 @@ class Sender:
 
     def start(self) -> None:
         """Start the thread, if it does not run in this process."""
+        forks.notice()
+        forks.say_if_threads_stand_still()
+        if self._unusable:
+            self._say(
+                "locked", f"{self._base_url}: {self._unusable}. Reports are kept, and none can be sent: repair the DSN"
+            )
+        if forks.is_before_workers():
+            forks.start_in_workers(self)
+            return
         if self._thread is not None or self._is_closing or not self._starting.acquire(blocking=False):
             return
         try:
@@ -155,6 +165,7 @@ class Sender:
 
     def wake(self) -> None:
         """Say that there is something to send. Never blocks."""
+        forks.notice()
         if self._thread is None:
             self.start()
         if self._work.empty():
@@ -164,18 +175,22 @@ class Sender:
         """Send now, even in the midst of a pause; return whether the spool became empty in time."""
         deadline = time.monotonic() + timeout_seconds
         self._interrupt()
-        while not self._is_empty(deadline):
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                return False
-            time.sleep(min(_FLUSH_LOOK_SECONDS, remaining))
-        return True
+        try:
+            while not self._is_empty(deadline):
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    return False
+                time.sleep(min(_FLUSH_LOOK_SECONDS, remaining))
+            return True
+        finally:
+            self._calm_down()
 
     def close(self, timeout_seconds: float) -> bool:
         """Flush, then stop the thread; return whether everything was sent. What is left stays in the spool.
 
         It may take STOP_SECONDS longer than it was given.
         """
+        forks.notice()
         deadline = time.monotonic() + timeout_seconds
         sent = self._is_empty(deadline) or self.flush(timeout_seconds)
         self._is_closing = True
@@ -198,6 +213,11 @@ class Sender:
         """End whatever pause the thread is in."""
         self._hurry.put(None)
         self.wake()
+
+    def _calm_down(self) -> None:
+        """Take back what ended no pause: left there it would end a later one, in which nobody is in a hurry."""
+        with contextlib.suppress(queue.Empty):
+            self._hurry.get_nowait()
 
     def _is_empty(self, deadline: float) -> bool:
         try:
@@ -268,11 +288,13 @@ class Sender:
 
     def _send(self, bundle: Bundle) -> tuple[Verdict, float]:
         """Send one request and settle what can be settled; return the verdict and the pause it asks for (seconds)."""
+        if self._unusable:
+            return Verdict.LOCKED, LAST_PAUSE_SECONDS
         headers = dict((*bundle.first.headers, *self._headers))
         self._is_asking = True
         try:
             answer = self._connection.post(bundle.first.path, bundle.body, headers)
-        except (OSError, ValueError) as error:  # ValueError: a header or path that HTTP cannot carry
+        except (OSError, ValueError) as error:  # ValueError: a header or path of the parcel that HTTP cannot carry
             if isinstance(error, ValueError) and not isinstance(error, OSError):
                 return self._never(bundle, f"it is no request: {error}")
             self._say("network", f"{self._base_url} cannot be reached ({error}); reports are kept and sent later")
@@ -341,4 +363,5 @@ class Sender:
         self._thread = None
         self._starting = threading.Lock()
         self._work, self._hurry = queue.SimpleQueue(), queue.SimpleQueue()
+        self._leased, self._is_asking = [], False
         self._connection.forget()

@@ -61,13 +61,13 @@ class SpoolingTransport(HttpTransport):
         self._path = f"/api/{dsn.project}/envelope/"
         self._is_killed = False
         self._spool = Spool(_directory(self.directory, dsn), on_problem=self._complain)
-        store = DiskOrMemory(self._spool, self._complain)
+        self._store = DiskOrMemory(self._spool, self._complain)
         # The key goes with each request and is not kept: what waits while a key is replaced goes with the new one.
         key = ("X-Sentry-Auth", self.parsed_dsn.to_auth(_CLIENT).to_header())
         headers = (key, ("User-Agent", _CLIENT))
-        self._sender = Sender(store, dsn.base_url, on_problem=self._complain, headers=headers)
+        self._sender = Sender(self._store, dsn.base_url, on_problem=self._complain, headers=headers)
         self._writer = Writer(
-            store,
+            self._store,
             max_wait_seconds=MAX_WAIT_SECONDS,
             on_kept=self._sender.wake,
             on_problem=self._complain,
@@ -126,11 +126,12 @@ class SpoolingTransport(HttpTransport):
     def kill(self) -> None:
         """Stop sending. What was not delivered is sent at the next start."""
         super().kill()
-        if not self._writer.close(LAST_WRITE_SECONDS):
-            complaints.say(f"the disk took longer than {LAST_WRITE_SECONDS:g} s: what waited for it may be lost")
+        written = self._writer.close(LAST_WRITE_SECONDS)
+        self._sender.close(KILL_SECONDS)
+        if written:
+            self._store.close()
         self._is_killed = True
         try:
-            self._sender.close(KILL_SECONDS)
             self._spool.close()
         except OSError as error:
             complaints.say(str(error))

@@ -10,18 +10,22 @@ and a child that inherits them believes that it holds what it does not.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Callable, TypeVar
 
-from tocsin_sdk import clock, files, forks
+from tocsin_sdk import clock, files, forks, journal
 from tocsin_sdk.journal import Journal, Row
+from tocsin_sdk.lifted import Lifted, mark
 
 MAX_SPOOL_BYTES = 268_435_456
 MAX_SPOOL_PARCELS = 1_000_000
@@ -40,8 +44,6 @@ MAX_POSTPONED_SECONDS = 3_600.0
 LOCK_SECONDS = 10.0
 """How long an action waits for another one of its own process."""
 
-_FILE = "spool.db"
-_JOURNAL_FILE = "spool.journal"
 _JOURNAL_BYTES = 1_048_576
 _JOURNAL_SHARE = 8
 """Of a small spool the journal takes no more than this part."""
@@ -74,6 +76,12 @@ INSERT OR IGNORE INTO totals VALUES ('refused', 0), ('dropped', 0), ('dropped_to
 COMMIT;
 """
 _INSERT = "INSERT INTO parcels (path, headers, body) VALUES (?, ?, ?)"
+# What a flipped bit made of a text, or of its type, must not fail before we see it: all is read as bytes.
+_FREE = """
+SELECT id, CAST(path AS BLOB), CAST(headers AS BLOB), CAST(body AS BLOB) FROM parcels
+WHERE id NOT IN (SELECT id FROM leases WHERE due > ?1 AND due <= ?1 + ?2) AND instr(ifnull(body, x''), ?4) AND id > ?5
+ORDER BY id LIMIT ?3
+"""
 
 T = TypeVar("T")
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -81,6 +89,10 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 class SpoolUnusableError(OSError):
     """The spool's directory or database cannot be used now; the text says why."""
+
+
+class SpoolUnwritableError(SpoolUnusableError):
+    """The disk is full or takes no writing for another reason; what lies on it may be readable."""
 
 
 class SpoolBusyError(SpoolUnusableError):
@@ -139,13 +151,15 @@ class Spool:
         """
         self._open: dict[bool, sqlite3.Connection] = {}
         self.directory = os.path.abspath(os.fspath(directory))
-        self._file = os.path.join(self.directory, _FILE)
+        self._file = os.path.join(self.directory, files.DATABASE_FILE)
         journal_bytes = min(_JOURNAL_BYTES, max_bytes // _JOURNAL_SHARE)
         self._max_bytes, self._max_parcels = max_bytes - journal_bytes, max_parcels
         self._on_problem = on_problem or _ignore
-        self._journal = Journal(os.path.join(self.directory, _JOURNAL_FILE), journal_bytes, self._on_problem)
+        self._journal = Journal(os.path.join(self.directory, files.JOURNAL_FILE), journal_bytes, self._on_problem)
+        self.lifted = Lifted(self.directory)
         self._lock = threading.RLock()
         self._identity: tuple[int, int] | None = None
+        self._log_identity: tuple[int, int] | None = None
         self._owner = os.urandom(16)
         self._busy = self._closed = self._cut_off = False
         self._granted_parcels = self._granted_bytes = 0
@@ -164,9 +178,30 @@ class Spool:
         """Keep several parcels in one commit; the answers are those of `put`, in the same order."""
         return self._attempt(lambda: self._put(parcels))
 
-    def take(self, limit: int) -> list[tuple[int, Parcel]]:
-        """Return the oldest parcels that nobody else has, and lease them for LEASE_SECONDS."""
-        return self._do(lambda connection: _lease(connection, limit, self._owner), gathers=True)
+    def put_late(self, parcels: Sequence[Parcel]) -> bool:
+        """Keep parcels although another action holds the spool, for the program ends; return whether that is possible.
+
+        They get a journal of their own, which whoever looks for parcels next moves to the database.
+        """
+        if not journal.IS_SUPPORTED:
+            return False
+        name = f"{files.LATE_PREFIX}{os.urandom(8).hex()}{files.LATE_SUFFIX}"
+        journal.write(os.path.join(self.directory, name), [_row(parcel) for parcel in parcels])
+        return True
+
+    def take(self, limit: int, holding: bytes = b"") -> list[tuple[int, Parcel]]:
+        """Return the oldest parcels that nobody else has, with this in their bodies; lease them for LEASE_SECONDS."""
+        taken, damaged = self._do(lambda connection: self._take(connection, limit, holding), gathers=True)
+        if damaged:
+            self._on_problem(f"{damaged} reports in the spool were damaged on the disk: they are put aside")
+        self.lifted.end()
+        if not taken:
+            self.lifted.forget()
+        return taken
+
+    def lift(self, limit: int) -> list[tuple[bytes, Parcel]]:
+        """Return the oldest parcels of a disk that takes no writing, which `lifted` remembers by their marks."""
+        return self._attempt(lambda: self._lift(limit))
 
     def done(self, ids: Sequence[int]) -> None:
         """Forget parcels that the server has."""
@@ -185,13 +220,12 @@ class Spool:
 
     def refused(self) -> list[Refused]:
         """Return what the server refused, the latest first."""
-        statement = "SELECT path, body, reason, refused_at FROM refused ORDER BY id DESC"
-        return self._do(lambda connection: [Refused(*row) for row in connection.execute(statement)], begin="BEGIN")
+        return self._do(_refused, begin="BEGIN")
 
     def is_empty(self, max_wait_seconds: float = LOCK_SECONDS) -> bool:
         """Return whether nothing waits, leased or not; False as well if that cannot be seen in time."""
         try:
-            return self._do(_is_empty, gathers=True, begin="BEGIN", max_wait_seconds=max_wait_seconds)
+            return self._attempt(self._is_empty, max_wait_seconds)
         except SpoolBusyError:
             return False
 
@@ -207,12 +241,17 @@ class Spool:
         """Keep the notice of what was dropped since the last one; False if nothing was, or it found no room itself."""
         return self._do(lambda connection: self._tell(connection, notice), gathers=True, durable=True)
 
+    def may_hold(self) -> bool:
+        """Return whether something may lie on the disk that this process could send."""
+        return not self._cut_off and os.path.exists(self._file)
+
     def close(self, max_wait_seconds: float = LOCK_SECONDS) -> None:
         """Close the database. Nothing is lost; what still waits is sent by whoever opens the directory next."""
         self._hold(max_wait_seconds)
         try:
             self._closed = True
             self._disconnect()
+            self.lifted.end()
         finally:
             self._let_go()
 
@@ -222,6 +261,7 @@ class Spool:
 
     def _put(self, parcels: Sequence[Parcel]) -> list[bool]:
         self._connection(durable=True)  # Where somebody deleted the files, the journal is closed with them.
+        self.lifted.is_all_sent = False
         costs = [_cost(parcel) for parcel in parcels]
         is_granted = self._is_granted(len(costs), sum(costs))
         if is_granted and self._journal.add([_row(parcel) for parcel in parcels]):
@@ -230,12 +270,96 @@ class Spool:
         self._gather()
         return self._transaction(lambda connection: self._insert(connection, parcels), True, "BEGIN IMMEDIATE")
 
+    def _is_empty(self) -> bool:
+        """Look, and write nothing: another process may hold the database, or the disk be full."""
+        self._connection(durable=True)  # before the journal, for the same reason
+        is_empty = self._journal.is_empty() and not self._late()
+        return is_empty and self._transaction(_is_empty, False, "BEGIN")
+
     def _gather(self) -> None:
         """Move what is in the journal to the database."""
         self._connection(durable=True)  # before the journal, for the same reason
-        with self._journal.emptied() as rows:
-            if rows:
-                self._transaction(lambda connection: connection.executemany(_INSERT, rows), True, "BEGIN IMMEDIATE")
+        for file, late in self._late():
+            self._gather_from(late)
+            late.close()
+            with suppress(FileNotFoundError):  # another process did the same
+                os.unlink(file)
+        self._gather_from(self._journal)
+
+    def _late(self) -> list[tuple[str, Journal]]:
+        """Return the journals of programs that ended while the spool was locked."""
+        names = os.listdir(self.directory)
+        late = [name for name in names if name.startswith(files.LATE_PREFIX) and name.endswith(files.LATE_SUFFIX)]
+        places = [os.path.join(self.directory, name) for name in late]
+        return [(place, Journal(place, 0, self._on_problem)) for place in places]
+
+    def _gather_from(self, source: Journal) -> None:
+        with source.emptied() as rows:
+            owed = [row for row in rows if not self._is_sent(row)]
+            if owed:
+                self._transaction(lambda connection: connection.executemany(_INSERT, owed), True, "BEGIN IMMEDIATE")
+
+    def _is_sent(self, row: Row) -> bool:
+        return not self.lifted.is_empty() and self.lifted.is_sent(mark(*row))
+
+    def _take(self, connection: sqlite3.Connection, limit: int, holding: bytes) -> tuple[list[tuple[int, Parcel]], int]:
+        """Lease parcels that are still owed; what was sent while the disk took no writing goes now."""
+        damaged = 0
+        while True:
+            taken, more = _lease(connection, limit, holding, self._owner)
+            damaged += more
+            owed = [(number, parcel) for number, parcel in taken if not self._is_sent(_row(parcel))]
+            _forget(connection, sorted({number for number, _ in taken} - {number for number, _ in owed}), self._owner)
+            if owed or not taken:
+                return owed, damaged
+
+    def _lift(self, limit: int) -> list[tuple[bytes, Parcel]]:
+        if not self.lifted.has_turn():
+            return []
+        found: list[tuple[bytes, Parcel]] = []
+        now, size = clock.now(), 0
+        with self._reading() as connection, closing(self._lying(connection, now)) as lying:
+            for number, parcel in lying:
+                known = mark(*_row(parcel))
+                if not self.lifted.is_free(known, now):
+                    continue
+                size += len(parcel.body)
+                if found and (size > MAX_TAKEN_BYTES or len(found) >= limit):
+                    return found
+                found.append((known, parcel))
+                self.lifted.postpone(known, now + LEASE_SECONDS)
+                self.lifted.after = number
+        if not found:
+            self.lifted.look_through()
+        return found
+
+    def _lying(self, connection: sqlite3.Connection, now: float) -> Generator[tuple[int, Parcel], None, None]:
+        """Give what lies on the disk and is not leased: first that of the database, with its numbers."""
+        after = self.lifted.after
+        for number, *parts in connection.execute(_FREE, (now, MAX_POSTPONED_SECONDS, -1, b"", after)):
+            after = number
+            parcel = _parcel(*parts)
+            if parcel is not None:
+                yield number, parcel
+        for source in (*(late for _, late in self._late()), self._journal):
+            for path, headers, body in source.rows():
+                parcel = _parcel(path.encode(), headers.encode(), body)
+                if parcel is not None:
+                    yield after, parcel
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """Open the database to read in it, where there may be no room for SQLite's index of its log."""
+        try:
+            connection = self._connection(durable=False)
+        except sqlite3.Error:
+            if os.path.getsize(self._file + "-wal"):
+                raise
+            place = f"{Path(self._file).as_uri()}?immutable=1"
+            with closing(sqlite3.connect(place, uri=True, isolation_level=None)) as connection:
+                yield connection
+        else:
+            yield connection
 
     def _insert(self, connection: sqlite3.Connection, parcels: Sequence[Parcel]) -> list[bool]:
         kept = [self._has_room(connection, parcel) and _insert(connection, parcel) for parcel in parcels]
@@ -313,7 +437,8 @@ class Spool:
                 return work()
         except (sqlite3.Error, OSError) as error:
             self._disconnect()
-            raise SpoolUnusableError(f"the spool {self.directory} cannot be used: {error}") from error
+            kind = SpoolUnwritableError if _is_unwritable(error) else SpoolUnusableError
+            raise kind(f"the spool {self.directory} cannot be used: {error}") from error
         finally:
             self._let_go()
 
@@ -332,6 +457,7 @@ class Spool:
 
     def _hold(self, max_wait_seconds: float) -> None:
         """Hold the spool for one action of this thread, which lets it go."""
+        forks.notice()
         # While the interpreter ends, whoever holds the lock may never run again.
         patience = max(0.0, min(max_wait_seconds, _ENDING_SECONDS if sys.is_finalizing() else LOCK_SECONDS))
         if not self._lock.acquire(timeout=patience):
@@ -342,8 +468,12 @@ class Spool:
         self._busy = True
 
     def _let_go(self) -> None:
-        self._busy = False
-        self._lock.release()
+        try:
+            if self._open and forks.is_before_workers():
+                self._disconnect()
+        finally:  # also at the very end of the stack: a spool that nobody lets go is lost
+            self._busy = False
+            self._lock.release()
 
     def _connection(self, durable: bool) -> sqlite3.Connection:
         if self._closed:
@@ -366,7 +496,7 @@ class Spool:
             if first:
                 connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # it counts only where the file is new
                 connection.executescript(_SCHEMA)
-                self._identity = _identity(self._file)
+                self._identity, self._log_identity = _identity(self._file), _identity(self._file + "-wal")
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         except BaseException:
@@ -407,17 +537,29 @@ class Spool:
         if before:
             self._lock.release()
 
-    def after_fork_in_child(self, before: bool) -> None:
-        """Begin anew; a child that inherited an open database must never use it."""
+    def after_fork_in_child(self, before: bool | None) -> None:
+        """Begin anew; a child that inherited a database in the midst of something must never use it."""
+        is_idle = before if before is not None else self._is_idle()
         self._lock = threading.RLock()
         self._busy = False
         self._owner = os.urandom(16)
-        if not before:
-            _ABANDONED.append(self._open)
-            self._open = {}
-            self._granted_parcels = self._granted_bytes = 0
-            self._journal.close()
-            self._cut_off = True
+        self.lifted.forget()
+        if is_idle:
+            self._disconnect()
+            return
+        _ABANDONED.append(self._open)
+        self._open = {}
+        self._granted_parcels = self._granted_bytes = 0
+        self._journal.close()
+        self._cut_off = True
+
+    def _is_idle(self) -> bool:
+        """Return whether the database may be closed here, although a parent process had opened it.
+
+        SQLite then believes that it holds the parent's lock, which says no more than that the database is open. If it
+        was the last to close it, it would remove the log: it must be the one that it knows.
+        """
+        return not self._busy and (not self._open or self._log_identity == _identity(self._file + "-wal"))
 
 
 _ABANDONED: list[object] = []
@@ -444,26 +586,47 @@ def _insert(connection: sqlite3.Connection, parcel: Parcel) -> bool:
     return True
 
 
-def _lease(connection: sqlite3.Connection, limit: int, owner: bytes) -> list[tuple[int, Parcel]]:
+def _lease(
+    connection: sqlite3.Connection, limit: int, holding: bytes, owner: bytes
+) -> tuple[list[tuple[int, Parcel]], int]:
+    """Return parcels, and how many others are damaged and put aside: one row that cannot be read must hold up none."""
     now = clock.now()
-    cursor = connection.execute(
-        "SELECT id, path, headers, body FROM parcels"
-        " WHERE id NOT IN (SELECT id FROM leases WHERE due > ?1 AND due <= ?1 + ?2) ORDER BY id LIMIT ?3",
-        (now, MAX_POSTPONED_SECONDS, limit),
-    )
+    cursor = connection.execute(_FREE, (now, MAX_POSTPONED_SECONDS, limit, holding, 0))
     taken: list[tuple[int, Parcel]] = []
+    damaged: list[int] = []
     size = 0
-    for number, path, headers, body in cursor:
-        size += len(body)
+    for number, *parts in cursor:
+        parcel = _parcel(*parts)
+        if parcel is None:
+            damaged.append(number)
+            continue
+        size += len(parcel.body)
         if taken and size > MAX_TAKEN_BYTES:
             break
-        taken.append((number, Parcel(path, body, tuple((name, value) for name, value in json.loads(headers)))))
+        taken.append((number, parcel))
     cursor.close()
     due = now + LEASE_SECONDS
-    connection.executemany(
-        "INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", [(number, owner, due) for number, _ in taken]
-    )
-    return taken
+    leases = [(number, owner, due) for number in (*damaged, *(number for number, _ in taken))]
+    connection.executemany("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", leases)
+    for number in damaged:
+        _put_aside(connection, number, "it was damaged on the disk", owner)
+    return taken, len(damaged)
+
+
+def _parcel(path: bytes | None, headers: bytes | None, body: bytes | None) -> Parcel | None:
+    """Return a row as a parcel, None if it is damaged."""
+    if path is None or headers is None or body is None:
+        return None
+    try:
+        return Parcel(path.decode(), body, tuple((str(name), str(value)) for name, value in json.loads(headers)))
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _refused(connection: sqlite3.Connection) -> list[Refused]:
+    statement = "SELECT CAST(path AS BLOB), CAST(body AS BLOB), reason, refused_at FROM refused ORDER BY id DESC"
+    rows = connection.execute(statement)
+    return [Refused(path.decode("utf-8", "replace"), body, reason, at) for path, body, reason, at in rows]
 
 
 def _forget(connection: sqlite3.Connection, ids: Sequence[int], owner: bytes) -> None:
@@ -476,7 +639,8 @@ def _forget(connection: sqlite3.Connection, ids: Sequence[int], owner: bytes) ->
 
 def _put_aside(connection: sqlite3.Connection, number: int, reason: str, owner: bytes) -> None:
     kept = connection.execute(
-        "INSERT INTO refused (path, body, reason, refused_at) SELECT path, substr(body, 1, ?1), ?2, ?3 FROM parcels"
+        "INSERT INTO refused (path, body, reason, refused_at)"
+        " SELECT ifnull(path, ''), substr(ifnull(body, x''), 1, ?1), ?2, ?3 FROM parcels"
         " WHERE id = ?4 AND EXISTS (SELECT 1 FROM leases WHERE id = ?4 AND owner = ?5)",
         (MAX_REFUSED_BODY_BYTES, reason, clock.now(), number, owner),
     )
@@ -521,6 +685,12 @@ def _waiting_at_most(connection: sqlite3.Connection, limit: int) -> int:
 def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
     # SQLITE_CORRUPT and SQLITE_NOTADB arrive as the base class; what may pass by itself is an OperationalError.
     return type(error) is sqlite3.DatabaseError
+
+
+def _is_unwritable(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    return str(error) in ("database or disk is full", "attempt to write a readonly database", "disk I/O error")
 
 
 def _identity(file: str) -> tuple[int, int] | None:

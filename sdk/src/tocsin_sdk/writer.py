@@ -12,11 +12,14 @@ import threading
 from typing import Callable
 
 from tocsin_sdk import forks
-from tocsin_sdk.memory import DiskOrMemory
+from tocsin_sdk.memory import DISK_PAUSE_SECONDS, DiskOrMemory
 from tocsin_sdk.spool import Parcel, SpoolUnusableError
 
 MAX_QUEUED = 1_000
 """Reports that wait for the disk; what comes on top is dropped and counted."""
+STOP_SECONDS = 0.2
+LATE_SECONDS = 0.5
+"""What a program that ends gives the disk to take what the spool itself did not take in time."""
 MAX_COMMIT = 100
 """Reports in one commit."""
 
@@ -65,6 +68,7 @@ class Writer:
         self._on_kept, self._on_problem, self._drop_notice = on_kept, on_problem, drop_notice
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._in_hand: list[Ticket] = []
         self._begin()
         forks.watch(self)
 
@@ -73,13 +77,14 @@ class Writer:
 
         If not, it is late and follows, or it is lost; both are told to `on_problem`.
         """
+        forks.notice()
         if self._queue.qsize() >= MAX_QUEUED:
             self._lost.put(1)
             self._on_problem(f"{MAX_QUEUED:,} reports wait for the disk: this one is lost, and counted")
             return False
         ticket = Ticket(parcel)
         if sys.is_finalizing() or not self._is_running():
-            self._write([ticket])  # The interpreter is ending: no thread runs or starts any more.
+            self._write([ticket])  # No thread runs here: the interpreter is ending, or workers are still to be forked.
             return ticket.is_kept
         self._queue.put(ticket)
         if threading.get_ident() == self._thread_id:
@@ -96,6 +101,7 @@ class Writer:
 
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until what was late is on the disk as well; return whether it was in time."""
+        forks.notice()
         if self._thread is None or self._is_finished:
             return True
         mark = Ticket(None)
@@ -103,17 +109,41 @@ class Writer:
         return mark.settled.acquire(timeout=max(0.0, timeout_seconds))
 
     def close(self, timeout_seconds: float) -> bool:
-        """Write what is queued and stop; return whether that was done in time."""
+        """Write what is queued and stop; return whether that was done in time, in STOP_SECONDS at the least."""
+        forks.notice()
         thread = self._thread
         if thread is None:
             return True
         self._queue.put(None)
-        thread.join(timeout_seconds)
-        return not thread.is_alive()
+        thread.join(max(STOP_SECONDS, timeout_seconds))
+        if not thread.is_alive():
+            return True
+        if not self._keep_late():
+            self._on_problem(f"the disk took longer than {timeout_seconds:g} s: what waited for it may be lost")
+        return False
+
+    def _keep_late(self) -> bool:
+        """Keep what the thread could not bring to the disk in time; return whether that was possible.
+
+        The spool may be locked, or its disk hang: that must not keep the program from ending.
+        """
+        late: list[Ticket | None] = [ticket for ticket in self._in_hand if ticket.settled.locked()]
+        while not self._queue.empty():
+            late.append(self._queue.get())
+        self._queue.put(None)
+        parcels = [ticket.parcel for ticket in late if ticket is not None and ticket.parcel is not None]
+        kept: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        try:
+            threading.Thread(target=lambda: kept.put(self._store.keep_late(parcels)), daemon=True).start()
+            return kept.get(timeout=LATE_SECONDS)
+        except (RuntimeError, queue.Empty):  # no thread can be started any more; it did not end in time
+            return False
 
     def _is_running(self) -> bool:
         if self._thread is not None:
             return not self._is_finished
+        if forks.is_before_workers():
+            return False
         if not self._starting.acquire(blocking=False):
             return True  # Somebody is just starting it: the queue is served soon.
         try:
@@ -131,12 +161,29 @@ class Writer:
         self._thread_id = threading.get_ident()
         is_open = True
         while is_open:
-            tickets = [self._queue.get()]
+            tickets = [self._next()]
             while len(tickets) < MAX_COMMIT and not self._queue.empty():
                 tickets.append(self._queue.get())
             is_open = None not in tickets
-            self._write([ticket for ticket in tickets if ticket is not None])
+            self._in_hand = [ticket for ticket in tickets if ticket is not None]
+            self._write(self._in_hand)
+            self._in_hand = []
         self._is_finished = True
+
+    def _next(self) -> Ticket | None:
+        """Wait for a parcel; what memory holds meanwhile goes back to the disk as soon as that takes it."""
+        while not self._store.memory.is_empty():
+            try:
+                return self._queue.get(timeout=DISK_PAUSE_SECONDS)
+            except queue.Empty:
+                self._back_to_disk()
+        return self._queue.get()
+
+    def _back_to_disk(self) -> None:
+        try:
+            self._store.back_to_disk()
+        except Exception as error:  # noqa: BLE001  # as with a commit
+            self._on_problem(f"what memory holds cannot be written now: {error!r}")
 
     def _write(self, tickets: list[Ticket]) -> None:
         kept: list[bool] = []
@@ -178,6 +225,7 @@ class Writer:
         self._lost: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._thread = None
         self._thread_id = 0
+        self._in_hand = []
         self._is_finished = False
         self._is_owing_notice = True
 
@@ -191,4 +239,4 @@ class Writer:
         """Begin empty and without a thread; what was queued is the parent's."""
         self._starting = threading.Lock()
         self._begin()
-        self._store.memory.after_fork()
+        self._store.after_fork()
