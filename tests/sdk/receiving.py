@@ -51,6 +51,7 @@ class Receiver:
     port: int = 0
     script: list[int | None] = field(default_factory=list)
     good_answer: bytes = TAKEN
+    bad_answer: bytes = b"{}"
     arrived: list[Arrived] = field(default_factory=list)
     taken: list[Arrived] = field(default_factory=list)
 
@@ -97,7 +98,7 @@ def receiving(port: int = 0, script: list[int | None] | None = None) -> Iterator
                 self.close_connection = True
                 return
             self.send_response(status)
-            answer = receiver.good_answer if 200 <= status < 300 else b"{}"
+            answer = receiver.good_answer if 200 <= status < 300 else receiver.bad_answer
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)

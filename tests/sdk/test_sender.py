@@ -134,6 +134,18 @@ def test_of_joined_reports_the_one_that_is_refused_is_put_aside_and_the_others_a
     assert "refused" in sending.said[0]
 
 
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+def test_a_report_that_a_proxy_refuses_with_a_page_is_kept(sending: _Sending, server: Receiver, status: int) -> None:
+    server.bad_answer = b"<html><center>nginx</center></html>"
+    server.script[:] = [status, 200, status, 200]
+    sending.put(_line(1), _line(2), _line(3))
+    until(lambda: len(server.taken) == 2)
+    assert _numbers(server) == [1, 3]
+    until(lambda: sending.spool.counts().waiting == 1)
+    assert list(sending.spool.refused()) == []
+    assert "nginx" in sending.said[0]
+
+
 def test_one_report_at_which_the_server_fails_does_not_hold_up_the_others(sending: _Sending, server: Receiver) -> None:
     server.script[:] = [500, 200, 500, 200]
     sending.put(_line(1), _line(2), _line(3))

@@ -46,7 +46,7 @@ class Answer:
         if 200 <= self.status < 300:
             return Verdict.DONE if self._is_tocsins() else Verdict.LOCKED
         if self.status in {400, 413, 415, 422}:
-            return Verdict.NEVER
+            return Verdict.NEVER if self._is_for_programs() else Verdict.BROKEN
         if self.status in {408, 425, 429, 502, 503, 504}:
             return Verdict.BUSY
         return Verdict.BROKEN if self.status >= 500 else Verdict.LOCKED
@@ -66,8 +66,12 @@ class Answer:
         """
         if urlsplit(self.path).path == ERRORS_PATH:
             return self.body.lstrip().startswith(b"{") and b'"accepted"' in self.body
+        return self.status == 204 or self._is_for_programs()
+
+    def _is_for_programs(self) -> bool:
+        """Return whether this is no page: a page is a proxy's, which may be set otherwise tomorrow."""
         is_protobuf = self.content_type.partition(";")[0].strip() == "application/x-protobuf"
-        return self.status == 204 or is_protobuf or self.body.lstrip().startswith(b"{")
+        return is_protobuf or self.body.lstrip().startswith(b"{")
 
     def rejected(self) -> dict[int, str]:
         """Return why the server refused single reports of an accepted request, by their place in it."""

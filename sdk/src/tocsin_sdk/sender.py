@@ -317,6 +317,9 @@ class Sender:
             if self._broken <= MAX_BROKEN_IN_A_ROW:
                 if not bundle.is_joined:
                     self._spool.again(bundle.ids, clock.now() + LAST_PAUSE_SECONDS)
+                    self._say(
+                        "broken", f"{self._base_url} answers {answer.reason} to a report; it is kept and sent again"
+                    )
                 return verdict, 0.0
         self._say("busy", f"{self._base_url} answers {answer.reason}; reports are kept and sent later")
         asked = answer.retry_after_seconds or 0.0
