@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -19,41 +16,41 @@ import pytest
 
 from tests.sdk.conftest import KEY, SOURCE, Programs, messages
 from tests.sdk.receiving import Receiver, until
-from tocsin_sdk import forks
-from tocsin_sdk.spool import Parcel, Spool, SpoolUnusableError
+from tocsin_sdk.spool import Spool
 
+# As uWSGI does it: Python's hooks are not called. And no other thread may be about to run just then: one that waits for
+# the interpreter would be waited for in the child, in which it is not. Each of these programs is at rest when it forks.
 IN_C = """
-import ctypes
-fork = ctypes.PyDLL(None).fork  # as uWSGI does it: Python's hooks are not called
+import ctypes, traceback
+fork = ctypes.PyDLL(None).fork
 def forked(work):
-    while tocsin_sdk.current().spool._busy:
-        time.sleep(0.001)
+    time.sleep(0.2)  # the SDK's threads come to rest
     pid = fork()
     if pid == 0:
-        work()
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
         os._exit(0)
     return os.waitpid(pid, 0)[1]
 """
+SPOOL_ALONE = """
+import os, signal, sqlite3, sys, threading, time
+from pathlib import Path
+from tocsin_sdk import forks
+from tocsin_sdk.spool import Parcel, Spool, SpoolUnusableError
 
+spool = Spool(os.environ["SPOOL"])
+log = Path(spool.directory) / "spool.db-wal"
 
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "spool")
-
-
-def _in_child(work: Callable[[], bool]) -> bool:
-    """Fork as a program in C does, and return whether the work went well in the child."""
-    child = ctypes.PyDLL(None).fork()
-    if child == 0:
-        # Nothing of the test runner may go on here.
-        with contextlib.suppress(BaseException):
-            os._exit(0 if work() else 1)
-        os._exit(2)
-    return os.waitpid(child, 0)[1] == 0
-
-
-def _bodies(spool: Spool) -> list[bytes]:
-    return [parcel.body for _, parcel in spool.take(100)]
+def is_refused():
+    try:
+        spool.put(Parcel("/x", b"refused"))
+    except SpoolUnusableError as error:
+        return "forked" in str(error)
+    return False
+"""
 
 
 def test_both_sides_of_a_fork_in_c_report_and_nothing_arrives_twice(programs: Programs, server: Receiver) -> None:
@@ -86,8 +83,8 @@ def test_a_child_of_a_fork_in_c_that_is_killed_after_a_capture_has_lost_nothing(
 def work():
     assert tocsin_sdk.capture_message("of the child")
     os.kill(os.getpid(), signal.SIGKILL)
-tocsin_sdk.capture_message("of the parent")
 assert forked(work) == signal.SIGKILL
+tocsin_sdk.capture_message("of the parent")
 os.kill(os.getpid(), signal.SIGKILL)
 """
     )
@@ -95,83 +92,84 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert Spool(programs.spool).counts().waiting == 2
 
 
-def test_after_a_fork_in_c_both_sides_use_the_spool_and_its_locks(spool: Spool) -> None:
-    assert spool.put(Parcel("/x", b"1"))
-    assert not spool.is_empty()  # the database is open from here on
-
-    def work() -> bool:
-        assert spool.put(Parcel("/x", b"2"))
-        other = sqlite3.connect(Path(spool.directory) / "spool.db", timeout=0)
-        # Whoever holds no lock is taken for gone, and the log is removed under it.
-        other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        other.close()
-        return (Path(spool.directory) / "spool.db-wal").exists() and spool.put(Parcel("/x", b"3"))
-
-    assert _in_child(work)
-    assert spool.put(Parcel("/x", b"4"))
-    assert _bodies(spool) == [b"1", b"2", b"3", b"4"]
+def _ran_well(programs: Programs, source: str, errors: str = "") -> list[bytes]:
+    """Run a program that uses a spool alone; return what lies in the spool then."""
+    ended = programs.run(IN_C + source, begin=SPOOL_ALONE)
+    assert ended.code == 0, ended.errors
+    assert errors in ended.errors
+    return [parcel.body for _, parcel in Spool(programs.spool).take(100)]
 
 
-def test_a_child_of_a_fork_in_c_never_touches_a_database_in_the_midst_of_a_commit(spool: Spool) -> None:
-    inside, go_on = threading.Event(), threading.Event()
-
-    def notice(_: int) -> Parcel:
-        inside.set()
-        go_on.wait(20)
-        return Parcel("/x", b"2")
-
-    def work() -> bool:
-        with pytest.raises(SpoolUnusableError, match="forked"):
-            spool.put(Parcel("/x", b"1"))
-        return True
-
-    spool.add_dropped(1)
-    thread = threading.Thread(target=spool.tell_dropped, args=(notice,))
-    thread.start()
-    inside.wait(20)
-    assert _in_child(work)
-    go_on.set()
-    thread.join()
-    assert _bodies(spool) == [b"2"], "the parent's commit went through"
+def test_after_a_fork_in_c_both_sides_use_the_spool_and_its_locks(programs: Programs) -> None:
+    source = """
+assert spool.put(Parcel("/x", b"1"))
+assert not spool.is_empty()  # the database is open from here on
+def work():
+    assert spool.put(Parcel("/x", b"2"))
+    other = sqlite3.connect(Path(spool.directory) / "spool.db", timeout=0)
+    # Whoever holds no lock is taken for gone, and the log is removed under it.
+    other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    other.close()
+    assert log.exists()
+    assert spool.put(Parcel("/x", b"3"))
+assert forked(work) == 0
+assert spool.put(Parcel("/x", b"4"))
+"""
+    assert _ran_well(programs, source) == [b"1", b"2", b"3", b"4"]
 
 
-def test_a_child_of_a_fork_in_c_never_closes_a_database_whose_log_is_another_one_by_now(spool: Spool) -> None:
-    spool.put(Parcel("/x", b"1"))
-    spool.is_empty()
-    log = Path(spool.directory) / "spool.db-wal"
+def test_a_child_of_a_fork_in_c_never_touches_a_database_in_the_midst_of_a_commit(programs: Programs) -> None:
+    source = """
+inside, go_on = threading.Event(), threading.Event()
+def notice(_):
+    inside.set()
+    go_on.wait(20)
+    return Parcel("/x", b"2")
+def work():
+    assert is_refused()
+spool.add_dropped(1)
+thread = threading.Thread(target=spool.tell_dropped, args=(notice,))
+thread.start()
+inside.wait(20)
+assert forked(work) == 0
+go_on.set()
+thread.join()
+"""
+    assert _ran_well(programs, source) == [b"2"], "the parent's commit went through"
 
-    def work() -> bool:
-        log.rename(log.with_name("elsewhere"))
-        log.write_bytes(b"the log of somebody else")
-        with pytest.raises(SpoolUnusableError, match="forked"):
-            spool.put(Parcel("/x", b"1"))
-        is_there = log.exists()
-        log.with_name("elsewhere").rename(log)
-        return is_there
 
-    assert _in_child(work)
-    assert _bodies(spool) == [b"1"]
+def test_a_child_of_a_fork_in_c_never_closes_a_database_whose_log_is_another_one_by_now(programs: Programs) -> None:
+    source = """
+spool.put(Parcel("/x", b"1"))
+spool.is_empty()
+def work():
+    log.rename(log.with_name("elsewhere"))
+    log.write_bytes(b"the log of somebody else")
+    assert is_refused()
+    assert log.exists()
+    log.with_name("elsewhere").rename(log)
+assert forked(work) == 0
+"""
+    assert _ran_well(programs, source) == [b"1"]
 
 
-class _Broken:
-    def before_fork(self) -> None:
-        """Nothing is needed."""
-
-    def after_fork_in_parent(self, before: None) -> None:
-        """Nothing has changed."""
-
-    def after_fork_in_child(self, before: None) -> None:
+def test_what_cannot_begin_anew_after_a_fork_is_said_and_raises_nothing(programs: Programs) -> None:
+    source = """
+class Broken:
+    def before_fork(self):
+        pass
+    def after_fork_in_parent(self, before):
+        pass
+    def after_fork_in_child(self, before):
         raise OSError("it cannot be closed")
-
-
-def test_what_cannot_begin_anew_after_a_fork_is_said_and_raises_nothing(
-    spool: Spool, capfd: pytest.CaptureFixture[str]
-) -> None:
-    broken = _Broken()
-    forks.watch(broken)
-    assert _in_child(lambda: spool.put(Parcel("/x", b"1")))
-    assert "something could not begin anew: OSError: it cannot be closed" in capfd.readouterr().err
-    assert _bodies(spool) == [b"1"]
+broken = Broken()
+forks.watch(broken)
+def work():
+    assert spool.put(Parcel("/x", b"1"))
+assert forked(work) == 0
+"""
+    said = "something could not begin anew: OSError: it cannot be closed"
+    assert _ran_well(programs, source, errors=said) == [b"1"]
 
 
 APPLICATION = """
