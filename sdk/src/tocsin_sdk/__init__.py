@@ -82,8 +82,7 @@ def init(
     before, client = _client, Client(options)
     client.start()
     _client = client
-    while _removals:
-        _removals.pop()()
+    _remove_hooks()
     if install_hooks:
         from tocsin_sdk import hooks
 
@@ -151,8 +150,7 @@ def close(timeout_seconds: float = 2.0) -> bool:
     client, _client = _client, None
     if client is None:
         return True
-    while _removals:
-        _removals.pop()()
+    _remove_hooks()
     return client.close(timeout_seconds)
 
 
@@ -166,6 +164,11 @@ def current() -> Client | None:
     if _client is None:
         _complaints.say("a failure is not reported: tocsin_sdk.init has not been called, or close already has")
     return _client
+
+
+def _remove_hooks() -> None:
+    while _removals:
+        _removals.pop()()
 
 
 def _at_exit() -> None:

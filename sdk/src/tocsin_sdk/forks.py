@@ -119,7 +119,7 @@ def _in_child() -> None:
         try:
             item.after_fork_in_child(told.get(id(item)))
         except Exception as error:  # noqa: BLE001  # whoever noticed the fork is about something else, and the others wait
-            complaints.say(f"after a fork something could not begin anew: {type(error).__name__}: {error}")
+            complaints.say(f"after a fork something could not begin anew: {complaints.words(error)}")
     _FORKING.clear()
     _is_child = True
     _pid = os.getpid()

@@ -86,9 +86,7 @@ class Journal:
         """Bring rows to the disk; False, and nothing is done, if they do not fit in."""
         if not IS_SUPPORTED:
             return False
-        self._lock()
-        try:
-            self._look()
+        with self._looked_at():
             data = b"".join([_record(self._mark, row) for row in rows])
             if self._end + len(data) > self._room:
                 return False
@@ -96,8 +94,6 @@ class Journal:
             _sync(self._handle)
             self._end += len(data)
             return True
-        finally:
-            self._unlock()
 
     @contextmanager
     def emptied(self) -> Iterator[list[Row]]:
@@ -105,39 +101,27 @@ class Journal:
         if not IS_SUPPORTED:
             yield []
             return
-        self._lock()
-        try:
-            self._look()
+        with self._looked_at():
             rows = self._rows()
             yield rows
             if rows:
                 self._begin_anew()
             if not os.fstat(self._handle).st_nlink:
                 self.close()  # Somebody deleted it: what is written into it from now on would be gone.
-        finally:
-            self._unlock()
 
     def is_empty(self) -> bool:
         """Return whether there is no row."""
         if not IS_SUPPORTED:
             return True
-        self._lock()
-        try:
-            self._look()
+        with self._looked_at():
             return self._end == _FIRST
-        finally:
-            self._unlock()
 
     def rows(self) -> list[Row]:
         """Return all rows, and leave them where they are."""
         if not IS_SUPPORTED:
             return []
-        self._lock()
-        try:
-            self._look()
+        with self._looked_at():
             return self._rows()
-        finally:
-            self._unlock()
 
     def close(self) -> None:
         """Close the file; the next use opens it again. In a forked child this leaves the parent's lock alone."""
@@ -149,6 +133,16 @@ class Journal:
     def __del__(self) -> None:
         """Close what was not closed."""
         self.close()
+
+    @contextmanager
+    def _looked_at(self) -> Iterator[None]:
+        """Hold the file's lock for a block, and know first what others have done to the file."""
+        self._lock()
+        try:
+            self._look()
+            yield
+        finally:
+            self._unlock()
 
     def _lock(self) -> None:
         if self._handle < 0:

@@ -18,7 +18,7 @@ import msgspec
 
 from tocsin.clock import monotonic_seconds
 from tocsin.errors import Code, TocsinError, refuse
-from tocsin.store.database import LostRaceError, TooMuchError
+from tocsin.store.database import TRY_AGAIN, LostRaceError, TooMuchError
 
 HOLD_SECONDS = 20.0
 """How long a request waits for a database that cannot be reached or does not answer; Sentry's SDK gives up after 30.
@@ -215,11 +215,7 @@ def _was_told(request: _Request[Item, Result]) -> bool:
 
 
 def _no_answer() -> TocsinError:
-    return refuse(
-        Code.UNAVAILABLE,
-        "The database does not answer.",
-        "Try again; with event ids or an Idempotency-Key nothing is done twice. `tocsin doctor` says what is wrong.",
-    )
+    return refuse(Code.UNAVAILABLE, "The database does not answer.", TRY_AGAIN)
 
 
 def _is_unavailable(error: Exception) -> bool:

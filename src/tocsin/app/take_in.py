@@ -63,7 +63,7 @@ class Intake:
         now = monotonic_seconds()
         items = [self._item(project, arrival, protocol, now) for arrival in arrivals]
         plain = [item for item in items if self._is_plain(item)]
-        taken = await self._quick.put(project.id, plain, hold_seconds=HOLD_SECONDS)
+        taken = await self._quick.put(project.id, plain)
         if len(plain) == len(items) and all(taken):
             return [one for one in taken if one is not None]
         quick = {item.report_id: one for item, one in zip(plain, taken, strict=True)}

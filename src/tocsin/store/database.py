@@ -48,6 +48,8 @@ STATEMENT_TIMEOUT_MILLISECONDS = 30_000
 ANSWER_SECONDS = STATEMENT_TIMEOUT_MILLISECONDS / 1_000 + 5
 """How long anything is waited for on a connection: by then a server that is well has ended the statement. One that was
 stopped, or whose machine hangs, keeps the connection alive and says nothing."""
+TRY_AGAIN = "Try again; with event ids or an Idempotency-Key nothing is done twice. `tocsin doctor` says what is wrong."
+"""What to do while the database cannot be used."""
 COMPLAINT_SECONDS = 10.0
 """How often the pool may say why it cannot connect."""
 _LOST_RACES = (
@@ -323,5 +325,5 @@ def _refusal(error: Exception) -> Refusal:
     return Refusal(
         Code.UNAVAILABLE,
         f"The database cannot be used: {text.splitlines()[0] if text else type(error).__name__}",
-        "Try again; with event ids or an Idempotency-Key nothing is done twice. `tocsin doctor` says what is wrong.",
+        TRY_AGAIN,
     )
